@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""umcglab: build, boot, test and measure UMCG kernels under QEMU."""

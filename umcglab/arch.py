@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""What differs between architectures, one row each; nothing else branches on it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Arch:
+    """One architecture under its names in four worlds, and how QEMU plays it."""
+
+    name: str
+    """The lab's and `uname -m`-like name, as in lab.yaml and target names."""
+    machine: str
+    """`platform.machine()` of a host that runs it natively."""
+    kernel_arch: str
+    """`ARCH=` for kbuild."""
+    debian_arch: str
+    triplet: str
+    """GNU triplet of the compiler."""
+    image: str
+    """Bootable image, relative to the kernel build directory."""
+    qemu: str
+    """QEMU system binary."""
+    machine_args: tuple[str, ...]
+    cpu: str
+    console: str
+    """Kernel name of the console UART."""
+    exact_serial: tuple[str, ...]
+    """QEMU arguments that add a second UART on chardev `exact`."""
+    exact_tty: str
+    """Kernel name of that second UART."""
+
+    @property
+    def cross_compile(self) -> str:
+        """`CROSS_COMPILE=` prefix on this host; empty when it is native."""
+        return "" if platform.machine() == self.machine else f"{self.triplet}-"
+
+
+X86_64 = Arch(
+    name="x86_64",
+    machine="x86_64",
+    kernel_arch="x86_64",
+    debian_arch="amd64",
+    triplet="x86_64-linux-gnu",
+    image="arch/x86/boot/bzImage",
+    qemu="qemu-system-x86_64",
+    # Not microvm: with QEMU 7.2 under TCG one boot in 17 never leaves
+    # calibrate_delay.
+    machine_args=("-machine", "q35"),
+    cpu="max",
+    console="ttyS0",
+    exact_serial=("-serial", "chardev:exact"),
+    exact_tty="ttyS1",
+)
+
+ARM64 = Arch(
+    name="arm64",
+    machine="aarch64",
+    kernel_arch="arm64",
+    debian_arch="arm64",
+    triplet="aarch64-linux-gnu",
+    image="arch/arm64/boot/Image",
+    qemu="qemu-system-aarch64",
+    machine_args=("-machine", "virt"),
+    cpu="max",
+    console="ttyAMA0",
+    exact_serial=("-device", "pci-serial,chardev=exact"),
+    exact_tty="ttyS0",
+)
+
+ARCHES = {arch.name: arch for arch in (X86_64, ARM64)}
