@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+# The doors. `make lab run` is the whole lab, `make test` all its checks.
+#
+#   ONLY=x86_64-umcg-v0.5   targets, by name or pattern, comma separated
+#   JOBS=8                  cores to use (default: all)
+#   LAB=other.yaml          another description of the lab
+
+umcglab := .venv/bin/umcglab
+options := $(if $(LAB),--lab $(LAB)) $(if $(ONLY),--only '$(ONLY)') $(if $(JOBS),--jobs $(JOBS))
+
+.PHONY: help setup lab run test check nightly report list shell clean
+
+help:
+	@echo 'make lab            build what lab.yaml names: kernels, images, guest suites'
+	@echo 'make run            boot, test, measure, and write results/latest/report.html'
+	@echo 'make lab run        both; add ONLY=x86_64-umcg-v0.5 for one target'
+	@echo 'make test           every check of this project, on real kernels too'
+	@echo 'make check          only the checks that need no kernel'
+	@echo 'make nightly        what is too long for make test'
+	@echo 'make report         render results/latest again'
+	@echo 'make list           the targets and what is built of them'
+	@echo 'make shell ONLY=... a root shell in a booted target'
+	@echo 'make clean          empty the cache'
+
+setup:
+	@umcglab/setup/setup.sh
+
+# With `run` to follow, a failed build is left to it: it reports what could
+# not be built beside the results of what could. Bad input still ends here.
+lab: setup
+	@$(umcglab) build $(options) $(if $(filter run,$(MAKECMDGOALS)),|| { s=$$?; case $$s in 1|3) ;; *) exit $$s;; esac; })
+
+run: setup $(filter lab,$(MAKECMDGOALS))
+	@$(umcglab) run $(options)
+
+report list shell clean: setup
+	@$(umcglab) $@ $(if $(filter shell list,$@),$(options)) $(if $(filter report,$@),results/latest)
+
+check: setup
+	.venv/bin/ruff check umcglab guest-tests
+	.venv/bin/ruff format --check umcglab guest-tests
+	.venv/bin/mypy
+	shellcheck umcglab/setup/setup.sh .ci/run
+	.venv/bin/pytest -m 'not lab'
+
+test: check
+	.venv/bin/pytest -m lab
+
+nightly: setup
+	@$(umcglab) run $(options)
