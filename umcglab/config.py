@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: MIT
+"""lab.yaml: what to build, boot and measure.
+
+The file is read as YAML nodes, not values: nodes know their line and column,
+so every complaint can say where, and scalars keep their spelling, so that the
+source `6.10` does not become the number 6.1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import yaml
+
+from umcglab.arch import ARCHES, Arch
+from umcglab.cache import Cache
+from umcglab.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout this package is part of."""
+
+CONTROL = "control"
+"""The ABI of an unpatched kernel."""
+
+SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree"]
+
+_SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
+    "debian": ("version", "sha256"),
+    "tarball": ("sha256",),
+    "git": ("ref",),
+    "tree": (),
+}
+"""What each kind of source needs beside its location."""
+
+_TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
+_TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory")
+_MAX_SMP = 8
+"""NR_CPUS of our kernels."""
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A kernel source as lab.yaml names it."""
+
+    name: str
+    kind: SourceKind
+    location: str
+    """Package, URL or absolute path."""
+    version: str | None = None
+    sha256: str | None = None
+    ref: str | None = None
+    where: str | None = field(default=None, compare=False)
+    """`lab.yaml:line:column`, for complaints."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kernel to build, boot, test and measure."""
+
+    name: str
+    arch: Arch
+    source: SourceSpec
+    base: str
+    """Folder of the series that fits the source, such as `6.12`."""
+    abi: str
+    flavor: str = "bench"
+    smp: int = 1
+    memory: int = 1024
+    """MiB."""
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its kernel is unpatched."""
+        return self.abi == CONTROL
+
+
+@dataclass(frozen=True)
+class Lab:
+    """lab.yaml, checked, and the folders around it."""
+
+    file: Path
+    root: Path
+    """The checkout: kernel-patches/, rootfs/, guest-tests/."""
+    cache: Cache
+    results: Path
+    cache_size: int
+    """Bytes that artifacts and ccache together may take."""
+    sources: Mapping[str, SourceSpec]
+    targets: tuple[Target, ...]
+
+    @property
+    def patches(self) -> Path:
+        """The folder of kernel-patches."""
+        return self.root / "kernel-patches"
+
+    def bundle_target(self, target: Target) -> Target:
+        """Return the patched target whose headers the bundle of `target` is built with."""
+        if not target.is_control:
+            return target
+        for other in self.targets:
+            same = (other.arch, other.base) == (target.arch, target.base)
+            if same and not other.is_control:
+                return other
+        raise UserError(
+            f"{target.name}: no patched target of {target.arch.name} on {target.base}, "
+            "and a control runs the tests built against one",
+            where=str(self.file),
+            hint="add such a target",
+        )
+
+
+def load(file: Path, root: Path = ROOT) -> Lab:
+    """Read and check lab.yaml; raise UserError with file, line and column."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(
+            f"cannot read the lab's description: {e}",
+            hint=f"--lab FILE names another; {ROOT / 'lab.yaml'} comes with the lab",
+        ) from e
+    reader = _Reader(file, root)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
+        raise UserError(f"not YAML: {e.problem or e.context}", where=where) from e
+    except yaml.YAMLError as e:
+        raise UserError(f"not YAML: {e}", where=str(file)) from e
+    if node is None:
+        raise UserError("empty; it needs `sources` and `targets`", where=str(file))
+    return reader.lab(node)
+
+
+def select(lab: Lab, only: Sequence[str]) -> tuple[Target, ...]:
+    """Return the targets named by `only` (names, globs, comma lists), or all."""
+    patterns = [p.strip() for item in only for p in item.split(",") if p.strip()]
+    if not patterns:
+        return lab.targets
+    names = [target.name for target in lab.targets]
+    wanted: set[str] = set()
+    for pattern in patterns:
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            raise UserError(
+                f"no target {pattern!r}{_did_you_mean(pattern, names)}",
+                where=str(lab.file),
+                hint=f"targets are {', '.join(names)}",
+            )
+        wanted.update(found)
+    return tuple(target for target in lab.targets if target.name in wanted)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _default_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "umcglab"
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns nodes into values, complaining with their place in the file."""
+
+    file: Path
+    root: Path
+
+    def at(self, node: yaml.Node) -> str:
+        mark = node.start_mark
+        return f"{self.file}:{mark.line + 1}:{mark.column + 1}"
+
+    def error(
+        self, node: yaml.Node, message: str, hint: str | None = None
+    ) -> UserError:
+        return UserError(message, where=self.at(node), hint=hint)
+
+    def one_of(self, node: yaml.Node, what: str, known: Iterable[str]) -> str:
+        """Return the scalar `node`, which must be one of `known`."""
+        known = tuple(known)
+        word = self.text(node, what)
+        if word not in known:
+            raise self.error(
+                node,
+                f"unknown {what} {word!r}{_did_you_mean(word, known)}",
+                f"known are {', '.join(known) or 'none'}",
+            )
+        return word
+
+    def mapping(
+        self, node: yaml.Node, what: str, known: Sequence[str] | None = None
+    ) -> dict[str, yaml.Node]:
+        """Return the pairs of `node`; keys must be unique, and among `known`."""
+        if not isinstance(node, yaml.MappingNode):
+            raise self.error(node, f"{what} must be a mapping (`key: value` pairs)")
+        pairs: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name = self.text(key, f"a key of {what}")
+            if name in pairs:
+                raise self.error(key, f"{what}: {name!r} is there twice")
+            if known is not None and name not in known:
+                raise self.error(
+                    key,
+                    f"{what}: unknown key {name!r}{_did_you_mean(name, known)}",
+                    f"known are {', '.join(known)}",
+                )
+            pairs[name] = value
+        return pairs
+
+    def need(
+        self, node: yaml.Node, pairs: Mapping[str, yaml.Node], what: str, key: str
+    ) -> yaml.Node:
+        if key not in pairs:
+            raise self.error(node, f"{what}: {key!r} is missing")
+        return pairs[key]
+
+    def text(self, node: yaml.Node, what: str) -> str:
+        """Return a scalar as it is spelt."""
+        plain = isinstance(node, yaml.ScalarNode)
+        if not plain or node.tag.endswith((":null", ":bool")) or not node.value:
+            raise self.error(node, f"{what} must be a word")
+        return str(node.value)
+
+    def number(self, node: yaml.Node, what: str, low: int, high: int) -> int:
+        is_int = isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int")
+        if not is_int or not re.fullmatch(r"\d+", node.value):
+            raise self.error(node, f"{what} must be a whole number")
+        if not low <= (number := int(node.value)) <= high:
+            raise self.error(node, f"{what} must be from {low} to {high}")
+        return number
+
+    def path(self, node: yaml.Node, what: str) -> Path:
+        """Return a path, absolute; in the file it is relative to the file."""
+        return self.file.resolve().parent / Path(self.text(node, what)).expanduser()
+
+    def size(self, node: yaml.Node) -> int:
+        text = self.text(node, "cache-size")
+        match = re.fullmatch(r"(\d+) ?([MGT])(?:i?B)?", text)
+        if not match:
+            raise self.error(node, "cache-size must be like 500M, 20G or 1T")
+        return int(match[1]) << {"M": 20, "G": 30, "T": 40}[match[2]]
+
+    def lab(self, node: yaml.Node) -> Lab:
+        top = self.mapping(node, "the lab", _TOP_KEYS)
+        sources_node = self.need(node, top, "the lab", "sources")
+        sources = {
+            name: self.source(name, value)
+            for name, value in self.mapping(sources_node, "sources").items()
+        }
+        targets_node = self.need(node, top, "the lab", "targets")
+        targets = tuple(
+            self.target(name, value, sources)
+            for name, value in self.mapping(targets_node, "targets").items()
+        )
+        if not targets:
+            raise self.error(targets_node, "targets: there are none")
+        cache = self.path(top["cache"], "cache") if "cache" in top else _default_cache()
+        if from_env := os.environ.get("UMCGLAB_CACHE"):
+            cache = Path(from_env).expanduser()
+        results = self.root / "results"
+        if "results" in top:
+            results = self.path(top["results"], "results")
+        return Lab(
+            file=self.file,
+            root=self.root,
+            cache=Cache(cache.absolute()),
+            results=results,
+            cache_size=self.size(top["cache-size"])
+            if "cache-size" in top
+            else 20 << 30,
+            sources=sources,
+            targets=targets,
+        )
+
+    def source(self, name: str, node: yaml.Node) -> SourceSpec:
+        what = f"source {name!r}"
+        all_keys = (*_SOURCE_KEYS, "version", "sha256", "ref")
+        pairs = self.mapping(node, what, all_keys)
+        kinds = [kind for kind in _SOURCE_KEYS if kind in pairs]
+        if len(kinds) != 1:
+            raise self.error(
+                node, f"{what} must have exactly one of {', '.join(_SOURCE_KEYS)}"
+            )
+        kind = kinds[0]
+        for key in _SOURCE_KEYS[kind]:
+            self.need(node, pairs, f"{what} ({kind})", key)
+        # Now that the kind is known, a key of another kind is a mistake.
+        self.mapping(node, f"{what} ({kind})", (kind, *_SOURCE_KEYS[kind]))
+        spec = SourceSpec(
+            name=name,
+            kind=kind,
+            location=self.location(kind, pairs[kind]),
+            where=self.at(node),
+        )
+        texts = {key: self.text(pairs[key], key) for key in _SOURCE_KEYS[kind]}
+        if "sha256" in texts and not re.fullmatch(r"[0-9a-f]{64}", texts["sha256"]):
+            raise self.error(pairs["sha256"], "sha256 must be 64 hex digits")
+        return replace(
+            spec,
+            version=texts.get("version"),
+            sha256=texts.get("sha256"),
+            ref=texts.get("ref"),
+        )
+
+    def location(self, kind: SourceKind, node: yaml.Node) -> str:
+        text = self.text(node, kind)
+        is_path = kind == "tree" or (
+            kind in ("tarball", "git")
+            and not re.match(r"[a-z+]+://|[^/]+@[^/]+:", text)
+        )
+        return str(self.path(node, kind)) if is_path else text
+
+    def target(
+        self, name: str, node: yaml.Node, sources: Mapping[str, SourceSpec]
+    ) -> Target:
+        what = f"target {name!r}"
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise self.error(node, f"{what}: names are of letters, digits and . _ -")
+        pairs = self.mapping(node, what, _TARGET_KEYS)
+        arch = self.one_of(self.need(node, pairs, what, "arch"), "arch", ARCHES)
+        source = self.one_of(self.need(node, pairs, what, "source"), "source", sources)
+        folder = self.root / "kernel-patches"
+        abis = sorted(p.parent.name for p in folder.glob("*/config"))
+        abi_node = self.need(node, pairs, what, "abi")
+        abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
+        base = self.text(pairs["base"], "base") if "base" in pairs else source
+        if abi != CONTROL:
+            for part in ("plumbing", abi):
+                bases = sorted(p.parent.name for p in folder.glob(f"{part}/*/series"))
+                if base not in bases:
+                    raise self.error(
+                        pairs.get("base", abi_node),
+                        f"{what}: no series kernel-patches/{part}/{base}/series",
+                        f"bases of {part} are {', '.join(bases) or 'none'}; `base:` "
+                        "names the one that fits the source",
+                    )
+        target = Target(
+            name=name,
+            arch=ARCHES[arch],
+            source=sources[source],
+            base=base,
+            abi=abi,
+        )
+        if "flavor" in pairs:
+            flavors = sorted(p.stem for p in folder.glob("kconfig/flavor/*.config"))
+            flavor = self.one_of(pairs["flavor"], "flavor", flavors)
+            target = replace(target, flavor=flavor)
+        if "smp" in pairs:
+            target = replace(target, smp=self.number(pairs["smp"], "smp", 1, _MAX_SMP))
+        if "memory" in pairs:
+            memory = self.number(pairs["memory"], "memory", 128, 1 << 20)
+            target = replace(target, memory=memory)
+        return target
