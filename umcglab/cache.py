@@ -44,6 +44,30 @@ def tree_digest(root: Path, pattern: str = "**/*") -> str:
     return digest(parts)
 
 
+CCACHE = "ccache"
+"""The one folder in the cache that is not an artifact's: ccache trims it itself."""
+
+_NOT_ARTIFACTS = (CCACHE, "locks", "logs")
+_IN_USE = 3600.0
+
+
+def _size(root: Path) -> int:
+    """Return the bytes that the files under `root` take on disk."""
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(folder) / name).lstat().st_blocks * 512
+    return total
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    path: Path
+    used: float
+    size: int
+
+
 @dataclass(frozen=True)
 class Cache:
     """The cache folder: `<root>/<kind>/<digest>/` for artifacts."""
@@ -82,11 +106,94 @@ class Cache:
                 ) from e
             try:
                 fill(tmp)
+                self._size_file(tmp, key).write_text(str(_size(tmp)))
                 tmp.rename(path)
-            except BaseException:
+            except BaseException as e:
                 shutil.rmtree(tmp, ignore_errors=True)
+                if isinstance(e, OSError):
+                    raise InfraError(f"cannot fill the cache: {e}") from e
                 raise
         return path
+
+    def trim(self, limit: int) -> int:
+        """Remove what was not used for longest until `limit` bytes suffice.
+
+        Return the bytes freed. What is being made, or was used in the last
+        hour, stays: some run may be at work with it.
+        """
+        freed = self._remove_abandoned()
+        used = sorted(self._artifacts(), key=lambda artifact: artifact.used)
+        total = sum(artifact.size for artifact in used) + _size(self.root / CCACHE)
+        for artifact in used:
+            if total <= limit or artifact.used > time.time() - _IN_USE:
+                break
+            self._remove(artifact.path)
+            total -= artifact.size
+            freed += artifact.size
+        return freed
+
+    def clean(self) -> int:
+        """Remove everything but what is being made; return the bytes freed."""
+        freed = self._remove_abandoned()
+        for artifact in self._artifacts():
+            freed += artifact.size
+            self._remove(artifact.path)
+        for folder in (self.root / CCACHE, self.root / "logs"):
+            freed += _size(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+    def _artifacts(self) -> list[_Artifact]:
+        found = []
+        for path in self.root.glob("*/*/"):
+            if path.parent.name in _NOT_ARTIFACTS or path.name.startswith("."):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                used = path.stat().st_mtime
+                found.append(_Artifact(path, used, self._recorded_size(path)))
+        return found
+
+    def _recorded_size(self, path: Path) -> int:
+        """Return an artifact's size without walking it: a kernel tree is 80,000 files."""
+        try:
+            return int(self._size_file(path, path.name).read_text())
+        except (FileNotFoundError, ValueError):
+            return _size(path)
+
+    def _size_file(self, path: Path, key: str) -> Path:
+        return path.with_name(f".{key}.size")
+
+    def _remove(self, path: Path) -> None:
+        # Renamed first, so that no reader ever meets half an artifact.
+        gone = path.with_name(f".{path.name}.gone.{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        self._size_file(path, path.name).unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> int:
+        """Remove what a killed process left half made."""
+        freed = 0
+        for path in self.root.glob("*/.*/"):
+            key = path.name.split(".")[1]
+            with self._try_lock(f"{path.parent.name}-{key}") as locked:
+                if locked and path.is_dir():
+                    freed += _size(path)
+                    shutil.rmtree(path, ignore_errors=True)
+        return freed
+
+    @contextlib.contextmanager
+    def _try_lock(self, name: str) -> Iterator[bool]:
+        """Hold the lock `name`, if nobody else does."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("w") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: MIT
+"""Kernels: configured, built and kept by the digest of what they are made from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from umcglab import kconfig, make, series, source
+from umcglab.arch import Arch
+from umcglab.cache import digest, file_digest
+from umcglab.config import Lab, Target
+from umcglab.errors import InfraError, LabError, PatchError, UserError
+from umcglab.make import Build
+from umcglab.progress import Progress
+from umcglab.series import Patch, Series
+from umcglab.source import Source
+
+_KIND = "kernels"
+_RECIPE = 1
+"""Changes when the way of building does, so that old artifacts are not used."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A built kernel, complete and in the cache."""
+
+    dir: Path
+    digest: str
+    release: str
+    """What `uname -r` says in the guest."""
+    arch: Arch
+    image: Path
+    vmlinux: Path
+    system_map: Path
+    config: Path
+    headers: Path
+    """`include`, as headers_install made it."""
+    log: Path
+    identity: dict[str, object]
+    """What it was made from, and the facts of its build."""
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """Everything a kernel is made from."""
+
+    target: Target
+    source: Source
+    series: tuple[Series, ...]
+    fragments: tuple[Path, ...]
+    compiler: str
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        return tuple(patch for series in self.series for patch in series.patches)
+
+    @property
+    def inputs(self) -> dict[str, object]:
+        """What decides the bytes of the kernel; JSON-able."""
+        return {
+            "recipe": _RECIPE,
+            "arch": self.target.arch.name,
+            "abi": self.target.abi,
+            "flavor": self.target.flavor,
+            "source": {
+                "name": self.source.spec.name,
+                "kind": self.source.spec.kind,
+                "version": self.source.version,
+                "digest": self.source.digest,
+            },
+            "patches": [
+                {"name": f"{s.name}/{p.path.name}", "subject": p.subject}
+                | {"sha256": p.sha256}
+                for s in self.series
+                for p in s.patches
+            ],
+            "fragments": {_fragment(p): file_digest(p) for p in self.fragments},
+            "compiler": self.compiler,
+        }
+
+    @property
+    def key(self) -> str:
+        return digest(self.inputs)
+
+    @property
+    def release(self) -> str:
+        release = f"{self.source.version}-{self.target.abi}-{self.key[:12]}"
+        if len(release) > 64:
+            raise InfraError(f"{release}: longer than the 64 that uname -r can say")
+        return release
+
+
+def build(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
+    """Return the target's kernel, building it first if it is not in the cache."""
+    progress.phase("source")
+    fetched = source.fetch(target.source, lab.cache, progress)
+    recipe = _recipe(target, lab, fetched)
+    if found := _load(recipe, lab.cache.find(_KIND, recipe.key)):
+        return found
+    folder = lab.cache.make(
+        _KIND, recipe.key, lambda tmp: _fill(recipe, lab, tmp, progress, jobs)
+    )
+    kernel = _load(recipe, folder)
+    assert kernel is not None
+    return kernel
+
+
+def find(target: Target, lab: Lab) -> Kernel | None:
+    """Return the target's kernel if it is built already; download nothing."""
+    fetched = source.find(target.source, lab.cache)
+    if fetched is None:
+        return None
+    recipe = _recipe(target, lab, fetched)
+    return _load(recipe, lab.cache.find(_KIND, recipe.key))
+
+
+def release(target: Target, lab: Lab) -> str:
+    """Return what `uname -r` will say, as far as that is known without a download."""
+    fetched = source.find(target.source, lab.cache)
+    if fetched is None:
+        return f"{target.source.name}-{target.abi} (source not fetched yet)"
+    return _recipe(target, lab, fetched).release
+
+
+def check_without_abi(target: Target, lab: Lab, progress: Progress, jobs: int) -> None:
+    """Compile what the patches touch, with the ABI off; PatchError at a warning.
+
+    Nothing is kept but the fact that it was fine.
+    """
+    kernel = build(target, lab, progress, jobs)
+    recipe = _recipe(target, lab, source.fetch(target.source, lab.cache, progress))
+    added = {name for patch in recipe.patches for name in patch.added}
+    touched = kernel.identity["touched"]
+    assert isinstance(touched, list)
+
+    def fill(tmp: Path) -> None:
+        with _logged(recipe, lab, tmp):
+            built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments[:-1])
+            progress.phase("compile without the ABI")
+            objects = [_object(name) for name in touched if name not in added]
+            built.make(*objects, KCFLAGS="-Werror")
+        shutil.rmtree(built.tree)
+
+    lab.cache.make("checks", digest("without-abi", recipe.inputs), fill)
+
+
+def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
+    folder = lab.patches / "kconfig"
+    fragments = [
+        folder / "base.config",
+        folder / "arch" / f"{target.arch.name}.config",
+        folder / "flavor" / f"{target.flavor}.config",
+    ]
+    if not target.is_control:
+        fragments.append(lab.patches / target.abi / "config")
+    return _Recipe(
+        target=target,
+        source=fetched,
+        series=series.of(target, lab),
+        fragments=tuple(fragments),
+        compiler=make.compiler(target.arch),
+    )
+
+
+def _fragment(path: Path) -> str:
+    """Return a fragment's name within kernel-patches."""
+    parts = path.parts
+    return "/".join(parts[parts.index("kernel-patches") + 1 :])
+
+
+def _load(recipe: _Recipe, folder: Path | None) -> Kernel | None:
+    if folder is None:
+        return None
+    return Kernel(
+        dir=folder,
+        digest=folder.name,
+        release=recipe.release,
+        arch=recipe.target.arch,
+        image=folder / Path(recipe.target.arch.image).name,
+        vmlinux=folder / "vmlinux",
+        system_map=folder / "System.map",
+        config=folder / "config",
+        headers=folder / "include",
+        log=folder / "build.log",
+        identity=json.loads((folder / "kernel.json").read_text()),
+    )
+
+
+def _prepare(
+    recipe: _Recipe,
+    lab: Lab,
+    tmp: Path,
+    progress: Progress,
+    jobs: int,
+    fragments: Sequence[Path],
+) -> Build:
+    """Unpack, patch and configure a tree in `tmp`; return the build to go on with."""
+    progress.phase("unpack")
+    built = Build(
+        name=recipe.target.name,
+        arch=recipe.target.arch,
+        tree=tmp / "linux",
+        log=tmp / "build.log",
+        cache=lab.cache.root,
+        ccache_size=lab.cache_size // 4,
+        jobs=jobs,
+        blame=InfraError if recipe.target.is_control else PatchError,
+    )
+    source.unpack(recipe.source, built.tree)
+    for one in recipe.series:
+        series.apply(one, built.tree, progress)
+    progress.phase("configure")
+    wanted = kconfig.read(fragments)
+    merged = tmp / "wanted.config"
+    merged.write_text(kconfig.text(wanted))
+    built.make("allnoconfig", KCONFIG_ALLCONFIG=str(merged))
+    merged.unlink()
+    if wrong := kconfig.missing(wanted, built.objects / ".config"):
+        # Without patches it is the source that lab.yaml chose that does not fit.
+        fault = UserError if recipe.target.is_control else PatchError
+        said = "; ".join(f"{option} is {actual}" for option, actual in wrong)
+        raise fault(
+            f"{recipe.target.name}: the final .config is not what was asked for: {said}",
+            where=wrong[0][0].where,
+            hint="see in the kernel's Kconfig files what the option depends on",
+        )
+    return built
+
+
+def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -> None:
+    """Build the kernel in `tmp`, and leave only what is kept."""
+    with _logged(recipe, lab, tmp):
+        built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
+        _compile(recipe, built, lab.cache.root, progress)
+        progress.phase("install headers")
+        built.make("headers_install", INSTALL_HDR_PATH=str(tmp))
+        touched = _touched(recipe, built)
+        _keep(recipe, built, tmp)
+        _warnings(recipe, built, touched, progress)
+        ccache = built.ccache()
+    shutil.rmtree(built.tree)
+    (tmp / "ccache.log").unlink(missing_ok=True)
+    progress.say(f"{recipe.target.name}: {ccache}")
+    facts = {
+        "release": recipe.release,
+        "config_sha256": file_digest(tmp / "config"),
+        "ccache": asdict(ccache),
+        "touched": touched,
+    }
+    (tmp / "kernel.json").write_text(json.dumps({**recipe.inputs, **facts}, indent=1))
+
+
+def _compile(recipe: _Recipe, built: Build, cache: Path, progress: Progress) -> None:
+    # How many steps to expect is what the last build of this kind took.
+    memory = cache / "steps" / f"{recipe.target.arch.name}-{recipe.target.flavor}"
+    expected = int(memory.read_text()) if memory.exists() else None
+    progress.phase("compile", expected)
+    localversion = recipe.release.removeprefix(recipe.source.version)
+    steps = built.make(
+        Path(recipe.target.arch.image).name,
+        progress=progress,
+        expected=expected,
+        LOCALVERSION=localversion,
+    )
+    memory.parent.mkdir(exist_ok=True)
+    memory.write_text(str(steps))
+    said = (built.objects / "include/config/kernel.release").read_text().strip()
+    if said != recipe.release:
+        raise UserError(
+            f"{recipe.target.name}: the kernel calls itself {said}, not {recipe.release}",
+            hint="remove localversion files and CONFIG_LOCALVERSION",
+        )
+
+
+def _warnings(
+    recipe: _Recipe, built: Build, touched: Sequence[str], progress: Progress
+) -> None:
+    """Raise PatchError if what the patches touch, or with W=1 add, has warnings."""
+    if found := built.warnings(name for p in recipe.patches for name in p.files):
+        raise PatchError(f"{recipe.target.name} does not build cleanly: {found[0]}")
+    added = {name for patch in recipe.patches for name in patch.added}
+    if objects := [_object(name) for name in touched if name in added]:
+        progress.phase("check with W=1")
+        built.make(*objects, W="1", KCFLAGS="-Werror")
+
+
+def _touched(recipe: _Recipe, built: Build) -> list[str]:
+    """Return the source files that the patches change and the build compiled."""
+    names = dict.fromkeys(name for patch in recipe.patches for name in patch.files)
+    return [
+        name
+        for name in names
+        if name.endswith((".c", ".S")) and (built.objects / _object(name)).exists()
+    ]
+
+
+def _object(name: str) -> str:
+    return str(Path(name).with_suffix(".o"))
+
+
+def _keep(recipe: _Recipe, built: Build, tmp: Path) -> None:
+    image = recipe.target.arch.image
+    names = {"vmlinux": "vmlinux", "System.map": "System.map", ".config": "config"}
+    for name, kept in {**names, image: Path(image).name}.items():
+        shutil.move(built.objects / name, tmp / kept)
+
+
+@contextlib.contextmanager
+def _logged(recipe: _Recipe, lab: Lab, tmp: Path) -> Iterator[None]:
+    """Keep the log of a build that fails; its folder goes."""
+    try:
+        yield
+    except LabError as e:
+        log = tmp / "build.log"
+        if log.exists():
+            folder = lab.cache.root / "logs"
+            folder.mkdir(exist_ok=True)
+            e.log = folder / f"{recipe.target.name}-{recipe.key}.log"
+            shutil.move(log, e.log)
+        raise

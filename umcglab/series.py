@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""Patch series: a folder of patches and a file `series` that orders them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from umcglab import tool
+from umcglab.cache import file_digest
+from umcglab.config import Lab, Target
+from umcglab.errors import PatchError, UserError
+from umcglab.progress import Progress
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch file."""
+
+    path: Path
+    subject: str
+    sha256: str
+    files: tuple[str, ...]
+    """What it changes, relative to the kernel tree."""
+    added: tuple[str, ...]
+    """Those of `files` that it creates."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Patches in order."""
+
+    name: str
+    """Such as `umcg-v0.5/6.12`."""
+    dir: Path
+    patches: tuple[Patch, ...]
+
+
+def load(folder: Path) -> Series:
+    """Read a series; the file `series` and the folder must name the same patches."""
+    listing = folder / "series"
+    try:
+        lines = listing.read_text().splitlines()
+    except OSError as e:
+        raise UserError(f"cannot read the series: {e}") from e
+    order: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        name = line.split("#")[0].strip()
+        if not name:
+            continue
+        where = f"{listing}:{number}"
+        if name in order:
+            raise UserError(
+                f"{name} is there twice, first in line {order[name]}", where=where
+            )
+        if not (folder / name).is_file():
+            raise UserError(f"{name} is listed but not there", where=where)
+        order[name] = number
+    here = {p.name for p in folder.glob("*") if p.suffix in (".patch", ".diff")}
+    if extra := sorted(here - order.keys()):
+        raise UserError(
+            f"{', '.join(extra)} in the folder but not listed",
+            where=str(listing),
+            hint="list it, or remove it",
+        )
+    patches = tuple(_patch(folder / name) for name in order)
+    return Series(f"{folder.parent.name}/{folder.name}", folder, patches)
+
+
+def of(target: Target, lab: Lab) -> tuple[Series, ...]:
+    """Return the series that make the target's kernel: plumbing, then its ABI's."""
+    if target.is_control:
+        return ()
+    return tuple(
+        load(lab.patches / part / target.base) for part in ("plumbing", target.abi)
+    )
+
+
+def apply(series: Series, tree: Path, progress: Progress) -> None:
+    """Apply a series to a tree, without fuzz; raise PatchError where it does not fit."""
+    progress.phase(f"apply {series.name}", len(series.patches))
+    for number, patch in enumerate(series.patches, 1):
+        _apply(patch, tree)
+        progress.advance(number)
+
+
+def _apply(patch: Patch, tree: Path) -> None:
+    """Apply one patch. Offsets are allowed, since they are told from nothing else."""
+    argv = [
+        "patch",
+        "--strip=1",
+        "--fuzz=0",
+        "--force",
+        "--no-backup-if-mismatch",
+        "--reject-file=-",
+        f"--directory={tree}",
+        f"--input={patch.path}",
+    ]
+    done = tool.run(argv)
+    if done.returncode == 0:
+        return
+    name = f"{patch.path.parent.parent.name}/{patch.path.parent.name}/{patch.path.name}"
+    fault = _fault(done.stdout + done.stderr)
+    raise PatchError(
+        f"{name} does not apply: {fault}",
+        where=str(patch.path),
+        hint=f"in a tree with the patches before it: patch -p1 --fuzz=0 < {patch.path}",
+    )
+
+
+def _fault(said: str) -> str:
+    """Return the first thing that patch(1) could not do, with file, line and hunk."""
+    file = ""
+    for line in said.splitlines():
+        if match := re.match(r"(?:patching|checking) file '?(.*?)'?$", line):
+            file = match[1]
+        elif match := re.match(r"Hunk #(\d+) FAILED at (\d+)", line):
+            return f"{file}:{match[2]}: hunk {match[1]} does not fit"
+        elif line.startswith("can't find file to patch"):
+            return "it changes a file that is not there"
+        elif line.startswith("patch: ****"):
+            return line.removeprefix("patch: **** ")
+        elif "already exists!" in line or "which does not exist" in line:
+            return line
+    return said.strip().splitlines()[-1] if said.strip() else "patch(1) failed"
+
+
+def _patch(path: Path) -> Patch:
+    text = path.read_text(errors="replace")
+    subject = re.search(r"^Subject: (?:\[[^]]*\] *)?(.*(?:\n[ \t].*)*)", text, re.M)
+    pairs = re.findall(r"^--- (\S+).*\n\+\+\+ (\S+)", text, re.M)
+    files = [(old, new.split("/", 1)[-1]) for old, new in pairs if new != "/dev/null"]
+    return Patch(
+        path=path,
+        subject=re.sub(r"\s+", " ", subject[1]).strip() if subject else path.name,
+        sha256=file_digest(path),
+        files=tuple(name for _, name in files),
+        added=tuple(name for old, name in files if old == "/dev/null"),
+    )

@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: MIT
+"""Kernel sources: fetched once, kept unpacked in the cache, never edited.
+
+A debian, tarball or git source becomes a pristine tree in the cache, and a
+build gets a hard-linked copy of it in seconds: patch(1) replaces files by
+renaming, and kbuild writes only to its object folder, so the pristine files
+stay as they are. A developer's tree is copied, since they may write to it
+at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umcglab import tool
+from umcglab.cache import Cache, digest, file_digest
+from umcglab.config import SourceSpec
+from umcglab.errors import InfraError, UserError
+from umcglab.progress import Progress
+
+_KIND = "sources"
+_NOT_SOURCE = (
+    ".git/*", "*.o", "*.a", "*/.*.cmd", ".*.cmd", ".config*", "vmlinux*", "System.map",
+    "include/config/*", "include/generated/*", "arch/*/include/generated/*",
+)  # fmt: skip
+"""What an in-tree build leaves behind, which an out-of-tree build refuses."""
+_SHA1 = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kernel tree that is here and will not change."""
+
+    spec: SourceSpec
+    version: str
+    """From its Makefile, such as `6.12.117`."""
+    digest: str
+    """Names the content, not the way it came."""
+    path: Path
+    is_tree: bool
+    """Whether it is a developer's own tree."""
+
+
+def fetch(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
+    """Return the source, downloading and unpacking it first if need be."""
+    if spec.kind == "tree":
+        return _tree(spec)
+    if found := find(spec, cache):
+        return found
+    if spec.kind == "debian":
+        return _debian(spec, cache, progress)
+    if spec.kind == "tarball":
+        return _tarball(spec, cache, progress)
+    return _git(spec, cache, progress)
+
+
+def find(spec: SourceSpec, cache: Cache) -> Source | None:
+    """Return the source if it is here already; download nothing."""
+    if spec.kind == "tree":
+        return _tree(spec)
+    key = _commit(spec) if spec.kind == "git" else spec.sha256
+    assert key is not None
+    path = cache.find(_KIND, digest(spec.kind, key))
+    return _read(spec, path) if path else None
+
+
+def unpack(source: Source, dest: Path) -> None:
+    """Make `dest` (on the cache's file system) a tree of the source to patch."""
+    if not source.is_tree:
+        tool.output(["cp", "-al", str(source.path), str(dest)])
+        return
+    dest.mkdir(parents=True)
+    tool.output(
+        ["rsync", "-a", "--from0", "--files-from=-", str(source.path), str(dest)],
+        stdin="\0".join(_names(source.path)),
+    )
+    if _tree(source.spec).digest != source.digest:
+        raise UserError(
+            f"{source.path} changed while it was copied",
+            where=source.spec.where,
+            hint="run again when the tree is at rest",
+        )
+
+
+# Archives, each unpacked into <cache>/sources/<digest>/linux.
+
+
+def _store(
+    spec: SourceSpec, cache: Cache, key: str, fill: Callable[[Path], None]
+) -> Source:
+    """Keep the tree that `fill(tmp)` puts under tmp/linux; `key` is its content's."""
+
+    def complete(tmp: Path) -> None:
+        fill(tmp)
+        version = _version(tmp / "linux", spec)
+        facts = {"kind": spec.kind, "location": spec.location, "key": key}
+        (tmp / "source.json").write_text(json.dumps({**facts, "version": version}))
+
+    return _read(spec, cache.make(_KIND, digest(spec.kind, key), complete))
+
+
+def _read(spec: SourceSpec, path: Path) -> Source:
+    facts = json.loads((path / "source.json").read_text())
+    return Source(spec, facts["version"], path.name, path / "linux", is_tree=False)
+
+
+def _unpack_archive(archive: Path, tmp: Path, progress: Progress) -> None:
+    progress.phase("unpack")
+    (tmp / "linux").mkdir()
+    tool.output(
+        ["tar", "-xf", str(archive), "-C", str(tmp / "linux"), "--strip-components=1"]
+    )
+
+
+def _debian(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
+    assert spec.version is not None
+    assert spec.sha256 is not None
+    offered = _offered(spec.location)
+    if not offered:
+        raise InfraError(
+            f"source {spec.name!r}: apt knows no package {spec.location}",
+            where=spec.where,
+            hint="apt-get update (6.12 comes from bookworm-security)",
+        )
+    version, sha256 = spec.version, spec.sha256
+    if version not in offered:
+        version = next(iter(offered))
+        sha256 = offered[version]
+        progress.say(
+            f"source {spec.name!r}: apt no longer has {spec.location} {spec.version}; "
+            f"taking {version} instead, so these are OTHER KERNELS than lab.yaml names"
+            f" (sha256 {sha256})"
+        )
+
+    def fill(tmp: Path) -> None:
+        deb = _apt_download(f"{spec.location}={version}", tmp, progress)
+        _check(deb, sha256, spec)
+        tool.output(["dpkg-deb", "-x", str(deb), str(tmp / "deb")])
+        deb.unlink()
+        found = sorted(tmp.glob("deb/usr/src/linux-source-*.tar.*"))
+        if len(found) != 1:
+            raise InfraError(f"{deb.name} holds {len(found)} kernel tarballs, not one")
+        _unpack_archive(found[0], tmp, progress)
+        shutil.rmtree(tmp / "deb")
+
+    return _store(spec, cache, sha256, fill)
+
+
+def _offered(package: str) -> dict[str, str]:
+    """Return the versions apt can download now, newest first, with their sha256."""
+    done = tool.run(["apt-cache", "show", "--", package])
+    offered = {}
+    for stanza in done.stdout.split("\n\n"):
+        fields = dict(re.findall(r"^(Version|SHA256): (\S+)$", stanza, re.MULTILINE))
+        # An installed package that no repository has any more has no SHA256.
+        if "Version" in fields and "SHA256" in fields:
+            offered[fields["Version"]] = fields["SHA256"]
+    return offered
+
+
+def _apt_download(package: str, folder: Path, progress: Progress) -> Path:
+    """Download a .deb into `folder`."""
+    # apt as root warns when its sandbox user cannot write to our folder.
+    argv = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package]
+    tool.need(argv[0])
+    progress.phase("download")
+    with subprocess.Popen(
+        [*tool.DIE_WITH_PARENT, *argv],
+        cwd=folder,
+        env=tool.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as apt:
+        try:
+            while apt.poll() is None:
+                progress.advance(_megabytes(folder))
+                time.sleep(0.2)
+        finally:
+            apt.kill()
+        assert apt.stdout is not None
+        said = apt.stdout.read().strip().splitlines()
+    found = sorted(folder.glob("*.deb"))
+    if apt.returncode or not found:
+        raise InfraError(
+            f"cannot download {package}: {said[-1] if said else 'apt-get failed'}",
+            hint="apt-get update, and see whether the network is up",
+        )
+    return found[0]
+
+
+def _megabytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # apt renames when done
+            total += path.stat().st_size
+    return total // 1_000_000
+
+
+def _tarball(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
+    assert spec.sha256 is not None
+
+    def fill(tmp: Path) -> None:
+        if "://" in spec.location:
+            archive = tmp / Path(spec.location).name
+            _download(spec, archive, progress)
+        else:
+            archive = Path(spec.location)
+        _check(archive, spec.sha256, spec)
+        _unpack_archive(archive, tmp, progress)
+        if archive.parent == tmp:
+            archive.unlink()
+
+    return _store(spec, cache, spec.sha256, fill)
+
+
+def _download(spec: SourceSpec, dest: Path, progress: Progress) -> None:
+    try:
+        with (
+            urllib.request.urlopen(spec.location, timeout=60) as answer,
+            dest.open("wb") as f,
+        ):
+            size = answer.headers.get("Content-Length")
+            progress.phase("download", int(size) // 1_000_000 if size else None)
+            while block := answer.read(1 << 20):
+                f.write(block)
+                progress.advance(f.tell() // 1_000_000)
+    except urllib.error.HTTPError as e:
+        raise InfraError(
+            f"source {spec.name!r}: {spec.location}: {e}", where=spec.where
+        ) from e
+    except (OSError, ValueError) as e:
+        reason = getattr(e, "reason", e)
+        raise InfraError(
+            f"source {spec.name!r}: cannot download {spec.location}: {reason}",
+            where=spec.where,
+        ) from e
+
+
+def _check(archive: Path, sha256: str | None, spec: SourceSpec) -> None:
+    try:
+        actual = file_digest(archive)
+    except OSError as e:
+        raise UserError(
+            f"source {spec.name!r}: cannot read {archive}: {e.strerror}",
+            where=spec.where,
+        ) from e
+    if actual != sha256:
+        raise UserError(
+            f"source {spec.name!r}: {archive.name} is not what lab.yaml names: its "
+            f"sha256 is {actual}, not {sha256}",
+            where=spec.where,
+            hint="correct the sha256 if you trust this file",
+        )
+
+
+def _git(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
+    commit = _commit(spec)
+
+    def fill(tmp: Path) -> None:
+        progress.phase("git fetch")
+        repo = tmp / "repo"
+        tool.output(["git", "init", "-q", "--bare", str(repo)])
+        argv = ["git", "-C", str(repo), "fetch", "-q", "--depth=1", spec.location]
+        done = tool.run([*argv, commit])
+        if done.returncode:
+            # Not every server gives a commit by its id; a ref it does.
+            done = tool.run([*argv, spec.ref or "HEAD"])
+        if done.returncode:
+            raise _git_error(spec, done)
+        archive = tmp / "linux.tar"
+        tool.output(
+            ["git", "-C", str(repo), "archive", "--format=tar", "--prefix=linux/",
+             f"--output={archive}", commit]
+        )  # fmt: skip
+        _unpack_archive(archive, tmp, progress)
+        archive.unlink()
+        shutil.rmtree(repo)
+
+    return _store(spec, cache, commit, fill)
+
+
+def _commit(spec: SourceSpec) -> str:
+    """Return the commit id that the spec's ref stands for, now."""
+    assert spec.ref is not None
+    if _SHA1.fullmatch(spec.ref):
+        return spec.ref
+    done = tool.run(["git", "ls-remote", "--", spec.location])
+    if done.returncode:
+        raise _git_error(spec, done)
+    refs = {}
+    for line in done.stdout.splitlines():
+        commit, name = line.split("\t")
+        refs[name] = commit
+    for name in (
+        spec.ref,
+        f"refs/tags/{spec.ref}^{{}}",
+        f"refs/tags/{spec.ref}",
+        f"refs/heads/{spec.ref}",
+    ):
+        if name in refs:
+            return refs[name]
+    raise UserError(
+        f"source {spec.name!r}: {spec.location} has no branch or tag {spec.ref!r}",
+        where=spec.where,
+        hint="a commit must be given by all 40 digits",
+    )
+
+
+def _git_error(
+    spec: SourceSpec, done: subprocess.CompletedProcess[str]
+) -> InfraError | UserError:
+    said = done.stderr.strip().splitlines()
+    why = next((x for x in said if x.startswith("fatal:")), said[-1] if said else "?")
+    message = f"source {spec.name!r}: git: {why.removeprefix('fatal: ')}"
+    if "://" not in spec.location and not Path(spec.location).exists():
+        return UserError(message, where=spec.where)
+    return InfraError(message, where=spec.where)
+
+
+# A developer's own tree.
+
+
+def _tree(spec: SourceSpec) -> Source:
+    path = Path(spec.location)
+    version = _version(path, spec)
+    content = _git_content(path) if _is_git(path) else _files(path, _names(path))
+    return Source(spec, version, digest("tree", content), path, is_tree=True)
+
+
+def _is_git(tree: Path) -> bool:
+    return (tree / ".git").exists()
+
+
+def _names(tree: Path) -> list[str]:
+    """Return the files that make up the tree: those git knows or would add, or all."""
+    if _is_git(tree):
+        names = _git_in(tree, "ls-files", "-z", "-co", "--exclude-standard").split("\0")
+    else:
+        names = [str(path.relative_to(tree)) for path in tree.rglob("*")]
+        names = [
+            n for n in names if not any(fnmatch.fnmatch(n, p) for p in _NOT_SOURCE)
+        ]
+    paths = ((name, tree / name) for name in sorted(set(names) - {""}))
+    return [name for name, path in paths if path.is_symlink() or path.is_file()]
+
+
+def _git_content(tree: Path) -> list[object]:
+    """Return what names a git tree's content, reading only what differs from HEAD."""
+    diff = _git_in(tree, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD")
+    others = _git_in(tree, "ls-files", "-z", "-o", "--exclude-standard").split("\0")
+    return [
+        _git_in(tree, "rev-parse", "HEAD^{tree}").strip(),
+        hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest(),
+        _files(tree, sorted(set(others) - {""})),
+    ]
+
+
+def _files(tree: Path, names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return name, mode and content of files."""
+    found = []
+    for name in names:
+        path = tree / name
+        if path.is_symlink():
+            found.append((name, "link", str(path.readlink())))
+        elif path.is_file():
+            mode = path.stat().st_mode & 0o111
+            found.append((name, f"{mode:o}", file_digest(path)))
+    return found
+
+
+def _git_in(tree: Path, *argv: str) -> str:
+    # Even `git status` writes, unless told not to: it refreshes the index.
+    full = ["git", "--no-optional-locks", "-C", str(tree), *argv]
+    done = tool.run(full)
+    if done.returncode:
+        raise UserError(f"{tree}: git: {done.stderr.strip()}", hint=" ".join(full))
+    return done.stdout
+
+
+def _version(tree: Path, spec: SourceSpec) -> str:
+    """Return the version that the tree's Makefile states."""
+    try:
+        makefile = (tree / "Makefile").read_text()
+    except OSError as e:
+        raise UserError(
+            f"source {spec.name!r}: {tree if spec.kind == 'tree' else spec.location}"
+            f" is not a kernel tree: {e.strerror}: Makefile",
+            where=spec.where,
+        ) from e
+    found: dict[str, str] = dict(
+        re.findall(
+            r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)",
+            makefile,
+            re.MULTILINE,
+        )
+    )
+    if not found.get("VERSION") or not found.get("PATCHLEVEL"):
+        raise UserError(
+            f"source {spec.name!r}: its Makefile states no kernel version",
+            where=spec.where,
+        )
+    numbers = [found[k] for k in ("VERSION", "PATCHLEVEL", "SUBLEVEL") if found.get(k)]
+    return ".".join(numbers) + found.get("EXTRAVERSION", "")
