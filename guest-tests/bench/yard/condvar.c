@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One operation: a one-way hand-off by pthread_cond_signal() and
- * pthread_cond_wait() under one mutex.
+ * One operation: a one-way hand-off by pthread_cond_signal() of the other
+ * thread's condition and pthread_cond_wait() on one's own, under one mutex. The
+ * fair class may switch twice: a woken thread that preempts its waker has to
+ * sleep again until the mutex is free.
  */
 #include <pthread.h>
 #include <stddef.h>
@@ -9,41 +11,47 @@
 #include "bench.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
-static int turn;	/* written under the mutex */
+static pthread_cond_t cond[2] = {
+	PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER
+};
+static int turn;	/* whose it is to run */
 
-/* Hand over to the other thread and wait to be handed back; `mutex` is held. */
-static void hand_over(int me)
+static void wait_turn(int me)
 {
-	turn = !me;
-	pthread_cond_signal(&cond);
 	while (turn != me)
-		pthread_cond_wait(&cond, &mutex);
+		pthread_cond_wait(&cond[me], &mutex);
+}
+
+static void hand_over_and_wait(int me)
+{
+	pthread_mutex_lock(&mutex);
+	turn = !me;
+	pthread_cond_signal(&cond[!me]);
+	wait_turn(me);
+	pthread_mutex_unlock(&mutex);
 }
 
 static void *other(void *arg)
 {
-	pthread_mutex_lock(&mutex);
 	for (;;)
-		hand_over(1);
+		hand_over_and_wait(1);
 	return arg;
 }
 
 static const char *setup(void)
 {
 	pthread_mutex_lock(&mutex);
-	bench_thread(other);
-	/* Its first hand_over() gives us the turn. */
 	turn = 1;
-	while (turn)
-		pthread_cond_wait(&cond, &mutex);
+	bench_thread(other);
+	wait_turn(0);
+	pthread_mutex_unlock(&mutex);
 	return NULL;
 }
 
 static void rounds(unsigned int rounds)
 {
 	while (rounds--)
-		hand_over(0);
+		hand_over_and_wait(0);
 }
 
 static const struct bench bench = {
