@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * PID 1 of the SSH guest: a tmpfs over the read-only disk, a static address,
+ * and an SSH server for each connection. Nothing is probed, waited for or
+ * configured that the lab already knows, and nothing is forked before the
+ * first connection: under TCG every process counts.
+ *
+ * The initrd holds this program and the keys of the lab; the disk, which all
+ * users and labs share, holds none.
+ */
+#include "init.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+
+#define SSH_PORT 22
+#define DISK "/dev/vda"
+
+static void copy_secret(const char *from, const char *to)
+{
+	struct stat st;
+	int in = open(from, O_RDONLY);
+	int out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	if (in < 0 || out < 0 || fstat(in, &st) ||
+	    sendfile(out, in, NULL, st.st_size) != st.st_size)
+		fatal("copy %s to %s", from, to);
+	close(in);
+	close(out);
+}
+
+/* The disk is there when its driver has probed it, which may be after we start. */
+static void mount_disk(void)
+{
+	int tries;
+
+	for (tries = 0; access(DISK, F_OK) && tries < 2000; tries++)
+		usleep(5000);
+	mount_on(DISK, "/disk", "erofs", MS_RDONLY, NULL);
+}
+
+static void switch_root(void)
+{
+	mount_on("tmpfs", "/rw", "tmpfs", 0, NULL);
+	make_dir("/rw/upper");
+	make_dir("/rw/work");
+	mount_on("overlay", "/root", "overlay", 0,
+		 "lowerdir=/disk,upperdir=/rw/upper,workdir=/rw/work");
+	make_dir("/root/root/.ssh");
+	make_dir("/root/etc/dropbear");
+	copy_secret("/keys/authorized_keys", "/root/root/.ssh/authorized_keys");
+	copy_secret("/keys/host_key", "/root/etc/dropbear/host_key");
+	mount_on("/dev", "/root/dev", NULL, MS_MOVE, NULL);
+	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
+		fatal("switch root");
+	chmod("/root", 0700);
+	chmod("/root/.ssh", 0700);
+}
+
+static void mount_api(void)
+{
+	mount_on("proc", "/proc", "proc", 0, NULL);
+	mount_on("sysfs", "/sys", "sysfs", 0, NULL);
+	mount_on("devpts", "/dev/pts", "devpts", 0, "mode=620,ptmxmode=666");
+	mount_on("tmpfs", "/dev/shm", "tmpfs", 0, NULL);
+	mount_on("tmpfs", "/run", "tmpfs", 0, NULL);
+	/* For tests; a kernel without them is no reason to stop. */
+	mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL);
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
+	symlink("/proc/self/fd", "/dev/fd");
+	symlink("/proc/self/fd/0", "/dev/stdin");
+	symlink("/proc/self/fd/1", "/dev/stdout");
+	symlink("/proc/self/fd/2", "/dev/stderr");
+}
+
+static void interface_up(int sock, const char *name, const char *address)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET };
+	struct ifreq ifr = { 0 };
+
+	strncpy(ifr.ifr_name, name, IFNAMSIZ - 1);
+	if (address) {
+		inet_pton(AF_INET, address, &sin.sin_addr);
+		memcpy(&ifr.ifr_addr, &sin, sizeof(sin));
+		if (ioctl(sock, SIOCSIFADDR, &ifr))
+			fatal("address of %s", name);
+		inet_pton(AF_INET, "255.255.255.0", &sin.sin_addr);
+		memcpy(&ifr.ifr_netmask, &sin, sizeof(sin));
+		if (ioctl(sock, SIOCSIFNETMASK, &ifr))
+			fatal("netmask of %s", name);
+	}
+	ifr.ifr_flags = IFF_UP | IFF_RUNNING;
+	if (ioctl(sock, SIOCSIFFLAGS, &ifr))
+		fatal("%s up", name);
+}
+
+/*
+ * QEMU's user network knows our MAC address only after it has heard from us,
+ * and would spend the first connection on asking. Any datagram will do.
+ */
+static void greet_gateway(int sock)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(9) };
+
+	inet_pton(AF_INET, "10.0.2.2", &sin.sin_addr);
+	sendto(sock, "", 1, 0, (struct sockaddr *)&sin, sizeof(sin));
+}
+
+static int listen_ssh(void)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(SSH_PORT) };
+	int one = 1;
+	int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (udp < 0 || tcp < 0)
+		fatal("socket");
+	interface_up(udp, "lo", NULL);
+	interface_up(udp, "eth0", "10.0.2.15");
+	greet_gateway(udp);
+	close(udp);
+	setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(tcp, (struct sockaddr *)&sin, sizeof(sin)) || listen(tcp, 16))
+		fatal("listen on port %d", SSH_PORT);
+	return tcp;
+}
+
+static void serve(int connection)
+{
+	/*
+	 * -i: this connection only; -E: say why on the console; -s: no
+	 * passwords; -j -k: no forwarding; -W: a window that lets uploads run.
+	 */
+	static char *const argv[] = { "dropbear", "-i", "-E", "-s", "-j", "-k",
+				      "-r", "/etc/dropbear/host_key",
+				      "-W", "1048576", NULL };
+	static char *const env[] = { "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+				     NULL };
+
+	setsid();
+	signal(SIGCHLD, SIG_DFL);
+	dup2(connection, 0);
+	dup2(connection, 1);
+	execve("/usr/sbin/dropbear", argv, env);
+	_exit(127);
+}
+
+int main(void)
+{
+	int listener, connection;
+
+	mount_on("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	mount_disk();
+	switch_root();
+	mount_api();
+	sethostname("umcglab", 7);
+	/* Orphans and servers alike are reaped by the kernel. */
+	signal(SIGCHLD, SIG_IGN);
+	listener = listen_ssh();
+	dprintf(1, MARK "ready\n");
+	for (;;) {
+		connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (connection < 0)
+			continue;
+		if (!fork())
+			serve(connection);
+		close(connection);
+	}
+}
