@@ -40,7 +40,8 @@ _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
 """What each kind of source needs beside its location."""
 
 _TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
-_TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory")
+_TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
+                "cmdline", "boot-timeout")  # fmt: skip
 _MAX_SMP = 8
 """NR_CPUS of our kernels."""
 
@@ -74,6 +75,10 @@ class Target:
     smp: int = 1
     memory: int = 1024
     """MiB."""
+    cmdline: str = ""
+    """Added to the kernel command line of its SSH guests."""
+    boot_timeout: int = 60
+    """Seconds from QEMU's start to the first SSH command."""
 
     @property
     def is_control(self) -> bool:
@@ -359,4 +364,9 @@ class _Reader:
         if "memory" in pairs:
             memory = self.number(pairs["memory"], "memory", 128, 1 << 20)
             target = replace(target, memory=memory)
+        if "cmdline" in pairs:
+            target = replace(target, cmdline=self.text(pairs["cmdline"], "cmdline"))
+        if "boot-timeout" in pairs:
+            seconds = self.number(pairs["boot-timeout"], "boot-timeout", 1, 3600)
+            target = replace(target, boot_timeout=seconds)
         return target
