@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -74,6 +75,7 @@ class Display:
         self._console = console or Console(stderr=True, highlight=False)
         self._now = now
         self._rows: dict[str, _Row] = {}
+        self._log: Path | None = None
         # Drawn only from refresh(): a refreshing thread of Live's own would be
         # alive while the engine forks.
         self._live = (
@@ -92,8 +94,15 @@ class Display:
             self._live.update(Table.grid(), refresh=True)
             self._live.stop()
 
+    def tee(self, log: Path) -> None:
+        """From now on append every line that stays to `log` too."""
+        self._log = log
+
     def say(self, text: str) -> None:
         """Print a line that stays."""
+        if self._log:
+            with self._log.open("a") as f:
+                f.write(f"{text}\n")
         self._console.print(text, markup=False, soft_wrap=True)
 
     def start(self, job: str, expected: float | None) -> None:

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""Build what targets need, each thing once: kernels, images, guest bundles."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from umcglab import bundle, engine, image, kbuild
+from umcglab.arch import Arch
+from umcglab.bundle import Bundle
+from umcglab.config import Lab, Target
+from umcglab.display import Display
+from umcglab.engine import Job
+from umcglab.errors import LabError
+from umcglab.image import Image
+from umcglab.kbuild import Kernel
+from umcglab.progress import Progress
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of each build: the artifact, or the error in its place."""
+
+    kernels: Mapping[str, Kernel | LabError]
+    """By target name."""
+    images: Mapping[str, Image | LabError]
+    """By architecture name."""
+    bundles: Mapping[str, Bundle | LabError]
+    """By target name."""
+
+    def errors(self) -> tuple[LabError, ...]:
+        """Return every distinct error once."""
+        found = [*self.kernels.values(), *self.images.values(), *self.bundles.values()]
+        return tuple({id(e): e for e in found if isinstance(e, LabError)}.values())
+
+
+def width(cores: int) -> int:
+    """Return how many kernels to build at once on `cores` cores.
+
+    Two even on two cores, since unpacking, configuring and linking use only
+    one; more than one for four would only compete for memory and cache.
+    """
+    return min(cores, max(2, cores // 4))
+
+
+def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> Built:
+    """Build all that `targets` need; failures are in the result, not raised."""
+    # A control target runs the bundle of the patched kernel of its base.
+    wanted = list(dict.fromkeys([*targets, *map(lab.bundle_target, targets)]))
+    # Controls first: ccache then serves what their patched kernels share with
+    # them, which two at once would both compile.
+    wanted.sort(key=lambda target: not target.is_control)
+    at_once = width(cores)
+    jobs = math.ceil(cores / at_once) + (cores < at_once * 2)
+    durations = lab.cache.root / "durations.json"
+
+    first: list[Job[Kernel | Image]] = [
+        *(Job(f"kernel {t.name}", _kernel(lab, t, jobs)) for t in wanted),
+        *(Job(f"image {a.name}", _image(lab, a)) for a in arches(wanted)),
+    ]
+    made = engine.run(first, at_once, display, durations)
+    kernels = {t.name: made[f"kernel {t.name}"] for t in wanted}
+    images = {a.name: made[f"image {a.name}"] for a in arches(wanted)}
+
+    by_source = {t.name: lab.bundle_target(t) for t in targets}
+    second: list[Job[Bundle]] = []
+    bundles: dict[str, Bundle | LabError] = {}
+    for target in dict.fromkeys(by_source.values()):
+        kernel = kernels[target.name]
+        if isinstance(kernel, LabError):
+            bundles[target.name] = kernel
+        else:
+            assert isinstance(kernel, Kernel)
+            second.append(Job(f"bundle {target.name}", _bundle(lab, target, kernel)))
+    done = engine.run(second, cores, display, durations)
+    bundles |= {name.removeprefix("bundle "): b for name, b in done.items()}
+    return Built(
+        kernels=kernels,  # type: ignore[arg-type]
+        images=images,  # type: ignore[arg-type]
+        bundles={name: bundles[source.name] for name, source in by_source.items()},
+    )
+
+
+def cores(asked: int | None) -> int:
+    """Return how many cores to use: as asked, or all this process may use."""
+    return asked or len(os.sched_getaffinity(0))
+
+
+def arches(targets: Sequence[Target]) -> tuple[Arch, ...]:
+    """Return the architectures of `targets`, each once."""
+    return tuple({t.arch.name: t.arch for t in targets}.values())
+
+
+def _kernel(
+    lab: Lab, target: Target, jobs: int
+) -> Callable[[Progress], Kernel | Image]:
+    return lambda progress: kbuild.build(target, lab, progress, jobs)
+
+
+def _image(lab: Lab, arch: Arch) -> Callable[[Progress], Kernel | Image]:
+    return lambda progress: image.build(arch, lab, progress)
+
+
+def _bundle(lab: Lab, target: Target, kernel: Kernel) -> Callable[[Progress], Bundle]:
+    return lambda progress: bundle.build(lab, target.arch, kernel, target.abi, progress)

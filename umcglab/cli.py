@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""The verbs of the command line, and how each is told what to do."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from umcglab import build, config, engine, kbuild, lanes, run
+from umcglab.config import Lab, Target
+from umcglab.display import Display
+from umcglab.errors import UserError
+from umcglab.facts import RunDir
+
+EXAMPLES = """\
+examples:
+  umcglab run                               everything in lab.yaml
+  umcglab run --only 'x86_64-*'             some targets, by name or pattern
+  umcglab run --only arm64-umcg-v0.5 --tests umcg/wait
+                                            one program on one target
+  umcglab run --tests umcg/wait:wake_first  one test on every target
+  umcglab shell --only x86_64-umcg-v0.5     a root shell where the tests are
+  umcglab report results/latest             render a finished run again
+
+exit status:
+  0  all is well
+  1  the patch's fault: it does not apply or build, fails a test, kills a guest
+  2  the user's fault: lab.yaml or the command line
+  3  the lab's fault: a download, the disk, the toolchain, QEMU
+  130  interrupted; what was measured so far is in the report
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="umcglab",
+        description="Build UMCG kernels, boot them under QEMU on x86_64 and arm64, "
+        "test and measure them, and report.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text)
+        if name != "report":
+            made.add_argument(
+                "--lab",
+                type=Path,
+                default=Path("lab.yaml"),
+                metavar="FILE",
+                help="description of the lab (default: %(default)s)",
+            )
+        return made
+
+    def targets(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--only",
+            action="append",
+            default=[],
+            metavar="TARGET[,TARGET...]",
+            help="targets by name or pattern (default: all; `umcglab list` has them)",
+        )
+
+    def jobs(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--jobs",
+            type=_positive,
+            metavar="N",
+            help="cores to use (default: all)",
+        )
+
+    for name, text in (
+        ("build", "Build kernels, images and guest suites; boot nothing."),
+        ("run", "Build what is missing, boot, test, measure and report."),
+    ):
+        made = verb(name, text)
+        targets(made)
+        jobs(made)
+        if name == "run":
+            made.add_argument(
+                "--tests",
+                metavar="PROGRAM[:TEST]",
+                help="run only programs of this name or pattern, and of them only "
+                "the test TEST; leaves the exact lane out",
+            )
+    made = verb("report", "Render the report of a finished run again.")
+    made.add_argument("run", type=Path, metavar="DIR", help="such as results/latest")
+    targets(verb("list", "List the targets and which kernels are built."))
+    made = verb("shell", "Open a root shell in a booted target, over SSH.")
+    targets(made)
+    jobs(made)
+    verb("clean", "Empty the cache: sources, kernels, images, ccache.")
+    return top
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line says; return the exit status."""
+    options = parser().parse_args(argv)
+    if options.verb == "report":
+        return report(options.run)
+    lab = config.load(options.lab)
+    if options.verb == "clean":
+        return clean(lab)
+    chosen = config.select(lab, options.only)
+    if options.verb == "list":
+        return show(lab, chosen)
+    engine.catch_signals()
+    cores = build.cores(options.jobs)
+    if options.verb == "shell":
+        return shell(lab, chosen, cores)
+    with Display() as display:
+        if options.verb == "build":
+            return make(lab, chosen, cores, display)
+        what = run.Options(
+            command=shlex.join(["umcglab", *argv]), cores=cores, tests=options.tests
+        )
+        return run.execute(lab, chosen, what, display)
+
+
+def report(path: Path) -> int:
+    """Render `path` again; return the exit status its results deserve."""
+    if not (path / "run.json").exists():
+        raise UserError(
+            f"{path}: not the folder of a run, it has no run.json",
+            hint="umcglab report results/latest",
+        )
+    done = run.render(RunDir(path.resolve()))
+    print(path / "report.html")
+    return done.exit_code
+
+
+def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> int:
+    """Build; print each error; return the exit status."""
+    errors = build.build(lab, targets, cores, display).errors()
+    for error in errors:
+        for line in error.lines():
+            display.say(line)
+    lab.cache.trim(lab.cache_size)
+    codes = {error.exit_code for error in errors}
+    return next((code for code in (2, 1, 3) if code in codes), 0)
+
+
+def show(lab: Lab, targets: Sequence[Target]) -> int:
+    """Print a line for each target."""
+    width = max(len(target.name) for target in targets)
+    for target in targets:
+        release = kbuild.release(target, lab)
+        built = "built" if kbuild.find(target, lab) else "not built"
+        print(f"{target.name:{width}}  {target.flavor}  {release}  {built}")
+    return 0
+
+
+def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
+    """Boot one target and hand its terminal over; the guest ends with the shell."""
+    if len(targets) != 1:
+        raise UserError(
+            f"a shell needs one target, these are {len(targets)}",
+            hint=f"umcglab shell --only {targets[0].name}",
+        )
+    with Display() as display:
+        ready = run.ready(lab, targets[0], build.build(lab, targets, cores, display))
+    return lanes.shell(lab, ready)
+
+
+def clean(lab: Lab) -> int:
+    """Empty the cache."""
+    freed = lab.cache.clean()
+    print(f"{lab.cache.root}: freed {freed / 2**30:.1f} GiB")
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""What happens to one target once all is built: the test lane and the exact lane.
+
+Each function is one engine job. It writes facts and raw logs into the run's
+folder as it goes and returns what the parent does not know; a `LabError` becomes
+a recorded fact, for what was measured before it must survive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from umcglab import accel, exact, facts, guest, splat
+from umcglab.bundle import Bundle, Program
+from umcglab.config import Lab, Target
+from umcglab.errors import LabError
+from umcglab.facts import RunDir, TargetFacts
+from umcglab.image import Image
+from umcglab.kbuild import Kernel
+from umcglab.progress import Progress
+
+GUEST_BUNDLE = "/run/umcglab"
+"""Where the bundle lies in a guest."""
+
+
+def now() -> str:
+    """Return the time as results write it: UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A target with everything that was built for it."""
+
+    target: Target
+    kernel: Kernel
+    image: Image
+    bundle: Bundle
+    programs: tuple[Program, ...]
+    """What to run in the test lane, in order."""
+    select: str | None = None
+    """Run only the tests of this name in each program."""
+
+
+def environment(ready: Ready) -> dict[str, str]:
+    """Return the variables a test program is run with."""
+    if not ready.target.is_control:
+        return {}
+    return {"UMCGLAB_CONTROL_RELEASE": ready.kernel.release}
+
+
+def command(ready: Ready, program: Program) -> str:
+    """Return the shell line that runs `program` in the guest."""
+    argv = [*program.argv, *(["-t", ready.select] if ready.select else [])]
+    return f"cd {GUEST_BUNDLE} && exec {shlex.join(argv)}"
+
+
+@contextlib.contextmanager
+def booted(
+    lab: Lab, ready: Ready, run_dir: RunDir, n: int, progress: Progress
+) -> Iterator[guest.Guest]:
+    """Boot `ready` with its bundle in place; the guest is gone afterwards."""
+    progress.phase(f"boot {n}")
+    chosen = accel.probe(ready.target.arch, ready.kernel, lab.cache)
+    console = run_dir.console(ready.target.name, n)
+    console.parent.mkdir(parents=True, exist_ok=True)
+    with guest.boot(
+        lab,
+        ready.target,
+        ready.kernel,
+        ready.image,
+        console_log=console,
+        accel=chosen,
+    ) as vm:
+        vm.put(ready.bundle.dir, GUEST_BUNDLE)
+        yield vm
+
+
+def test_lane(
+    lab: Lab, ready: Ready, start: TargetFacts, run_dir: RunDir, progress: Progress
+) -> TargetFacts:
+    """Boot, and run every program; a guest that broke is replaced by a fresh one.
+
+    Return the facts of the target, which are in `target.json` all the while.
+    A program that ends the guest, hangs it or draws a splat is not run again:
+    the rest of the plan goes on after a reboot.
+    """
+    path = run_dir.target(ready.target.name)
+    state = start
+    try:
+        chosen = accel.probe(ready.target.arch, ready.kernel, lab.cache)
+        state = replace(
+            state, accel=facts.AccelFacts(chosen.name, chosen.why), status="running"
+        )
+        progress.phase("floor")
+        state = replace(state, floor=guest.floor(lab, ready.kernel, chosen))
+        waiting = list(ready.programs)
+        while waiting:
+            n = len(state.boots) + 1
+            with booted(lab, ready, run_dir, n, progress) as vm:
+                state = replace(
+                    state,
+                    boots=(
+                        *state.boots,
+                        facts.BootFacts(n, vm.argv, vm.to_ssh, vm.uname),
+                    ),
+                )
+                facts.write(path, state)
+                while waiting:
+                    progress.phase(waiting[0].name)
+                    if not run_program(ready, waiting.pop(0), vm, n, run_dir):
+                        break
+        state = replace(state, status="done")
+    except LabError as e:
+        state = replace(
+            state,
+            status="error",
+            errors=(*state.errors, facts.ErrorFacts.of(e, "boot")),
+        )
+    state = replace(state, finished=now())
+    facts.write(path, state)
+    return state
+
+
+def run_program(
+    ready: Ready, program: Program, vm: guest.Guest, n: int, run_dir: RunDir
+) -> bool:
+    """Run one program and record it; return whether the guest is still good."""
+    name = ready.target.name
+    start = vm.console_size()
+    done = vm.run(
+        command(ready, program),
+        log=run_dir.program_log(name, program.name),
+        timeout=program.timeout,
+        env=environment(ready),
+    )
+    stuck = vm.where_stuck() if done.timed_out else ()
+    end = vm.console_size()
+    facts.write(
+        run_dir.program(name, program.name),
+        facts.ProgramFacts(
+            program=program.name,
+            boot=n,
+            exit_status=done.exit_status,
+            duration=done.duration,
+            console_from=start,
+            console_to=end,
+            timed_out=done.timed_out,
+            lost=done.lost,
+            reproduce=reproduce(ready.target, program.name),
+            stuck=stuck,
+        ),
+    )
+    if done.lost or done.timed_out:
+        return False
+    return not splat.scan(vm.console_text(start))
+
+
+def reproduce(target: Target, program: str) -> str:
+    """Return the command line that runs `program` again on `target`."""
+    return shlex.join(["umcglab", "run", "--only", target.name, "--tests", program])
+
+
+def exact_lane(
+    lab: Lab, ready: Ready, run_dir: RunDir, n: int, progress: Progress
+) -> facts.ExactRunFacts:
+    """Run the benches once in an exact guest; the caller compares two such runs."""
+    progress.phase("exact guest")
+    done = exact.run(
+        lab,
+        ready.kernel,
+        ready.bundle,
+        output=run_dir.exact_output(ready.target.name, n),
+        console_log=run_dir.exact_console(ready.target.name, n),
+    )
+    return facts.ExactRunFacts(n, done.argv, done.duration)

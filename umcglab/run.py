@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: MIT
+"""One run of the lab: build, boot, test, measure, write results and report."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from umcglab import build, engine, exact, facts, junit, lanes, qemu, report, results
+from umcglab.build import Built
+from umcglab.bundle import Bundle, Program
+from umcglab.config import Lab, Target
+from umcglab.display import Display
+from umcglab.engine import Job
+from umcglab.errors import InfraError, LabError, UserError
+from umcglab.facts import RunDir, TargetFacts
+from umcglab.image import Image
+from umcglab.kbuild import Kernel
+from umcglab.lanes import Ready, now
+from umcglab.progress import Progress
+from umcglab.results import Run
+
+EXACT_RUNS = 2
+"""Exact guests per target; their outputs must be the same to the bit."""
+
+INTERRUPTED = 130
+"""Exit status after SIGINT or SIGTERM, as a shell has it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line chose of a run."""
+
+    command: str
+    cores: int
+    tests: str | None = None
+    """`PROGRAM` or `PROGRAM:TEST`, PROGRAM a pattern; None for everything."""
+
+
+def execute(
+    lab: Lab, targets: Sequence[Target], options: Options, display: Display
+) -> int:
+    """Run the lab on `targets`; return the exit status. The results are on disk."""
+    run_dir = begin(lab, targets, options)
+    display.tee(run_dir.path / "lab.log")
+    display.say(f"results go to {run_dir.path}")
+    interrupted = None
+    try:
+        built = build.build(lab, targets, options.cores, display)
+        lane(lab, targets, built, options, run_dir, display)
+    except KeyboardInterrupt:
+        interrupted = "interrupted by a signal"
+        display.say("interrupted: writing the report of what was measured so far")
+    state = facts.read(run_dir.run, facts.RunFacts)
+    facts.write(run_dir.run, replace(state, finished=now(), interrupted=interrupted))
+    run = render(run_dir)
+    for line in results.summary(run):
+        display.say(line)
+    display.say(f"report: {run_dir.path / 'report.html'}")
+    return INTERRUPTED if interrupted else run.exit_code
+
+
+def render(run_dir: RunDir) -> Run:
+    """Derive everything from a run's raw files: run.json, report, JUnit."""
+    run = results.collect(run_dir.path)
+    results.finish(run, run_dir.path)
+    report.render(run, run_dir.path)
+    junit.write(run, run_dir.path / "junit.xml")
+    return run
+
+
+def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
+    """Make the run's folder and write down what is going to be tried."""
+    started = datetime.now(UTC)
+    git = lab_git(lab.root)
+    name = f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}"
+    runs = lab.results / "runs"
+    run_dir = RunDir(runs / name)
+    try:
+        run_dir.path.mkdir(parents=True)
+    except OSError as e:
+        raise InfraError(f"cannot make the results folder: {e}") from e
+    shutil.copyfile(lab.file, run_dir.path / "lab.yaml")
+    for target in targets:
+        facts.write(
+            run_dir.target(target.name),
+            TargetFacts(
+                name=target.name,
+                arch=target.arch.name,
+                abi=target.abi,
+                base=target.base,
+                flavor=target.flavor,
+                smp=target.smp,
+                memory=target.memory,
+            ),
+        )
+    facts.write(
+        run_dir.run,
+        facts.RunFacts(
+            id=name,
+            started=started.isoformat(timespec="seconds"),
+            command=options.command,
+            lab_git=git,
+            plan=tuple(t.name for t in targets),
+            host=host(),
+            clauses={
+                abi: results.abi_clauses(text.read_text())
+                for abi in dict.fromkeys(t.abi for t in targets)
+                if (text := lab.root / "kernel-patches" / abi / "ABI.md").exists()
+            },
+        ),
+    )
+    latest = lab.results / "latest"
+    link = latest.with_name(f".latest.{os.getpid()}")
+    link.symlink_to(Path("runs") / name)
+    link.replace(latest)
+    return run_dir
+
+
+def lane(
+    lab: Lab,
+    targets: Sequence[Target],
+    built: Built,
+    options: Options,
+    run_dir: RunDir,
+    display: Display,
+) -> None:
+    """Boot, test and measure every target that could be built."""
+    jobs: list[Job[TargetFacts | facts.ExactRunFacts]] = []
+    exact: list[Job[TargetFacts | facts.ExactRunFacts]] = []
+    for target in targets:
+        ready = prepare(target, built, options, run_dir)
+        if ready is None:
+            continue
+        state = facts.read(run_dir.target(target.name), TargetFacts)
+        jobs.append(Job(f"test {target.name}", _test(lab, ready, state, run_dir)))
+        if not options.tests:
+            exact += [
+                Job(f"exact {target.name} {n}", _exact(lab, ready, run_dir, n))
+                for n in range(1, EXACT_RUNS + 1)
+            ]
+    done = engine.run(
+        [*jobs, *exact], options.cores, display, lab.cache.root / "durations.json"
+    )
+    for target in targets:
+        record(target, done, run_dir)
+
+
+def prepare(
+    target: Target, built: Built, options: Options, run_dir: RunDir
+) -> Ready | None:
+    """Return what `target` needs to run, its plan written down; None if not built."""
+    path = run_dir.target(target.name)
+    try:
+        made = choose(ready(target, built), options.tests)
+    except LabError as e:
+        state = facts.read(path, TargetFacts)
+        error = facts.ErrorFacts.of(e, "build")
+        facts.write(path, replace(state, status="error", errors=(error,)))
+        keep_log(e.log, run_dir.build_log(target.name))
+        return None
+    write_plan(made, run_dir, () if options.tests else exact.plan(made.bundle))
+    return made
+
+
+def write_plan(
+    made: Ready, run_dir: RunDir, benches: tuple[facts.BenchPlanFacts, ...]
+) -> TargetFacts:
+    """Write down, and return, what a target is and what is going to run on it."""
+    path = run_dir.target(made.target.name)
+    kernel = made.kernel
+    keep_log(kernel.log, run_dir.build_log(made.target.name))
+    state = replace(
+        facts.read(path, TargetFacts),
+        started=now(),
+        kernel=facts.KernelFacts(kernel.digest, kernel.release, kernel.identity),
+        image=made.image.digest,
+        bundle=made.bundle.digest,
+        qemu=qemu.version(made.target.arch),
+        programs=tuple(map(plan, made.programs)),
+        benches=benches,
+    )
+    facts.write(path, state)
+    return state
+
+
+def ready(target: Target, built: Built) -> Ready:
+    """Return `target` with what was built for it; raise the error of what was not."""
+    kernel = built.kernels[target.name]
+    image = built.images[target.arch.name]
+    bundle = built.bundles[target.name]
+    for part in (kernel, image, bundle):
+        if isinstance(part, LabError):
+            raise part
+    assert isinstance(kernel, Kernel)
+    assert isinstance(image, Image)
+    assert isinstance(bundle, Bundle)
+    return Ready(target, kernel, image, bundle, bundle.manifest.tests())
+
+
+def choose(made: Ready, tests: str | None) -> Ready:
+    """Return `made` with only the programs that `--tests` names."""
+    if tests is None:
+        return made
+    pattern, _, test = tests.partition(":")
+    programs = tuple(p for p in made.programs if fnmatch.fnmatch(p.name, pattern))
+    if not programs:
+        names = ", ".join(p.name for p in made.programs)
+        raise UserError(f"no program {pattern!r}", hint=f"programs are {names}")
+    if test:
+        programs = tuple(
+            replace(p, tests=found)
+            for p in programs
+            if (found := tuple(fnmatch.filter(p.tests, test)))
+        )
+        if not programs:
+            raise UserError(f"no test {test!r} in {pattern!r}")
+    return replace(made, programs=programs, select=test or None)
+
+
+def plan(program: Program) -> facts.PlanFacts:
+    """Return a program as the results record it, before it has run."""
+    return facts.PlanFacts(
+        program=program.name,
+        kind=program.kind,
+        tests=program.tests,
+        needs_umcg=tuple(t for t in program.tests if program.needs_umcg),
+        clauses={t: c for t, c in program.clauses.items() if t in program.tests},
+    )
+
+
+def record(
+    target: Target,
+    done: Mapping[str, TargetFacts | facts.ExactRunFacts | LabError],
+    run_dir: RunDir,
+) -> None:
+    """Write down what came of a target's jobs that they could not write themselves."""
+    path = run_dir.target(target.name)
+    state = facts.read(path, TargetFacts)
+    tested = done.get(f"test {target.name}")
+    errors: list[facts.ErrorFacts] = []
+    if isinstance(tested, LabError):
+        errors.append(facts.ErrorFacts.of(tested, "test"))
+    runs: list[facts.ExactRunFacts] = []
+    for n in range(1, EXACT_RUNS + 1):
+        measured = done.get(f"exact {target.name} {n}")
+        if isinstance(measured, LabError):
+            errors.append(facts.ErrorFacts.of(measured, "exact"))
+        elif isinstance(measured, facts.ExactRunFacts):
+            runs.append(measured)
+    if runs:
+        facts.write(
+            run_dir.exact(target.name), facts.ExactFacts(exact.SEED, tuple(runs))
+        )
+    if errors:
+        facts.write(
+            path, replace(state, status="error", errors=(*state.errors, *errors))
+        )
+
+
+def keep_log(log: Path | None, dest: Path) -> None:
+    """Copy a build log beside the results: the cache may be emptied, they stay."""
+    if log is not None and log.is_file():
+        shutil.copyfile(log, dest)
+
+
+def lab_git(root: Path) -> str:
+    """Return the lab's own commit, with `-dirty` when the checkout differs from it."""
+    done = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() if done.returncode == 0 else "unversioned"
+
+
+def host() -> dict[str, object]:
+    """Return the host's identity, for the report."""
+    os_release = platform.freedesktop_os_release()
+    return {
+        "os": os_release.get("PRETTY_NAME", "unknown"),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
+        ),
+        "python": platform.python_version(),
+    }
+
+
+def _test(
+    lab: Lab, made: Ready, state: TargetFacts, run_dir: RunDir
+) -> Callable[[Progress], TargetFacts | facts.ExactRunFacts]:
+    return lambda progress: lanes.test_lane(lab, made, state, run_dir, progress)
+
+
+def _exact(
+    lab: Lab, made: Ready, run_dir: RunDir, n: int
+) -> Callable[[Progress], TargetFacts | facts.ExactRunFacts]:
+    return lambda progress: lanes.exact_lane(lab, made, run_dir, n, progress)

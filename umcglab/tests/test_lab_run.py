@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""The whole lab on real kernels: the run a person makes, and each way it can go wrong.
+
+Kernels come from the shared cache, or are built first. Each test here is one
+row of the promise that whatever breaks gives one clear message, the right exit
+status and no leftover process, and keeps what was measured before.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from umcglab.bundle import Program
+from umcglab.results import Run
+
+from umcglab import build, config, display, facts, lanes, run
+from umcglab.build import Built
+from umcglab.config import Lab
+from umcglab.facts import RunDir
+from umcglab.progress import Silent
+
+pytestmark = pytest.mark.lab
+
+ROOT = config.ROOT
+ARCHES = ("x86_64", "arm64")
+PATCHED = "{}-umcg-v0.5"
+
+
+def umcglab(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "umcglab", *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def qemus_of(folder: Path) -> list[str]:
+    """Return the command lines of running QEMUs that use `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "qemu-system" in line and str(folder) in line:
+            found.append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def lab_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab.yaml like the project's, with results of its own."""
+    folder = tmp_path_factory.mktemp("lab")
+    path = folder / "lab.yaml"
+    path.write_text((ROOT / "lab.yaml").read_text() + f"\nresults: {folder}/results\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab(lab_file: Path) -> Lab:
+    return config.load(lab_file)
+
+
+@pytest.fixture(scope="module")
+def built(lab: Lab) -> Built:
+    """Everything lab.yaml names, built."""
+    with display.Display() as shown:
+        made = build.build(lab, lab.targets, build.cores(None), shown)
+    assert made.errors() == ()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def no_qemu_left(lab: Lab) -> Iterator[None]:
+    yield
+    assert qemus_of(lab.results) == []
+
+
+@pytest.mark.timeout(900)
+def test_every_target_end_to_end(lab: Lab, lab_file: Path, built: Built) -> None:
+    done = umcglab("run", "--lab", lab_file)
+    assert done.returncode == 0, done.stderr
+    folder = lab.results / "latest"
+    for name in ("report.html", "junit.xml", "run.json", "lab.log", "lab.yaml"):
+        assert (folder / name).stat().st_size
+    result = run.render(RunDir(folder.resolve()))
+    assert [t.name for t in result.targets] == [t.name for t in lab.targets]
+    for target in result.targets:
+        outcomes = {
+            test.name: test.outcome for p in target.programs for test in p.tests
+        }
+        assert outcomes
+        skipped = {name for name, outcome in outcomes.items() if outcome == "SKIP"}
+        needs = {n for p in target.facts.programs for n in p.needs_umcg}
+        assert skipped == (needs if target.facts.is_control else set())
+        assert target.exact and target.exact.identical
+        assert target.facts.floor and target.facts.boots[0].to_ssh
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_report_renders_an_old_run_again(lab: Lab, arch: str) -> None:
+    report = lab.results / "latest" / "report.html"
+    report.unlink()
+    done = umcglab("report", lab.results / "latest")
+    assert done.returncode == 0, done.stderr
+    assert PATCHED.format(arch) in report.read_text()
+
+
+PROVOKE = "echo {} > /sys/kernel/debug/provoke-crash/DIRECT"
+PASSES = "echo 'TAP version 13'; echo 1..1; echo 'ok 1 fine'"
+
+
+def provoked(name: str, what: str) -> Program:
+    """A program that makes the kernel misbehave by lkdtm and then says it passed."""
+    shell = f"{PROVOKE.format(what)}; {PASSES}" if what else PASSES
+    return Program(
+        name=name,
+        kind="test",
+        argv=("sh", "-c", shell),
+        timeout=15,
+        tests=("fine",),
+        needs_umcg=False,
+        clauses={},
+    )
+
+
+def run_programs(lab: Lab, built: Built, name: str, *programs: Program) -> Run:
+    """Run made-up programs on a real target; return the derived result."""
+    target = config.select(lab, [name])[0]
+    options = run.Options(command="test", cores=2)
+    run_dir = run.begin(lab, [target], options)
+    made = replace(run.ready(target, built), programs=programs)
+    state = run.write_plan(made, run_dir, benches=())
+    lanes.test_lane(lab, made, state, run_dir, Silent())
+    return run.render(run_dir)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [("WARNING", "warning"), ("BUG", "bug"), ("PANIC", "panic"), ("HARDLOCKUP", None)],
+)
+def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
+    lab: Lab, built: Built, arch: str, what: str, kind: str | None
+) -> None:
+    result = run_programs(
+        lab,
+        built,
+        PATCHED.format(arch),
+        provoked("lab/before", ""),
+        provoked("lab/broken", what),
+        provoked("lab/after", ""),
+    )
+    before, broken, after = result.targets[0].programs
+    assert (before.outcome, after.outcome) == ("PASS", "PASS")
+    assert broken.outcome == "FAIL"
+    assert len(result.targets[0].facts.boots) == 2
+    assert result.exit_code == 1
+    if kind:
+        assert kind in [splat.kind for splat in broken.splats]
+    else:
+        assert any("lkdtm" in name for name in broken.facts.stuck)
+
+
+def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run:
+    """Boot a real target with something wrong on its command line."""
+    target = replace(
+        config.select(lab, [name])[0], cmdline=cmdline, boot_timeout=timeout
+    )
+    run_dir = run.begin(lab, [target], run.Options(command="test", cores=2))
+    made = replace(run.ready(target, built), programs=(provoked("lab/never", ""),))
+    state = run.write_plan(made, run_dir, benches=())
+    lanes.test_lane(lab, made, state, run_dir, Silent())
+    return run.render(run_dir)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize(
+    ("cmdline", "fault", "message"),
+    [
+        ("lkdtm.cpoint_name=DIRECT lkdtm.cpoint_type=PANIC", 1, "panic"),
+        (
+            "lkdtm.cpoint_name=DIRECT lkdtm.cpoint_type=HARDLOCKUP",
+            1,
+            "lkdtm_HARDLOCKUP",
+        ),
+        ("initcall_blacklist=virtio_net_driver_init", 3, "SSH"),
+    ],
+    ids=["panic", "hang", "no-ssh"],
+)
+def test_a_boot_that_fails_says_why(
+    lab: Lab, built: Built, arch: str, cmdline: str, fault: int, message: str
+) -> None:
+    result = booted(lab, built, PATCHED.format(arch), cmdline, 20)
+    target = result.targets[0]
+    (error,) = target.facts.errors
+    assert error.fault == result.exit_code == fault
+    assert message in f"{error.message} {error.where} {error.hint}"
+    assert error.log and Path(error.log).stat().st_size
+    assert target.programs[0].outcome == "MISSING"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_ending_the_lab_in_the_middle(
+    lab: Lab, lab_file: Path, built: Built, signum: int
+) -> None:
+    before = (lab.results / "latest").resolve()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "umcglab", "run", "--lab", lab_file],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stderr
+    # In the middle: a first program has finished, others have not.
+    deadline = time.monotonic() + 120
+    latest = lab.results / "latest"
+    while latest.resolve() == before or not list(latest.glob("*/programs/*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signum)
+    process.communicate(timeout=60)
+    wait_for(lambda: not qemus_of(lab.results))
+    done = [p for p in latest.glob("*/programs/*.json")]
+    assert done
+    if signum == signal.SIGKILL:
+        # Nobody was left to write it; what was measured can still be rendered.
+        umcglab("report", latest)
+    else:
+        assert process.returncode == run.INTERRUPTED
+        state = facts.read(latest / "run.json", facts.RunFacts)
+        assert state.interrupted
+    result = json.loads((latest / "run.json").read_text())["result"]
+    outcomes = {
+        test["outcome"]
+        for target in result["targets"]
+        for program in target["programs"]
+        for test in program["tests"]
+    }
+    assert outcomes >= {"PASS", "MISSING"}
+    assert (latest / "report.html").stat().st_size
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until `true()`; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_shell_runs_what_is_piped_into_it(
+    lab_file: Path, built: Built, arch: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "umcglab", "shell", "--lab", lab_file, "--only",
+         PATCHED.format(arch)],
+        input="uname -r; ls /run/umcglab; exit 7\n",
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    kernel = built.kernels[PATCHED.format(arch)]
+    assert not isinstance(kernel, Exception)
+    assert kernel.release in done.stdout
+    assert "manifest.yaml" in done.stdout
+    assert done.returncode == 7
