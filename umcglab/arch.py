@@ -26,6 +26,12 @@ class Arch:
     """QEMU system binary."""
     machine_args: tuple[str, ...]
     cpu: str
+    disk: str
+    """QEMU's virtio block device."""
+    nic: str
+    """QEMU's virtio network device."""
+    cmdline: tuple[str, ...]
+    """Kernel parameters that every guest of this architecture needs."""
     console: str
     """Kernel name of the console UART."""
     exact_serial: tuple[str, ...]
@@ -51,6 +57,9 @@ X86_64 = Arch(
     # calibrate_delay.
     machine_args=("-machine", "q35"),
     cpu="max",
+    disk="virtio-blk-pci",
+    nic="virtio-net-pci,romfile=",
+    cmdline=(),
     console="ttyS0",
     exact_serial=("-serial", "chardev:exact"),
     exact_tty="ttyS1",
@@ -66,6 +75,9 @@ ARM64 = Arch(
     qemu="qemu-system-aarch64",
     machine_args=("-machine", "virt"),
     cpu="max",
+    disk="virtio-blk-device",
+    nic="virtio-net-device",
+    cmdline=(),
     console="ttyAMA0",
     exact_serial=("-device", "pci-serial,chardev=exact"),
     exact_tty="ttyS0",

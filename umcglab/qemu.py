@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+"""QEMU: the one command line, and a process that cannot be left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qemu.qmp import QMPError
+from qemu.qmp.legacy import QEMUMonitorProtocol
+
+from umcglab.arch import Arch
+from umcglab.errors import InfraError
+
+SEED = 1
+"""Which of the few modes a kernel's timing falls into; any will do, but one."""
+
+_QMP_TIMEOUT = 5.0
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
+
+# Between the fork and its own prctl(), setpriv would not notice that its
+# parent is gone: the shell looks before it becomes QEMU.
+_GUARD = ("setpriv", "--pdeathsig", "KILL", "sh", "-c")
+_LOOK = 'test "$PPID" = "$0" && exec "$@"'
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A guest whose every run is the same: see `argv`."""
+
+    output: Path
+    """What arrives at the second UART, byte for byte."""
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A guest as QEMU is told it; file descriptors are those QEMU inherits."""
+
+    arch: Arch
+    kernel: Path
+    initrd: Path
+    console_log: Path
+    cmdline: tuple[str, ...] = ()
+    accel: str = "tcg"
+    memory: int = 1024
+    smp: int = 1
+    disk: Path | None = None
+    ssh: bool = False
+    exact: Exact | None = None
+    console_fd: int | None = None
+    qmp_fd: int | None = None
+
+
+def argv(vm: Vm) -> tuple[str, ...]:
+    """Return the command line of `vm`.
+
+    Nothing the user or QEMU has as a default is in the guest. Its NIC reaches
+    nothing but the host's forwarded port, which is bound to 127.0.0.1. An exact
+    guest has neither disk nor NIC: whatever completes when the host is ready
+    makes two runs differ.
+    """
+    arch = vm.arch
+    # nokaslr: System.map can be read as it is. panic: -no-reboot makes it an exit.
+    cmdline = (f"console={arch.console}", "nokaslr", "panic=-1", *arch.cmdline)
+    # fmt: off
+    args = [
+        arch.qemu,
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display", "none",
+        *arch.machine_args,
+        "-accel", vm.accel,
+        "-cpu", arch.cpu,
+        "-smp", str(vm.smp),
+        "-m", str(vm.memory),
+        "-kernel", str(vm.kernel),
+        "-initrd", str(vm.initrd),
+        "-append", " ".join((*cmdline, *vm.cmdline)),
+        "-chardev", _console(vm),
+        "-serial", "chardev:console",
+    ]
+    if vm.qmp_fd is not None:
+        args += [
+            "-chardev", f"socket,id=qmp,fd={vm.qmp_fd}",
+            "-mon", "chardev=qmp,mode=control",
+        ]
+    if vm.disk:
+        args += [
+            "-drive", f"if=none,id=root,format=raw,read-only=on,file={_value(vm.disk)}",
+            "-device", f"{arch.disk},drive=root",
+        ]
+    if vm.ssh:
+        args += [
+            "-netdev", "user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
+            "-device", f"{arch.nic},netdev=net",
+        ]
+    if vm.exact:
+        args += [
+            "-icount", "shift=0,sleep=off",
+            "-rtc", "base=2026-01-01,clock=vm",
+            "-seed", str(vm.exact.seed),
+            "-chardev", f"file,id=exact,path={_value(vm.exact.output)}",
+            *arch.exact_serial,
+        ]
+    # fmt: on
+    return tuple(args)
+
+
+def _console(vm: Vm) -> str:
+    log = _value(vm.console_log)
+    if vm.console_fd is None:
+        return f"file,id=console,path={log}"
+    return f"socket,id=console,fd={vm.console_fd},logfile={log}"
+
+
+def _value(path: Path) -> str:
+    """Quote a path for the inside of an option."""
+    return str(path).replace(",", ",,")
+
+
+class Qemu:
+    """A running QEMU."""
+
+    def __init__(
+        self,
+        vm: Vm,
+        process: subprocess.Popen[bytes],
+        console: socket.socket | None,
+        monitor: socket.socket,
+        errors: Path,
+    ) -> None:
+        self.vm = vm
+        self.argv = argv(vm)
+        self.process = process
+        self.console = console
+        self._monitor = monitor
+        self._errors = errors
+        self._qmp: QEMUMonitorProtocol | None = None
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for QEMU to exit; return whether it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout)
+        return not self.running()
+
+    def failure(self) -> InfraError | None:
+        """Return what QEMU itself complained of when it exited, if it did."""
+        if not self.process.poll():
+            return None
+        words = self._errors.read_text(errors="replace").strip().splitlines()
+        return InfraError(
+            f"{self.vm.arch.qemu} exited with status {self.process.returncode}: "
+            f"{words[-1] if words else 'it did not say why'}",
+            hint=shlex.join(self.argv),
+        )
+
+    def monitor(self, line: str) -> str:
+        """Return what the human monitor answers to `line`; InfraError if nothing."""
+        try:
+            if self._qmp is None:
+                qmp = QEMUMonitorProtocol(self._monitor)
+                qmp.settimeout(_QMP_TIMEOUT)
+                qmp.connect()
+                self._qmp = qmp
+            answer = self._qmp.cmd("human-monitor-command", **{"command-line": line})
+        except (OSError, QMPError, TimeoutError) as e:
+            raise InfraError(f"QEMU's monitor does not answer `{line}`: {e!r}") from e
+        return str(answer)
+
+    def ssh_port(self) -> int:
+        """Return the port on 127.0.0.1 that QEMU forwards to the guest's SSH."""
+        answer = self.monitor("info usernet")
+        match = _FORWARD.search(answer)
+        if match is None:
+            raise InfraError(f"QEMU does not say which port it forwards: {answer!r}")
+        return int(match[1])
+
+    def detach(self) -> None:
+        """Let go of the console: a client that does not read freezes the guest."""
+        if self.console is not None:
+            self.console.close()
+            self.console = None
+
+    def close(self) -> None:
+        """End this QEMU, and only it."""
+        if self.running():
+            self.process.kill()
+        self.process.wait()
+        self.detach()
+        if self._qmp is not None:
+            with contextlib.suppress(OSError, QMPError, EOFError):
+                self._qmp.close()
+        self._monitor.close()
+
+
+@contextlib.contextmanager
+def start(vm: Vm, *, attach: bool) -> Iterator[Qemu]:
+    """Run `vm` until the context ends, with its console attached or only logged.
+
+    The kernel kills QEMU when the *thread* that called this ends, however it
+    ends (PR_SET_PDEATHSIG): do not start a guest in a thread it must outlive.
+    """
+    if not shutil.which(vm.arch.qemu):
+        raise InfraError(f"{vm.arch.qemu} is not installed", hint="make setup")
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="umcglab-"))
+        )
+        monitor, theirs = _pair(stack)
+        console = None
+        vm = replace(vm, qmp_fd=theirs.fileno())
+        inherit = [theirs]
+        if attach:
+            console, other = _pair(stack)
+            vm = replace(vm, console_fd=other.fileno())
+            inherit.append(other)
+        errors = folder / "stderr"
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                guarded(argv(vm)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=[sock.fileno() for sock in inherit],
+            )
+        qemu = Qemu(vm, process, console, monitor, errors)
+        stack.callback(qemu.close)
+        for sock in inherit:
+            sock.close()
+        yield qemu
+
+
+def guarded(command: Sequence[str]) -> tuple[str, ...]:
+    """Return `command` such that it cannot outlive this process's thread."""
+    return (*_GUARD, _LOOK, str(os.getpid()), *command)
+
+
+def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return a connected pair: no path to clash, no connection to wait for."""
+    ours, theirs = socket.socketpair()
+    stack.callback(ours.close)
+    stack.callback(theirs.close)
+    return ours, theirs
+
+
+def version(arch: Arch) -> str:
+    """Return QEMU's own version line."""
+    try:
+        done = subprocess.run(
+            [arch.qemu, "--version"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as e:
+        raise InfraError(f"{arch.qemu} does not run: {e}", hint="make setup") from e
+    return done.stdout.partition("\n")[0]
