@@ -237,12 +237,12 @@ def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -
     with _logged(recipe, lab, tmp):
         built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
         _compile(recipe, built, lab.cache.root, progress)
+        ccache = built.ccache()
         progress.phase("install headers")
         built.make("headers_install", INSTALL_HDR_PATH=str(tmp))
         touched = _touched(recipe, built)
         _keep(recipe, built, tmp)
         _warnings(recipe, built, touched, progress)
-        ccache = built.ccache()
     shutil.rmtree(built.tree)
     (tmp / "ccache.log").unlink(missing_ok=True)
     progress.say(f"{recipe.target.name}: {ccache}")

@@ -24,7 +24,9 @@ _ERRORS = (
     re.compile(r"^(?:\.\./)*(?P<error>\S+?:\d+:(?:\d+:)? (?:fatal )?error: .*)", re.M),
     re.compile(r"^(?:\.\./)*(?P<error>\S+?:\d+: Error: .*)", re.M),
     re.compile(r"^(?:\.\./)*(?P<error>(?:\S+/)?Kconfig\S*:\d+: .*)", re.M),
-    re.compile(r"^(?:\S*/)?(?:\S*-)?ld: (?P<error>.*(?:undefined|multiple).*)", re.M),
+    re.compile(
+        r"^(?P<error>.*(?:undefined reference to|multiple definition of).*)", re.M
+    ),
     re.compile(r"^(?P<error>(?:ERROR|FAILED|\S+: error): .*)", re.M),
     re.compile(r"^make\S* \*\*\* (?P<error>.*)", re.M),
 )

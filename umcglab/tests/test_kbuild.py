@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: MIT
+"""The build, on a toy kernel: cached, checked, blamed, interrupted."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from umcglab import config, kbuild
+from umcglab.errors import InfraError, LabError, PatchError, UserError
+from umcglab.kbuild import Kernel
+from umcglab.progress import Silent
+from umcglab.tests import toylab
+from umcglab.tests.toylab import UMCG_C, ToyLab
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
+    monkeypatch.delenv("UMCGLAB_CACHE", raising=False)
+    return toylab.make(tmp_path)
+
+
+def build(
+    toy: ToyLab,
+    name: str = "x86_64-umcg-toy",
+    progress: toylab.Progress | None = None,
+) -> Kernel:
+    lab = toy.load()
+    (target,) = config.select(lab, [name])
+    return kbuild.build(target, lab, progress or toylab.Progress(), jobs=2)
+
+
+def fails(toy: ToyLab, kind: type[LabError], name: str = "x86_64-umcg-toy") -> LabError:
+    """Build; check the class of the error and that nothing but the log is left."""
+    with pytest.raises(kind) as caught:
+        build(toy, name)
+    assert leftovers(toy) == []
+    return caught.value
+
+
+def leftovers(toy: ToyLab) -> list[Path]:
+    return [p for p in (toy.root / "cache" / "kernels").glob("*") if p.is_dir()]
+
+
+def test_a_kernel_has_all_its_parts(toy: ToyLab) -> None:
+    kernel = build(toy)
+    for path in (kernel.image, kernel.vmlinux, kernel.system_map, kernel.log):
+        assert path.is_file(), path
+    assert kernel.image.name == "bzImage"
+    assert "umcg_wait" in kernel.system_map.read_text()
+    assert "CONFIG_UMCG=y" in kernel.config.read_text().splitlines()
+    assert (kernel.headers / "linux" / "unistd.h").is_file()
+    assert not (kernel.dir / "linux").exists()
+
+
+def test_its_release_names_version_abi_and_digest(toy: ToyLab) -> None:
+    kernel = build(toy)
+    assert kernel.release == f"6.99.1-umcg-toy-{kernel.digest[:12]}"
+    lab = toy.load()
+    (target,) = config.select(lab, ["x86_64-umcg-toy"])
+    assert kbuild.release(target, lab) == kernel.release
+
+
+def test_its_identity_says_what_it_is_made_of(toy: ToyLab) -> None:
+    identity = build(toy).identity
+    patches = identity["patches"]
+    assert isinstance(patches, list)
+    assert [(p["name"], p["subject"]) for p in patches] == [
+        ("plumbing/6.99/0001-toy.patch", "fork: count"),
+        ("umcg-toy/6.99/0001-toy.patch", "umcg: add"),
+    ]
+    assert identity["touched"] == ["kernel/fork.c", "kernel/umcg.c"]
+    assert "gcc" in str(identity["compiler"])
+
+
+def test_a_control_has_no_patches(toy: ToyLab) -> None:
+    kernel = build(toy, "x86_64-control")
+    assert kernel.identity["patches"] == []
+    assert "umcg" not in kernel.system_map.read_text()
+
+
+def test_the_other_architecture(toy: ToyLab) -> None:
+    kernel = build(toy, "arm64-control")
+    assert kernel.image.name == "Image"
+    said = subprocess.run(
+        ["readelf", "-h", kernel.vmlinux], capture_output=True, text=True, check=True
+    )
+    assert "AArch64" in said.stdout
+
+
+def test_a_second_build_does_nothing(toy: ToyLab) -> None:
+    first = build(toy)
+    progress = toylab.Progress()
+    assert build(toy, progress=progress) == first
+    assert progress.phases == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("linux/init/main.c", "int start_kernel(void) { return 1; }\n"),
+        ("kernel-patches/kconfig/base.config", "CONFIG_SMP=y\nCONFIG_DEBUG=y\n"),
+        ("kernel-patches/umcg-toy/config", "# CONFIG_UMCG is not set\n"),
+    ],
+)
+def test_any_input_changes_the_digest(toy: ToyLab, file: str, text: str) -> None:
+    lab = toy.load()
+    (target,) = config.select(lab, ["x86_64-umcg-toy"])
+    before = kbuild.release(target, lab)
+    toy.write(file, text)
+    assert kbuild.release(target, lab) != before
+    assert kbuild.find(target, lab) is None
+
+
+def test_a_patch_changes_the_digest(toy: ToyLab) -> None:
+    first = build(toy)
+    more = toylab.patch("umcg: add", {"kernel/umcg.c": ("", UMCG_C + "\n")})
+    toy.series("umcg-toy/6.99", more)
+    assert build(toy).digest != first.digest
+
+
+def test_progress_expects_what_the_last_build_took(toy: ToyLab) -> None:
+    progress = toylab.Progress()
+    build(toy, "x86_64-control", progress)
+    assert progress.totals["compile"] is None
+    assert progress.phases[-1] == "install headers"
+    steps = progress.done
+    assert steps == 3
+    build(toy, "x86_64-umcg-toy", progress)
+    assert progress.totals["compile"] == steps
+
+
+def test_ccache_serves_another_folder(toy: ToyLab) -> None:
+    build(toy, "x86_64-control")
+    progress = toylab.Progress()
+    kernel = build(toy, progress=progress)
+    # init/main.c is the same in both; fork.c and umcg.c are not.
+    assert kernel.identity["ccache"] == {"hits": 1, "misses": 2}
+    assert "1 of 3 objects from ccache (33 %)" in progress.said[-1]
+
+
+def test_the_makers_environment_is_not_kbuilds(
+    toy: ToyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKEFLAGS", "--no-such-option")
+    monkeypatch.setenv("KCFLAGS", "-no-such-flag")
+    monkeypatch.setenv("LOCALVERSION", "-mine")
+    assert build(toy).release.startswith("6.99.1-umcg-toy-")
+
+
+def test_a_missing_option_is_named_with_its_fragment(toy: ToyLab) -> None:
+    toy.write("kernel-patches/umcg-toy/config", "CONFIG_UMCG=y\nCONFIG_TYPO=y\n")
+    error = fails(toy, PatchError)
+    assert "CONFIG_TYPO=y is absent" in error.message
+    assert error.where == f"{toy.patches / 'umcg-toy' / 'config'}:2"
+
+
+def test_an_unmet_dependency_is_found(toy: ToyLab) -> None:
+    toy.write("kernel-patches/kconfig/base.config", "# CONFIG_SMP is not set\n")
+    assert "CONFIG_UMCG=y is absent" in fails(toy, PatchError).message
+
+
+def test_an_unpatched_kernel_without_an_option_is_the_users_choice(toy: ToyLab) -> None:
+    toy.write("kernel-patches/kconfig/base.config", "CONFIG_NEWER=y\n")
+    error = fails(toy, UserError, "x86_64-control")
+    assert "CONFIG_NEWER=y is absent" in error.message
+
+
+def test_asking_for_unset_is_asking(toy: ToyLab) -> None:
+    kconfig = toy.tree / "scripts" / "conf"
+    kconfig.write_text(kconfig.read_text() + "echo CONFIG_DEBUG=y\n")
+    kconfig.write_text(kconfig.read_text().replace("exec awk", "awk"))
+    error = fails(toy, UserError, "x86_64-control")
+    assert "# CONFIG_DEBUG is not set is CONFIG_DEBUG=y" in error.message
+
+
+def add_umcg(toy: ToyLab, code: str) -> None:
+    toy.series(
+        "umcg-toy/6.99", toylab.patch("umcg: add", {"kernel/umcg.c": ("", code)})
+    )
+
+
+def test_a_compile_error_is_the_first_and_has_its_log(toy: ToyLab) -> None:
+    add_umcg(toy, UMCG_C.replace("return flags", "return flag"))
+    error = fails(toy, PatchError)
+    assert "kernel/umcg.c:6:16: error: 'flag' undeclared" in error.message.replace(
+        "\N{LEFT SINGLE QUOTATION MARK}", "'"
+    ).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    assert "../" not in error.message
+    assert error.log is not None
+    assert "error:" in error.log.read_text()
+
+
+def test_a_link_error_is_shown(toy: ToyLab) -> None:
+    add_umcg(toy, UMCG_C + "\nint start_kernel(void)\n{\n\treturn 2;\n}\n")
+    assert "multiple definition of" in fails(toy, PatchError).message
+
+
+def test_a_control_that_does_not_compile_is_the_labs_fault(toy: ToyLab) -> None:
+    (toy.tree / "init" / "main.c").write_text("int start_kernel(void) { return x; }\n")
+    error = fails(toy, InfraError, "x86_64-control")
+    assert "init/main.c:1:" in error.message
+
+
+def test_a_host_trouble_is_never_the_patchs_fault(toy: ToyLab) -> None:
+    makefile = toy.tree / "Makefile"
+    text = makefile.read_text()
+    trouble = "\techo 'ld: final link failed: No space left on device'; exit 1\n"
+    makefile.write_text(text.replace('\t@echo "  LD      vmlinux"\n', trouble))
+    assert "No space left on device" in fails(toy, InfraError).message
+
+
+def test_a_warning_in_a_touched_file_fails(toy: ToyLab) -> None:
+    fork = toy.old("kernel/fork.c")
+    warns = fork.replace("\tint pid;\n", "\tint pid, unused;\n")
+    toy.series(
+        "plumbing/6.99",
+        toylab.patch("fork: warn", {"kernel/fork.c": (fork, warns)}),
+    )
+    error = fails(toy, PatchError)
+    assert "kernel/fork.c:11:18: warning: unused variable" in error.message
+
+
+def test_a_warning_elsewhere_does_not(toy: ToyLab) -> None:
+    main = toy.tree / "init" / "main.c"
+    main.write_text(main.read_text().replace("{\n", "{\n\tint unused;\n"))
+    assert "warning: unused variable" in build(toy).log.read_text()
+
+
+def test_an_added_file_is_checked_with_w1(toy: ToyLab) -> None:
+    # -Wextra, which the toy has in W=1 only, minds the unused parameter.
+    add_umcg(toy, UMCG_C.replace("return flags", "return 0"))
+    error = fails(toy, PatchError)
+    assert "kernel/umcg.c:4:19: error: unused parameter" in error.message
+
+
+def test_what_the_patches_touch_is_compiled_without_the_abi(toy: ToyLab) -> None:
+    lab = toy.load()
+    (target,) = config.select(lab, ["x86_64-umcg-toy"])
+    kbuild.check_without_abi(target, lab, Silent(), jobs=2)
+
+    fork = toy.old("kernel/fork.c")
+    warns = fork.replace(
+        "\tint pid;\n",
+        "\tint pid;\n#ifndef CONFIG_UMCG\n\tint unused;\n#endif\n",
+    )
+    toy.series(
+        "plumbing/6.99", toylab.patch("fork: warn", {"kernel/fork.c": (fork, warns)})
+    )
+    with pytest.raises(PatchError, match=r"kernel/fork.c:13:13: error: unused"):
+        kbuild.check_without_abi(target, lab, Silent(), jobs=2)
+
+
+def test_a_patch_that_does_not_apply_fails(toy: ToyLab) -> None:
+    fork = (toy.tree / "kernel" / "fork.c").read_text()
+    changed = fork.replace("pid = 100", "pid = 300")
+    (toy.tree / "kernel" / "fork.c").write_text(changed)
+    error = fails(toy, PatchError)
+    assert "plumbing/6.99/0001-toy.patch does not apply" in error.message
+
+
+def test_a_kernel_that_calls_itself_otherwise_is_refused(toy: ToyLab) -> None:
+    makefile = toy.tree / "Makefile"
+    makefile.write_text(makefile.read_text().replace("$(LOCALVERSION)", "-mine"))
+    assert "calls itself 6.99.1-mine" in fails(toy, UserError).message
+
+
+def test_two_builds_at_once_build_once(toy: ToyLab) -> None:
+    progresses = [toylab.Progress() for _ in range(4)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        kernels = list(pool.map(lambda p: build(toy, progress=p), progresses))
+    assert len({kernel.dir for kernel in kernels}) == 1
+    assert sum("compile" in p.phases for p in progresses) == 1
+
+
+def interrupt_me(toy: ToyLab) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        build(toy)
+
+
+def sleepers(parent: int) -> list[int]:
+    """Return the processes of the slow toy build under process group `parent`."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, rest = stat.read_text().split(" ", 1)
+            if int(rest.rsplit(")", 1)[1].split()[2]) == parent:
+                found.append(int(pid))
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_build_leaves_nothing(toy: ToyLab, how: signal.Signals) -> None:
+    base = toy.patches / "kconfig" / "base.config"
+    base.write_text("CONFIG_SMP=y\nCONFIG_SLOW=y\n")
+
+    def target() -> None:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupt_me(toy)
+
+    process = multiprocessing.get_context("fork").Process(target=target)
+    process.start()
+    assert process.pid is not None
+    deadline = time.monotonic() + 30
+    while not any("sleep" in cmd for cmd in commands(sleepers(process.pid))):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, how)
+    process.join(10)
+    assert process.exitcode is not None
+    while sleepers(process.pid):
+        assert time.monotonic() < deadline, commands(sleepers(process.pid))
+        time.sleep(0.05)
+    if how == signal.SIGKILL:
+        # Nobody was left to tidy up; the next run does.
+        assert leftovers(toy)
+        toy.load().cache.trim(1 << 40)
+    assert leftovers(toy) == []
+
+
+def commands(pids: list[int]) -> list[str]:
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_text())
+    return found
