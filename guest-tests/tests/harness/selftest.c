@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The harness, seen to notice what goes wrong in victim.c. */
+/* The harness, seen to notice what goes wrong in helpers/victim.c. */
 #include <errno.h>
 #include <libgen.h>
 #include <signal.h>
@@ -26,7 +26,7 @@ static int victim(const char *a, const char *b, const char *c)
 	ASSERT_GT(n, 0);
 	path[n] = '\0';
 	dirname(path);
-	strcat(path, "/victim");
+	strcat(path, "/../helpers/victim");
 	pid = fork();
 	ASSERT_NE(-1, pid);
 	if (!pid) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tests that go wrong in every way the harness must notice. Run by selftest.c
- * one at a time; not in the manifest.
+ * Tests that go wrong in every way the harness must notice. Run by
+ * harness/selftest, one at a time; the manifest does not plan them.
  */
 #include <pthread.h>
 #include <stdio.h>
