@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from umcglab import bench
+from umcglab.bench import Bench, Difference, Skipped
+from umcglab.facts import BenchPlanFacts
+
+LINE = {
+    "schema": 1,
+    "bench": "yard/futex",
+    "version": 1,
+    "sched": "fair",
+    "unit": "ns",
+    "clock": "tsc",
+    "clock_overhead": 31,
+    "warmup": 4,
+    "batches": 4,
+    "ops_per_batch": 40,
+    "min": 112000,
+    "max": 118000,
+    "sum": 454480,
+    "hist": [[112000, 1], [112240, 2], [118000, 1]],
+    "op": "one-way hand-off: futex wake, then wait",
+}
+SKIP = {"schema": 1, "bench": "switch/s", "sched": "fair", "skip": "no umcg_ctl"}
+PLAN = (
+    BenchPlanFacts("futex-fair", "yard/futex", "fair"),
+    BenchPlanFacts("switch-fair", "switch/s", "fair", needs_umcg=True),
+)
+
+
+def uart(*blocks: tuple[str, object, int], end: str = "@@ done\n") -> str:
+    text = ""
+    for name, body, status in blocks:
+        line = body if isinstance(body, str) else json.dumps(body)
+        text += f"@@ begin {name}\n{line}\n@@ end {name} {status}\n"
+    return text + end
+
+
+GOOD = uart(("futex-fair", LINE, 0), ("switch-fair", SKIP, 4))
+
+
+def test_a_line() -> None:
+    seen = bench.parse_line(json.dumps(LINE))
+    assert isinstance(seen, Bench)
+    assert seen.hist == ((112000, 1), (112240, 2), (118000, 1))
+    assert seen.per_op == 112240 / 40
+    assert seen.per_op_at(100) == 118000 / 40
+    assert seen.spread == (118000 - 112000) / 112240
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 2}, "schema 2, 1 expected"),
+        ({"op": None}, "op is missing"),
+        ({"batches": True}, "batches is missing or of the wrong type"),
+        ({"batches": 5}, "batches is 5, its histogram says 4"),
+        ({"sum": 1}, "sum is 1, its histogram says 454480"),
+        ({"min": 1}, "min is 1, its histogram says 112000"),
+        ({"max": 1}, "max is 1, its histogram says 118000"),
+        ({"ops_per_batch": 0}, "ops_per_batch is not positive"),
+        ({"hist": []}, "hist is empty"),
+        ({"hist": [[1, 2, 3]]}, "not a list of pairs"),
+        ({"hist": None}, "not a list of pairs"),
+        ({"hist": [[2, 1], [1, 3]]}, "not sorted"),
+        ({"hist": [[1, 0]]}, "not positive"),
+        ({"hist": [[1.5, 4]]}, "something else than integers"),
+        ({"skip": 3}, "skip is missing or of the wrong type"),
+    ],
+)
+def test_a_wrong_line(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        bench.parse_line(json.dumps(LINE | change))
+
+
+@pytest.mark.parametrize("line", ["", "[1]", '{"schema":1', "Segmentation fault"])
+def test_not_a_line(line: str) -> None:
+    with pytest.raises(ValueError):
+        bench.parse_line(line)
+
+
+def test_an_output() -> None:
+    seen = bench.parse_uart(GOOD, PLAN)
+    assert seen.problems == ()
+    assert [b.bench for b in seen.benches] == ["yard/futex"]
+    assert seen.skipped == (Skipped("switch/s", "fair", "no umcg_ctl"),)
+    assert seen.find("yard/futex", "fair") == seen.benches[0]
+    assert seen.find("yard/futex", "fifo") is None
+
+
+def test_a_uart_may_add_carriage_returns() -> None:
+    crlf = bench.parse_uart(GOOD.replace("\n", "\r\n"), PLAN)
+    assert crlf == bench.parse_uart(GOOD, PLAN)
+
+
+S = ("switch-fair", SKIP, 4)
+F = ("futex-fair", LINE, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (
+            "",
+            [
+                "futex-fair: not measured",
+                "switch-fair: not measured",
+                "the guest did not finish",
+            ],
+        ),
+        (uart(F, S, end=""), ["the guest did not finish"]),
+        # Cut in the last line: `@@ done` has no end, so it was not said.
+        (uart(F, S, end="@@ done"), ["the guest did not finish"]),
+        (uart(F), ["switch-fair: not measured"]),
+        (uart(F, F, S), ["futex-fair: measured 2 times"]),
+        (
+            uart(("futex-fair", LINE, 1), S),
+            ["futex-fair: a result, but exit status 1"],
+        ),
+        (
+            uart(F, ("switch-fair", SKIP, 0)),
+            ["switch-fair: a result, but exit status 0"],
+        ),
+        (
+            uart(F, ("switch-fair", "", 139)),
+            ["switch-fair: 0 results, exit status 139"],
+        ),
+        (
+            uart(F, ("switch-fair", LINE, 0)),
+            ["switch-fair: the result is of yard/futex fair"],
+        ),
+        (uart(F, S, ("other", LINE, 0)), ["other: not in the plan"]),
+        (
+            uart(F, S, end="@@ end futex-fair 0\n@@ done\n"),
+            ["futex-fair: ended, had not begun"],
+        ),
+        (
+            uart(F, end="@@ begin switch-fair\n"),
+            [
+                "switch-fair: did not end",
+                "switch-fair: not measured",
+                "the guest did not finish",
+            ],
+        ),
+        (
+            "@@ begin switch-fair\n" + uart(F, S),
+            ["switch-fair: did not end"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_output_is_said(text: str, problems: list[str]) -> None:
+    assert list(bench.parse_uart(text, PLAN).problems) == problems
+
+
+def test_a_line_that_is_no_result_is_quoted() -> None:
+    text = uart(F, ("switch-fair", "Segmentation fault", 139))
+    seen = bench.parse_uart(text, PLAN)
+    assert seen.problems[0].startswith("switch-fair: ")
+    assert seen.problems[0].endswith(": Segmentation fault")
+
+
+def compare(tmp_path: Path, first: bytes, second: bytes) -> Difference | None:
+    (tmp_path / "1.out").write_bytes(first)
+    (tmp_path / "2.out").write_bytes(second)
+    return bench.compare(tmp_path / "1.out", tmp_path / "2.out")
+
+
+def test_equal_outputs_have_no_difference(tmp_path: Path) -> None:
+    assert compare(tmp_path, GOOD.encode(), GOOD.encode()) is None
+
+
+def test_the_first_difference_is_named(tmp_path: Path) -> None:
+    other = GOOD.replace("no umcg_ctl", "no umcg_wait")
+    seen = compare(tmp_path, GOOD.encode(), other.encode())
+    assert seen
+    assert (seen.line, seen.bench) == (5, "switch-fair")
+    assert "no umcg_ctl" in seen.first
+    assert "no umcg_wait" in seen.second
+
+
+@pytest.mark.parametrize("cut", [1, 10, len(GOOD) - 1])
+def test_a_prefix_is_different(tmp_path: Path, cut: int) -> None:
+    seen = compare(tmp_path, GOOD.encode(), GOOD.encode()[:cut])
+    assert seen and seen.first != seen.second
+    again = compare(tmp_path, GOOD.encode()[:cut], GOOD.encode())
+    assert again and (again.line, again.second) == (seen.line, seen.first)
+
+
+def test_one_bit_is_different(tmp_path: Path) -> None:
+    seen = compare(tmp_path, b"\x80\n", b"\x81\n")
+    assert seen == Difference(1, "", r"\x80", r"\x81")
