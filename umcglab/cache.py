@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,11 @@ def tree_digest(root: Path, pattern: str = "**/*") -> str:
 CCACHE = "ccache"
 """The one folder in the cache that is not an artifact's: ccache trims it itself."""
 
-_NOT_ARTIFACTS = (CCACHE, "locks", "logs")
+_KEPT = (CCACHE, "keys", "locks", "logs")
+"""What trimming leaves alone: small, or not found again by its digest."""
 _IN_USE = 3600.0
+"""Seconds since its last use for which an artifact may be at work in some run."""
+_LOG_AGE = 30 * 86400.0
 
 
 def _size(root: Path) -> int:
@@ -59,6 +62,13 @@ def _size(root: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += (Path(folder) / name).lstat().st_blocks * 512
     return total
+
+
+def _unwritable(e: OSError) -> InfraError:
+    return InfraError(
+        f"cannot write the cache: {e}",
+        hint="set UMCGLAB_CACHE to a folder you can write to",
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Cache:
         path = self.root / kind / key
         try:
             os.utime(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return path
 
@@ -100,10 +110,7 @@ class Cache:
             try:
                 tmp.mkdir(parents=True)
             except OSError as e:
-                raise InfraError(
-                    f"cannot write the cache: {e}",
-                    hint="set UMCGLAB_CACHE to a folder you can write to",
-                ) from e
+                raise _unwritable(e) from e
             try:
                 fill(tmp)
                 self._size_file(tmp, key).write_text(str(_size(tmp)))
@@ -116,41 +123,45 @@ class Cache:
         return path
 
     def trim(self, limit: int) -> int:
-        """Remove what was not used for longest until `limit` bytes suffice.
+        """Remove what was not used for longest, so that `limit` bytes suffice.
 
-        Return the bytes freed. What is being made, or was used in the last
-        hour, stays: some run may be at work with it.
+        Return the bytes freed. What is being made, or was used a moment ago,
+        stays whatever the limit.
         """
         freed = self._remove_abandoned()
-        used = sorted(self._artifacts(), key=lambda artifact: artifact.used)
-        total = sum(artifact.size for artifact in used) + _size(self.root / CCACHE)
-        for artifact in used:
+        artifacts = sorted(self._artifacts(_KEPT), key=lambda a: a.used)
+        total = sum(a.size for a in artifacts) + _size(self.root / CCACHE)
+        for artifact in artifacts:
             if total <= limit or artifact.used > time.time() - _IN_USE:
                 break
-            self._remove(artifact.path)
+            self._remove(artifact)
             total -= artifact.size
             freed += artifact.size
+        for log in self.root.glob("logs/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if log.stat().st_mtime < time.time() - _LOG_AGE:
+                    log.unlink()
         return freed
 
     def clean(self) -> int:
         """Remove everything but what is being made; return the bytes freed."""
         freed = self._remove_abandoned()
-        for artifact in self._artifacts():
+        for artifact in self._artifacts((CCACHE, "locks", "logs")):
+            self._remove(artifact)
             freed += artifact.size
-            self._remove(artifact.path)
         for folder in (self.root / CCACHE, self.root / "logs"):
             freed += _size(folder)
             shutil.rmtree(folder, ignore_errors=True)
         return freed
 
-    def _artifacts(self) -> list[_Artifact]:
+    def _artifacts(self, kept: Sequence[str]) -> list[_Artifact]:
+        """Return the artifacts of all kinds but `kept`."""
         found = []
         for path in self.root.glob("*/*/"):
-            if path.parent.name in _NOT_ARTIFACTS or path.name.startswith("."):
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                used = path.stat().st_mtime
-                found.append(_Artifact(path, used, self._recorded_size(path)))
+            if path.parent.name not in kept and not path.name.startswith("."):
+                with contextlib.suppress(FileNotFoundError):
+                    used = path.stat().st_mtime
+                    found.append(_Artifact(path, used, self._recorded_size(path)))
         return found
 
     def _recorded_size(self, path: Path) -> int:
@@ -163,8 +174,9 @@ class Cache:
     def _size_file(self, path: Path, key: str) -> Path:
         return path.with_name(f".{key}.size")
 
-    def _remove(self, path: Path) -> None:
+    def _remove(self, artifact: _Artifact) -> None:
         # Renamed first, so that no reader ever meets half an artifact.
+        path = artifact.path
         gone = path.with_name(f".{path.name}.gone.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
@@ -185,9 +197,7 @@ class Cache:
     @contextlib.contextmanager
     def _try_lock(self, name: str) -> Iterator[bool]:
         """Hold the lock `name`, if nobody else does."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("w") as f:
+        with self._lock_file(name).open("w") as f:
             try:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -198,8 +208,15 @@ class Cache:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock `name` against other threads, processes and clones."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("w") as f:
+        with self._lock_file(name).open("w") as f:
             fcntl.flock(f, fcntl.LOCK_EX)
             yield
+
+    def _lock_file(self, name: str) -> Path:
+        path = self.root / "locks" / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as e:
+            raise _unwritable(e) from e
+        return path

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""The cache: made once, found again, trimmed oldest first, emptied."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from umcglab.cache import Cache, digest, tree_digest
+from umcglab.errors import InfraError
+
+DAY = 86400
+
+
+def put(cache: Cache, key: str, size: int, age: float, kind: str = "kernels") -> Path:
+    """Make an artifact of about `size` bytes, last used `age` seconds ago."""
+    path = cache.make(kind, key, lambda tmp: write(tmp, size))
+    used = time.time() - age
+    os.utime(path, (used, used))
+    return path
+
+
+def write(folder: Path, size: int) -> None:
+    (folder / "data").write_bytes(b"x" * size)
+
+
+def everything(root: Path) -> list[str]:
+    """Return what is in the cache but for locks."""
+    found = (str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+    return sorted(name for name in found if not name.startswith("locks"))
+
+
+def test_digests_name_values_and_not_their_order_in_dicts() -> None:
+    assert digest("a", {"x": 1, "y": 2}) == digest("a", {"y": 2, "x": 1})
+    assert digest("a", "b") != digest("ab")
+    assert len(digest(1)) == 16
+
+
+def test_tree_digests_see_names_modes_and_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("one")
+    seen = {tree_digest(tmp_path)}
+    file.write_text("two")
+    seen.add(tree_digest(tmp_path))
+    file.chmod(0o755)
+    seen.add(tree_digest(tmp_path))
+    file.rename(tmp_path / "other")
+    seen.add(tree_digest(tmp_path))
+    assert len(seen) == 4
+
+
+def test_an_artifact_is_made_once(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert cache.find("kernels", "1") is None
+    path = put(cache, "1", 10, age=0)
+
+    def never(_: Path) -> None:
+        raise AssertionError("made again")
+
+    assert cache.make("kernels", "1", never) == path == cache.find("kernels", "1")
+
+
+def test_two_at_once_make_it_once(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def slow(folder: Path) -> None:
+        made.append(folder)
+        time.sleep(0.1)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(Cache(tmp_path).make, "k", "1", slow) for _ in range(4)]
+        assert {job.result() for job in jobs} == {tmp_path / "k" / "1"}
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (ValueError("bug"), ValueError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(28, "No space left on device"), InfraError),
+    ],
+)
+def test_a_failure_leaves_nothing(
+    tmp_path: Path, raised: BaseException, seen: type[BaseException]
+) -> None:
+    def fails(folder: Path) -> None:
+        write(folder, 10)
+        raise raised
+
+    with pytest.raises(seen):
+        Cache(tmp_path).make("kernels", "1", fails)
+    assert everything(tmp_path) == []
+
+
+def test_a_cache_that_cannot_be_written_is_the_labs_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InfraError, match="cannot write the cache") as caught:
+        Cache(tmp_path / "file").make("kernels", "1", lambda _: None)
+    assert "UMCGLAB_CACHE" in (caught.value.hint or "")
+
+
+def test_trimming_removes_the_oldest_first(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    size = 1 << 20
+    old = put(cache, "old", size, age=3 * DAY)
+    middle = put(cache, "middle", size, age=2 * DAY, kind="images")
+    new = put(cache, "new", size, age=1 * DAY)
+    freed = cache.trim(2 * size + size // 2)
+    assert size <= freed < 1.1 * size
+    assert not old.exists()
+    assert middle.exists()
+    assert new.exists()
+    assert cache.trim(2 * size + size // 2) == 0
+
+
+def test_finding_is_using(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    first = put(cache, "first", 1 << 20, age=2 * DAY)
+    second = put(cache, "second", 1 << 20, age=1 * DAY)
+    assert cache.find("kernels", "first") == first
+    cache.trim(0)
+    assert first.exists(), "it was used a moment ago: a run may be at work with it"
+    assert not second.exists()
+
+
+def test_trimming_counts_ccache_and_leaves_it(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    put(cache, "old", 1 << 20, age=DAY)
+    (tmp_path / "ccache" / "0").mkdir(parents=True)
+    write(tmp_path / "ccache" / "0", 3 << 20)
+    cache.trim(2 << 20)
+    assert everything(tmp_path) == ["ccache/0/data"]
+
+
+def test_trimming_keeps_keys_and_drops_old_logs(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    put(cache, "lab", 10, age=DAY, kind="keys")
+    (tmp_path / "logs").mkdir()
+    for name, age in (("fresh", 1 * DAY), ("stale", 60 * DAY)):
+        (tmp_path / "logs" / name).write_text("")
+        os.utime(tmp_path / "logs" / name, (time.time() - age,) * 2)
+    cache.trim(0)
+    assert everything(tmp_path) == ["keys/.lab.size", "keys/lab/data", "logs/fresh"]
+
+
+def make_and_hang(cache: Cache, ready: Path) -> None:
+    def hang(folder: Path) -> None:
+        write(folder, 10)
+        ready.touch()
+        time.sleep(60)
+
+    cache.make("kernels", "1", hang)
+
+
+def test_what_is_being_made_stays_and_what_was_abandoned_goes(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    ready = tmp_path / "ready"
+    process = multiprocessing.get_context("fork").Process(
+        target=make_and_hang, args=(cache, ready)
+    )
+    process.start()
+    try:
+        deadline = time.monotonic() + 10
+        while not ready.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        cache.clean()
+        assert len(everything(cache.root)) == 1
+    finally:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    assert len(everything(cache.root)) == 1
+    cache.trim(1 << 40)
+    assert everything(cache.root) == []
+
+
+def test_clean_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    put(cache, "1", 1 << 20, age=0)
+    put(cache, "lab", 1 << 20, age=0, kind="keys")
+    for name in ("ccache", "logs"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, 1 << 20)
+    assert 4 << 20 <= cache.clean() < 5 << 20
+    assert everything(tmp_path) == []
+    assert cache.clean() == 0
