@@ -245,7 +245,8 @@ class _Reader:
 
     def path(self, node: yaml.Node, what: str) -> Path:
         """Return a path, absolute; in the file it is relative to the file."""
-        return self.file.resolve().parent / Path(self.text(node, what)).expanduser()
+        path = Path(self.text(node, what)).expanduser()
+        return (self.file.resolve().parent / path).resolve()
 
     def size(self, node: yaml.Node) -> int:
         text = self.text(node, "cache-size")

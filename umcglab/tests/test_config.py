@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""lab.yaml: every mistake is named with its line and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from umcglab import config
+from umcglab.arch import ARM64, X86_64
+from umcglab.errors import UserError
+from umcglab.tests import toylab
+from umcglab.tests.toylab import ToyLab
+
+SHA = "0" * 64
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
+    monkeypatch.delenv("UMCGLAB_CACHE", raising=False)
+    return toylab.make(tmp_path)
+
+
+def complaint(toy: ToyLab, text: str) -> str:
+    """Return `line:column: message` about a lab.yaml, and the hint if there is one."""
+    file = toy.write("lab.yaml", text)
+    with pytest.raises(UserError) as caught:
+        toy.load()
+    error = caught.value
+    assert error.where is not None
+    assert error.where.startswith(str(file)), error.where
+    place = error.where.removeprefix(f"{file}:")
+    return f"{place}: {error.message}" + (f" [{error.hint}]" if error.hint else "")
+
+
+def test_the_labs_own_file_is_right() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    assert [(t.name, t.arch.name, t.abi, t.base) for t in lab.targets] == [
+        ("x86_64-control", "x86_64", "control", "6.12"),
+        ("x86_64-umcg-v0.5", "x86_64", "umcg-v0.5", "6.12"),
+        ("arm64-control", "arm64", "control", "6.12"),
+        ("arm64-umcg-v0.5", "arm64", "umcg-v0.5", "6.12"),
+    ]
+    assert {t.flavor for t in lab.targets} == {"bench"}
+    assert set(lab.sources) == {"6.12", "6.1"}
+    assert lab.sources["6.1"].location == "linux-source-6.1"
+
+
+def test_values_and_defaults(toy: ToyLab) -> None:
+    toy.write(
+        "lab.yaml",
+        "sources:\n"
+        f"  6.10: {{tarball: https://example.org/l.tar.xz, sha256: '{SHA}'}}\n"
+        "  mine: {tree: ../linux}\n"
+        "  git: {git: 'git@example.org:linux', ref: v6.12}\n"
+        "targets:\n"
+        "  one: {arch: arm64, source: 6.10, abi: control}\n"
+        "  two: {arch: x86_64, source: mine, base: '6.99', abi: umcg-toy, smp: 2,\n"
+        "        memory: 2048, flavor: debug}\n"
+        "cache-size: 500M\n"
+        "cache: deep/cache\n"
+        "results: /var/tmp/results\n",
+    )
+    lab = toy.load()
+    one, two = lab.targets
+    assert (one.arch, one.base, one.smp, one.memory) == (ARM64, "6.10", 1, 1024)
+    assert one.is_control
+    assert (two.arch, two.base, two.abi, two.flavor) == (
+        X86_64, "6.99", "umcg-toy", "debug"
+    )  # fmt: skip
+    assert (two.smp, two.memory) == (2, 2048)
+    assert lab.sources["mine"].location == str(toy.root.parent / "linux")
+    assert lab.sources["git"].location == "git@example.org:linux"
+    assert lab.cache_size == 500 << 20
+    assert lab.cache.root == toy.root / "deep" / "cache"
+    assert lab.results == Path("/var/tmp/results")
+
+
+def test_where_the_cache_is(toy: ToyLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert toy.load().cache.root == toy.root / "cache"
+    monkeypatch.setenv("UMCGLAB_CACHE", "/elsewhere")
+    assert toy.load().cache.root == Path("/elsewhere")
+    monkeypatch.delenv("UMCGLAB_CACHE")
+    toy.write("lab.yaml", toylab.LAB)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert toy.load().cache.root == Path("/xdg/umcglab")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert toy.load().cache.root == Path("/home/me/.cache/umcglab")
+
+
+SOURCES = "sources:\n  '6.99': {tree: linux}\n"
+TARGETS = "targets:\n  t: {arch: x86_64, source: '6.99', abi: control}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("- a\n", "1:1: the lab must be a mapping"),
+        ("sources: [\n", "2:1: not YAML: "),
+        (f"{SOURCES}{TARGETS}cach: x\n", "5:1: the lab: unknown key 'cach'; did you"
+         " mean 'cache'? [known are sources, targets, cache, cache-size, results]"),
+        (f"{SOURCES}{TARGETS}{SOURCES}", "5:1: the lab: 'sources' is there twice"),
+        (SOURCES, "1:1: the lab: 'targets' is missing"),
+        (f"{SOURCES}targets: {{}}\n", "3:10: targets: there are none"),
+        (f"{SOURCES}targets:\n", "3:9: targets must be a mapping"),
+        (f"{SOURCES}{TARGETS}cache:\n", "5:7: cache must be a word"),
+        (f"{SOURCES}{TARGETS}cache-size: 20\n", "5:13: cache-size must be like 500M"),
+        ("sources:\n  s: {tree: a, git: b}\n", "2:6: source 's' must have exactly one"),
+        ("sources:\n  s: {ref: v6}\n", "2:6: source 's' must have exactly one of"),
+        ("sources:\n  s: {tarball: a}\n", "2:6: source 's' (tarball): 'sha256' is"),
+        ("sources:\n  s: {git: a}\n", "2:6: source 's' (git): 'ref' is missing"),
+        ("sources:\n  s: {debian: p, version: 1}\n", "(debian): 'sha256' is missing"),
+        ("sources:\n  s: {tree: a, ref: v6}\n", "2:16: source 's' (tree): unknown key"),
+        ("sources:\n  s: {trea: a}\n", "2:7: source 's': unknown key 'trea'; did you"
+         " mean 'tree'?"),
+        ("sources:\n  s: {tarball: a, sha256: 12}\n", "2:27: sha256 must be 64 hex"),
+        ("sources:\n  s: {tree: }\n", "2:12: tree must be a word"),
+        ("sources:\n  s: {tree: yes}\n", "2:13: tree must be a word"),
+    ],
+)  # fmt: skip
+def test_mistakes_at_the_top_and_in_sources(toy: ToyLab, text: str, said: str) -> None:
+    assert said in complaint(toy, text)
+
+
+GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("arch", None, "4:6: target 't': 'arch' is missing"),
+        ("source", None, "4:6: target 't': 'source' is missing"),
+        ("abi", None, "4:6: target 't': 'abi' is missing"),
+        ("arch", "amr64", "4:13: unknown arch 'amr64'; did you mean 'arm64'? [known are"
+         " x86_64, arm64]"),
+        ("source", "6.98", "unknown source '6.98'; did you mean '6.99'? [known are 6.9"),
+        ("abi", "umcg-tory", "unknown abi 'umcg-tory'; did you mean 'umcg-toy'? [known"
+         " are control, umcg-toy]"),
+        ("flavor", "debgu", "unknown flavor 'debgu'; did you mean 'debug'?"),
+        ("smp", "0", "smp must be from 1 to 8"),
+        ("smp", "two", "smp must be a whole number"),
+        ("memory", "1G", "memory must be a whole number"),
+        ("memory", "[1]", "memory must be a whole number"),
+        ("base", "6.98", "target 't': no series kernel-patches/plumbing/6.98/series"
+         " [bases of plumbing are 6.99"),
+        ("vcpus", "2", "target 't': unknown key 'vcpus'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_targets(
+    toy: ToyLab, key: str, value: str | None, said: str
+) -> None:
+    pairs = {k: v for k, v in {**GOOD, key: value}.items() if v is not None}
+    flow = ", ".join(f"{k}: {v}" for k, v in pairs.items())
+    text = complaint(toy, f"{SOURCES}targets:\n  t: {{{flow}}}\n")
+    assert said in text
+    assert text.startswith("4:")
+
+
+def test_a_target_named_twice(toy: ToyLab) -> None:
+    twice = TARGETS + TARGETS.removeprefix("targets:\n")
+    assert complaint(toy, SOURCES + twice).startswith(
+        "5:3: targets: 't' is there twice"
+    )
+
+
+def test_a_target_with_a_name_that_is_no_folder(toy: ToyLab) -> None:
+    text = TARGETS.replace("t:", "../t:", 2).replace("targe../t", "target")
+    assert "names are of letters" in complaint(toy, SOURCES + text)
+
+
+def test_a_file_that_is_not_there(toy: ToyLab) -> None:
+    with pytest.raises(UserError, match="No such file") as caught:
+        config.load(toy.root / "no-such.yaml")
+    assert "--lab" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        ([], ["x86_64-control", "x86_64-umcg-toy", "arm64-control"]),
+        (["arm64-control"], ["arm64-control"]),
+        (["*-control"], ["x86_64-control", "arm64-control"]),
+        (["arm64-*", "x86_64-umcg-toy"], ["x86_64-umcg-toy", "arm64-control"]),
+        (["arm64-control,x86_64-control"], ["x86_64-control", "arm64-control"]),
+        (["*-control", "arm64-*, "], ["x86_64-control", "arm64-control"]),
+    ],
+)
+def test_select(toy: ToyLab, only: list[str], names: list[str]) -> None:
+    assert [t.name for t in config.select(toy.load(), only)] == names
+
+
+def test_select_unknown(toy: ToyLab) -> None:
+    with pytest.raises(UserError) as caught:
+        config.select(toy.load(), ["arm64-controll"])
+    assert "no target 'arm64-controll'; did you mean 'arm64-control'?" in str(
+        caught.value
+    )
+    assert "x86_64-umcg-toy" in (caught.value.hint or "")
+
+
+def test_whose_headers_a_bundle_is_built_with(toy: ToyLab) -> None:
+    lab = toy.load()
+    control, patched, lonely = lab.targets
+    assert lab.bundle_target(control) == patched
+    assert lab.bundle_target(patched) == patched
+    with pytest.raises(UserError, match="no patched target of arm64"):
+        lab.bundle_target(lonely)
