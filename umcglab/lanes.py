@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from umcglab import accel, exact, facts, guest, splat
 from umcglab.bundle import Bundle, Program
@@ -21,7 +22,7 @@ from umcglab.errors import LabError
 from umcglab.facts import RunDir, TargetFacts
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
-from umcglab.progress import Progress
+from umcglab.progress import Progress, Silent
 
 GUEST_BUNDLE = "/run/umcglab"
 """Where the bundle lies in a guest."""
@@ -65,16 +66,19 @@ def booted(
 ) -> Iterator[guest.Guest]:
     """Boot `ready` with its bundle in place; the guest is gone afterwards."""
     progress.phase(f"boot {n}")
-    chosen = accel.probe(ready.target.arch, ready.kernel, lab.cache)
-    console = run_dir.console(ready.target.name, n)
-    console.parent.mkdir(parents=True, exist_ok=True)
+    target = ready.target
+    chosen = accel.probe(target.arch, ready.kernel, lab.cache)
+    console = run_dir.console(target.name, n)
     with guest.boot(
         lab,
-        ready.target,
         ready.kernel,
         ready.image,
         console_log=console,
         accel=chosen,
+        smp=target.smp,
+        memory=target.memory,
+        cmdline=target.cmdline.split(),
+        timeout=target.boot_timeout,
     ) as vm:
         vm.put(ready.bundle.dir, GUEST_BUNDLE)
         yield vm
@@ -97,7 +101,9 @@ def test_lane(
             state, accel=facts.AccelFacts(chosen.name, chosen.why), status="running"
         )
         progress.phase("floor")
-        state = replace(state, floor=guest.floor(lab, ready.kernel, chosen))
+        console = run_dir.floor(ready.target.name)
+        floor = guest.floor(lab, ready.kernel, chosen, console_log=console)
+        state = replace(state, floor=floor)
         waiting = list(ready.programs)
         while waiting:
             n = len(state.boots) + 1
@@ -178,3 +184,12 @@ def exact_lane(
         console_log=run_dir.exact_console(ready.target.name, n),
     )
     return facts.ExactRunFacts(n, done.argv, done.duration)
+
+
+def shell(lab: Lab, ready: Ready) -> int:
+    """Boot `ready` and give the terminal to a shell in it; return its exit status."""
+    with (
+        tempfile.TemporaryDirectory(prefix="umcglab-") as folder,
+        booted(lab, ready, RunDir(Path(folder)), 1, Silent()) as vm,
+    ):
+        return vm.shell()
