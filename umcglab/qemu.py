@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shlex
 import shutil
 import socket
@@ -153,8 +154,14 @@ class Qemu:
 
     def wait(self, timeout: float) -> bool:
         """Wait for QEMU to exit; return whether it has."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout)
+        if not self.running():
+            return True
+        # Not Popen.wait(), which looks only every 50 ms.
+        pidfd = os.pidfd_open(self.process.pid)
+        try:
+            select.select([pidfd], [], [], timeout)
+        finally:
+            os.close(pidfd)
         return not self.running()
 
     def failure(self) -> InfraError | None:

@@ -134,10 +134,10 @@ static int listen_ssh(void)
 static void serve(int connection)
 {
 	/*
-	 * -i: this connection only; -E: say why on the console; -s: no
-	 * passwords; -j -k: no forwarding; -W: a window that lets uploads run.
+	 * -i: this connection only; -s: no passwords; -j -k: no forwarding;
+	 * -W: a window that lets uploads run.
 	 */
-	static char *const argv[] = { "dropbear", "-i", "-E", "-s", "-j", "-k",
+	static char *const argv[] = { "dropbear", "-i", "-s", "-j", "-k",
 				      "-r", "/etc/dropbear/host_key",
 				      "-W", "1048576", NULL };
 	static char *const env[] = { "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: MIT
+"""A booted guest: commands and files over SSH, and what it says when it breaks.
+
+The one live thing of the lab. `boot` yields a `Guest` that a command has run in;
+when the context ends its QEMU is gone, whatever happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import shlex
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import paramiko
+
+from umcglab import initrd, qemu
+from umcglab.accel import Accel
+from umcglab.config import Lab
+from umcglab.console import Console, wait_for_init
+from umcglab.errors import InfraError, LabError
+from umcglab.image import HOST_ALIAS, Image, Keys, keys
+from umcglab.initrd import File
+from umcglab.kbuild import Kernel
+from umcglab.qemu import Qemu, Vm
+
+BOOT_TIMEOUT = 120.0
+"""Seconds until init must be ready. An idle host needs one or two."""
+
+# What paramiko has to say arrives as an exception too.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+_SSH_TIMEOUT = 60.0
+_ANSWER_TIMEOUT = 15.0
+"""Seconds in which a guest that is not hung runs `true`."""
+_TICK = 0.25
+_SAMPLES = 5
+_PC = re.compile(r"\b(?:RIP|PC)\s*=\s*([0-9a-f]{8,16})")
+
+
+@dataclass(frozen=True)
+class Exec:
+    """How a command in the guest ended."""
+
+    exit_status: int | None
+    """None if it did not: `timed_out`, or `lost` with its guest."""
+    duration: float
+    timed_out: bool = False
+    lost: bool = False
+    """The guest is gone or does not answer: it is of no further use."""
+
+
+class Guest:
+    """A running guest with an SSH connection."""
+
+    def __init__(
+        self, vm: Qemu, ssh: paramiko.Transport, secret: Keys, port: int, symbols: Path
+    ) -> None:
+        self.argv = vm.argv
+        self.to_ssh = 0.0
+        """Seconds from QEMU's start to the end of the first SSH command."""
+        self.uname = ""
+        """What `uname -r` says, which was that command."""
+        self.console = Console(vm.vm.console_log)
+        self._qemu = vm
+        self._ssh = ssh
+        self._keys = secret
+        self._port = port
+        self._symbols = symbols
+
+    def alive(self) -> bool:
+        return self._qemu.running() and self._ssh.is_active()
+
+    def console_size(self) -> int:
+        """Return how many bytes are in the console's log."""
+        return self.console.size()
+
+    def console_text(self, start: int = 0) -> str:
+        """Return what the console has said from byte `start` on."""
+        return self.console.text(start)
+
+    def run(
+        self,
+        command: str,
+        *,
+        log: Path,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+    ) -> Exec:
+        """Run one command; stdout and stderr go to `log` as they arrive.
+
+        After a time-out the command still runs: the guest is for the morgue.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb", buffering=0) as out:
+            return self._exec(command, out, timeout, env or {})
+
+    def output(self, command: str, timeout: float = _SSH_TIMEOUT) -> str:
+        """Return what a command prints; raise if it fails or the guest does."""
+        out = io.BytesIO()
+        done = self._exec(command, out, timeout, {})
+        text = out.getvalue().decode(errors="replace")
+        if done.exit_status != 0:
+            raise self._failure(command, done, text)
+        return text
+
+    def put(self, source: Path, dest: str, timeout: float = 120.0) -> None:
+        """Copy the files of folder `source` into folder `dest` of the guest."""
+        command = f"mkdir -p {shlex.quote(dest)} && tar -xf - -C {shlex.quote(dest)}"
+        start = time.monotonic()
+        deadline = start + timeout
+        out = io.BytesIO()
+        try:
+            with self._open(command) as channel:
+                channel.settimeout(_TICK * 40)
+                with (
+                    channel.makefile_stdin("wb") as stdin,
+                    tarfile.open(fileobj=stdin, mode="w|") as tar,
+                ):
+                    tar.add(source, arcname=".", filter=_as_root)
+                channel.shutdown_write()
+                done = self._collect(channel, out, start, deadline)
+        except (OSError, EOFError, paramiko.SSHException):
+            done = Exec(None, time.monotonic() - start, lost=True)
+        if done.exit_status != 0:
+            said = out.getvalue().decode(errors="replace")
+            raise self._failure(f"upload to {dest}", done, said)
+
+    def where_stuck(self) -> tuple[str, ...]:
+        """Return where the guest's CPUs are, looked at a few times."""
+        return locate_all(self._qemu, self._symbols)
+
+    def shell(self) -> int:
+        """Give the terminal to a root shell in the guest; return its exit status."""
+        return subprocess.run(self.ssh_command("-t")).returncode
+
+    def ssh_command(self, *options: str) -> tuple[str, ...]:
+        """Return the `ssh` command line that reaches this guest."""
+        # fmt: off
+        return (
+            "ssh",
+            "-F", "none",
+            "-i", str(self._keys.client),
+            "-p", str(self._port),
+            "-o", "IdentitiesOnly=yes",
+            "-o", f"HostKeyAlias={HOST_ALIAS}",
+            "-o", f"UserKnownHostsFile={self._keys.known_hosts}",
+            "-o", "StrictHostKeyChecking=yes",
+            "-o", "LogLevel=ERROR",
+            *options,
+            "root@127.0.0.1",
+        )
+        # fmt: on
+
+    def _open(self, command: str) -> paramiko.Channel:
+        channel = self._ssh.open_session(timeout=_ANSWER_TIMEOUT)
+        channel.set_combine_stderr(True)
+        channel.settimeout(_ANSWER_TIMEOUT)
+        channel.exec_command(command)
+        return channel
+
+    def _exec(
+        self, command: str, out: BinaryIO, timeout: float, env: Mapping[str, str]
+    ) -> Exec:
+        exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in env.items())
+        start = time.monotonic()
+        try:
+            with self._open(exports + command) as channel:
+                return self._collect(channel, out, start, start + timeout)
+        except (OSError, EOFError, paramiko.SSHException):
+            # Even a guest that is only out of memory or of pids is lost to us.
+            return Exec(None, time.monotonic() - start, lost=True)
+
+    def _collect(
+        self, channel: paramiko.Channel, out: BinaryIO, start: float, deadline: float
+    ) -> Exec:
+        """Copy a channel's output until its command or its time ends."""
+        channel.settimeout(_TICK)
+        ended = None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                if data := channel.recv(65536):
+                    out.write(data)
+                    continue
+                channel.status_event.wait(_TICK)
+            now = time.monotonic()
+            if channel.exit_status_ready():
+                # A child left in the background may hold the pipe for ever.
+                ended = ended or now
+                if channel.eof_received or now > ended + 1.0:
+                    return Exec(channel.recv_exit_status(), now - start)
+            elif channel.closed or not self.alive():
+                return Exec(None, now - start, lost=True)
+            elif now > deadline:
+                return Exec(None, now - start, timed_out=True, lost=not self._answers())
+
+    def _answers(self) -> bool:
+        """Whether the guest still runs a command."""
+        start = time.monotonic()
+        try:
+            with self._open("true") as channel:
+                return channel.status_event.wait(
+                    start + _ANSWER_TIMEOUT - time.monotonic()
+                )
+        except (OSError, EOFError, paramiko.SSHException):
+            return False
+
+    def _failure(self, what: str, done: Exec, said: str) -> LabError:
+        """Return the error for a command that had to succeed."""
+        self._qemu.wait(1.0)
+        if not self._qemu.running():
+            return self.console.death(what)
+        if done.lost or done.timed_out:
+            return self.console.death(what, self.where_stuck())
+        words = said.strip().splitlines()
+        return InfraError(
+            f"`{what}` failed in the guest with status {done.exit_status}"
+            + (f": {words[-1]}" if words else ""),
+            log=self.console.path,
+        )
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+@contextlib.contextmanager
+def boot(
+    lab: Lab,
+    kernel: Kernel,
+    image: Image,
+    *,
+    console_log: Path,
+    accel: Accel,
+    smp: int = 1,
+    memory: int = 1024,
+    cmdline: Sequence[str] = (),
+    timeout: float = BOOT_TIMEOUT,
+) -> Iterator[Guest]:
+    """Boot `kernel` on `image`; yield the guest once it has run `uname -r`."""
+    secret = keys(lab)
+    console_log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
+        ramdisk = Path(folder) / "initrd"
+        ramdisk.touch(mode=0o600)
+        ramdisk.write_bytes(
+            initrd.archive(
+                {
+                    "init": initrd.program("guest", kernel.arch, lab.cache),
+                    "keys/authorized_keys": File(secret.client_public.encode() + b"\n"),
+                    "keys/host_key": File(secret.host, 0o600),
+                }
+            )
+        )
+        vm = Vm(
+            arch=kernel.arch,
+            kernel=kernel.image,
+            initrd=ramdisk,
+            console_log=console_log,
+            cmdline=tuple(cmdline),
+            accel=accel.name,
+            memory=memory,
+            smp=smp,
+            disk=image.disk,
+            ssh=True,
+        )
+        start = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            machine = stack.enter_context(qemu.start(vm, attach=True))
+            port = _await_init(machine, kernel.system_map, start + timeout)
+            ssh = _connect(machine, secret, port)
+            stack.callback(ssh.close)
+            guest = Guest(machine, ssh, secret, port, kernel.system_map)
+            guest.uname = guest.output("uname -r").strip()
+            guest.to_ssh = time.monotonic() - start
+            yield guest
+
+
+def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:
+    """Wait until init listens; return the port that leads to it."""
+    console = Console(machine.vm.console_log)
+    assert machine.console is not None
+    try:
+        port = machine.ssh_port()
+    except InfraError as e:
+        machine.wait(1.0)
+        raise machine.failure() or e from e
+    outcome = wait_for_init(machine.console, deadline)
+    machine.detach()
+    if outcome == "ready":
+        return port
+    if outcome == "silence":
+        stuck = locate_all(machine, system_map)
+        raise console.death("while booting", stuck)
+    machine.wait(5.0)
+    if outcome == "failed":
+        raise InfraError(
+            f"the guest's init failed: {console.init_failure()}", log=console.path
+        )
+    raise machine.failure() or console.death("while booting")
+
+
+def _connect(machine: Qemu, secret: Keys, port: int) -> paramiko.Transport:
+    """Return an authenticated connection; only the pinned host key will do."""
+    try:
+        sock = socket.create_connection(("127.0.0.1", port), timeout=_SSH_TIMEOUT)
+        ssh = paramiko.Transport(sock)
+        ssh.banner_timeout = ssh.auth_timeout = _SSH_TIMEOUT
+        try:
+            ssh.start_client(timeout=_SSH_TIMEOUT)
+            key = ssh.get_remote_server_key()
+            if f"{key.get_name()} {key.get_base64()}" != secret.host_public:
+                raise paramiko.SSHException("the host key is not the lab's")
+            ssh.auth_publickey("root", paramiko.Ed25519Key(filename=str(secret.client)))
+        except BaseException:
+            ssh.close()
+            raise
+    except (OSError, EOFError, paramiko.SSHException) as e:
+        console = Console(machine.vm.console_log)
+        machine.wait(1.0)
+        if not machine.running():
+            raise machine.failure() or console.death("before SSH was up") from e
+        raise InfraError(
+            f"init was ready, and SSH does not come up: {e or type(e).__name__}",
+            log=console.path,
+        ) from e
+    return ssh
+
+
+def locate_all(machine: Qemu, system_map: Path) -> tuple[str, ...]:
+    """Ask the monitor a few times where the CPUs are."""
+    answers = []
+    with contextlib.suppress(InfraError):
+        for _ in range(_SAMPLES):
+            answers.append(machine.monitor("info registers -a"))
+            time.sleep(0.1)
+    return locate("".join(answers), system_map.read_text()) or ("an unknown place",)
+
+
+def locate(registers: str, system_map: str) -> tuple[str, ...]:
+    """Return the functions that program counters in `registers` are in, once each."""
+    rows = (line.split() for line in system_map.splitlines())
+    table = sorted((int(row[0], 16), row[2]) for row in rows if row[1] in "tTwW")
+    addresses = [address for address, _ in table]
+    names = []
+    for match in _PC.finditer(registers):
+        address = int(match[1], 16)
+        at = bisect_right(addresses, address) - 1
+        inside = at >= 0 and address < addresses[-1]
+        names.append(table[at][1] if inside else "user space")
+    return tuple(dict.fromkeys(names))
+
+
+def floor(lab: Lab, kernel: Kernel, accel: Accel, *, console_log: Path) -> float:
+    """Return the seconds from QEMU's start to a static init's power-off."""
+    console = Console(console_log)
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
+        ramdisk = Path(folder) / "initrd"
+        ramdisk.write_bytes(
+            initrd.archive({"init": initrd.program("floor", kernel.arch, lab.cache)})
+        )
+        vm = Vm(
+            arch=kernel.arch,
+            kernel=kernel.image,
+            initrd=ramdisk,
+            console_log=console_log,
+            accel=accel.name,
+        )
+        start = time.monotonic()
+        with qemu.start(vm, attach=False) as machine:
+            ended = machine.wait(BOOT_TIMEOUT)
+            took = time.monotonic() - start
+            if not ended:
+                stuck = locate_all(machine, kernel.system_map)
+                raise console.death("in the floor guest", stuck)
+            if failure := machine.failure():
+                raise failure
+    if not console.powered_off():
+        raise console.death("in the floor guest")
+    return took
