@@ -236,10 +236,8 @@ def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -
     """Build the kernel in `tmp`, and leave only what is kept."""
     with _logged(recipe, lab, tmp):
         built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
-        _compile(recipe, built, lab.cache.root, progress)
+        _compile(recipe, built, tmp, progress)
         ccache = built.ccache()
-        progress.phase("install headers")
-        built.make("headers_install", INSTALL_HDR_PATH=str(tmp))
         touched = _touched(recipe, built)
         _keep(recipe, built, tmp)
         _warnings(recipe, built, touched, progress)
@@ -255,17 +253,19 @@ def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -
     (tmp / "kernel.json").write_text(json.dumps({**recipe.inputs, **facts}, indent=1))
 
 
-def _compile(recipe: _Recipe, built: Build, cache: Path, progress: Progress) -> None:
+def _compile(recipe: _Recipe, built: Build, headers: Path, progress: Progress) -> None:
     # How many steps to expect is what the last build of this kind took.
-    memory = cache / "steps" / f"{recipe.target.arch.name}-{recipe.target.flavor}"
+    memory = built.cache / "steps" / f"{recipe.target.arch.name}-{recipe.target.flavor}"
     expected = int(memory.read_text()) if memory.exists() else None
     progress.phase("compile", expected)
     localversion = recipe.release.removeprefix(recipe.source.version)
     steps = built.make(
         Path(recipe.target.arch.image).name,
+        "headers_install",
         progress=progress,
         expected=expected,
         LOCALVERSION=localversion,
+        INSTALL_HDR_PATH=str(headers),
     )
     memory.parent.mkdir(exist_ok=True)
     memory.write_text(str(steps))

@@ -11,8 +11,6 @@ at any moment.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
-import hashlib
 import json
 import re
 import shutil
@@ -20,22 +18,17 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import tool
+from umcglab import tool, worktree
 from umcglab.cache import Cache, digest, file_digest
 from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, UserError
 from umcglab.progress import Progress
 
 _KIND = "sources"
-_NOT_SOURCE = (
-    ".git/*", "*.o", "*.a", "*/.*.cmd", ".*.cmd", ".config*", "vmlinux*", "System.map",
-    "include/config/*", "include/generated/*", "arch/*/include/generated/*",
-)  # fmt: skip
-"""What an in-tree build leaves behind, which an out-of-tree build refuses."""
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
@@ -84,7 +77,7 @@ def unpack(source: Source, dest: Path) -> None:
     dest.mkdir(parents=True)
     tool.output(
         ["rsync", "-a", "--from0", "--files-from=-", str(source.path), str(dest)],
-        stdin="\0".join(_names(source.path)),
+        stdin="\0".join(worktree.names(source.path)),
     )
     if _tree(source.spec).digest != source.digest:
         raise UserError(
@@ -331,64 +324,10 @@ def _git_error(
     return InfraError(message, where=spec.where)
 
 
-# A developer's own tree.
-
-
 def _tree(spec: SourceSpec) -> Source:
     path = Path(spec.location)
     version = _version(path, spec)
-    content = _git_content(path) if _is_git(path) else _files(path, _names(path))
-    return Source(spec, version, digest("tree", content), path, is_tree=True)
-
-
-def _is_git(tree: Path) -> bool:
-    return (tree / ".git").exists()
-
-
-def _names(tree: Path) -> list[str]:
-    """Return the files that make up the tree: those git knows or would add, or all."""
-    if _is_git(tree):
-        names = _git_in(tree, "ls-files", "-z", "-co", "--exclude-standard").split("\0")
-    else:
-        names = [str(path.relative_to(tree)) for path in tree.rglob("*")]
-        names = [
-            n for n in names if not any(fnmatch.fnmatch(n, p) for p in _NOT_SOURCE)
-        ]
-    paths = ((name, tree / name) for name in sorted(set(names) - {""}))
-    return [name for name, path in paths if path.is_symlink() or path.is_file()]
-
-
-def _git_content(tree: Path) -> list[object]:
-    """Return what names a git tree's content, reading only what differs from HEAD."""
-    diff = _git_in(tree, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD")
-    others = _git_in(tree, "ls-files", "-z", "-o", "--exclude-standard").split("\0")
-    return [
-        _git_in(tree, "rev-parse", "HEAD^{tree}").strip(),
-        hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest(),
-        _files(tree, sorted(set(others) - {""})),
-    ]
-
-
-def _files(tree: Path, names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return name, mode and content of files."""
-    found = []
-    for name in names:
-        path = tree / name
-        if path.is_symlink():
-            found.append((name, "link", str(path.readlink())))
-        elif path.is_file():
-            mode = path.stat().st_mode & 0o111
-            found.append((name, f"{mode:o}", file_digest(path)))
-    return found
-
-
-def _git_in(tree: Path, *argv: str) -> str:
-    # Even `git status` writes, unless told not to: it refreshes the index.
-    full = ["git", "--no-optional-locks", "-C", str(tree), *argv]
-    done = tool.run(full)
-    if done.returncode:
-        raise UserError(f"{tree}: git: {done.stderr.strip()}", hint=" ".join(full))
-    return done.stdout
+    return Source(spec, version, worktree.content(path), path, is_tree=True)
 
 
 def _version(tree: Path, spec: SourceSpec) -> str:

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Series: complete lists, and patches that fit to the letter."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from umcglab import config, series, tool
+from umcglab.errors import PatchError, UserError
+from umcglab.tests import toylab
+from umcglab.tests.toylab import UMCG_C, Progress, ToyLab
+
+FORK = "kernel/fork.c"
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
+    monkeypatch.delenv("UMCGLAB_CACHE", raising=False)
+    return toylab.make(tmp_path)
+
+
+@pytest.fixture
+def change(toy: ToyLab) -> str:
+    """A patch with two hunks in fork.c."""
+    old = toy.old(FORK)
+    padded = old.replace("\treturn pid;", "\t/* pad */\n" * 8 + "\treturn pid;")
+    toy.write(f"linux/{FORK}", padded)
+    new = padded.replace("pid = 100", "pid = 200").replace("return pid", "return -pid")
+    return toylab.patch("fork: twice", {FORK: (padded, new)})
+
+
+def apply(toy: ToyLab, *patches: str) -> str:
+    """Apply a series of `patches` to the toy tree; return fork.c."""
+    toy.series("umcg-toy/6.99", *patches)
+    loaded = series.load(toy.patches / "umcg-toy/6.99")
+    series.apply(loaded, toy.tree, Progress())
+    return (toy.tree / FORK).read_text()
+
+
+def edit(toy: ToyLab, old: str, new: str) -> None:
+    text = (toy.tree / FORK).read_text()
+    assert old in text
+    (toy.tree / FORK).write_text(text.replace(old, new))
+
+
+def test_patches_come_in_the_order_of_the_series(toy: ToyLab) -> None:
+    folder = toy.patches / "umcg-toy/6.99"
+    toy.series("umcg-toy/6.99", *(toylab.patch(s, {}) for s in ("one", "two", "three")))
+    (folder / "series").write_text("0003-toy.patch\n# no\n\n0001-toy.patch # yes\n"
+                                   "0002-toy.patch\n")  # fmt: skip
+    loaded = series.load(folder)
+    assert loaded.name == "umcg-toy/6.99"
+    assert [p.subject for p in loaded.patches] == ["three", "one", "two"]
+
+
+def test_what_a_patch_says_of_itself(toy: ToyLab) -> None:
+    text = toylab.patch(
+        "umcg: add\n the system calls",
+        {FORK: ("a\n", "b\n"), "kernel/umcg.c": ("", UMCG_C)},
+    )
+    toy.series("umcg-toy/6.99", text)
+    (patch,) = series.load(toy.patches / "umcg-toy/6.99").patches
+    assert patch.subject == "umcg: add the system calls"
+    assert patch.files == (FORK, "kernel/umcg.c")
+    assert patch.added == ("kernel/umcg.c",)
+    assert len(patch.sha256) == 64
+
+
+def test_the_series_of_a_target(toy: ToyLab) -> None:
+    lab = toy.load()
+    control, patched, _ = lab.targets
+    assert series.of(control, lab) == ()
+    names = [one.name for one in series.of(patched, lab)]
+    assert names == ["plumbing/6.99", "umcg-toy/6.99"]
+
+
+def test_a_listed_patch_that_is_not_there(toy: ToyLab) -> None:
+    listing = toy.patches / "umcg-toy/6.99/series"
+    listing.write_text("# toy\n0001-toy.patch\n0002-gone.patch\n")
+    with pytest.raises(UserError, match=r"0002-gone\.patch is listed") as caught:
+        series.load(listing.parent)
+    assert caught.value.where == f"{listing}:3"
+
+
+def test_a_patch_that_is_not_listed(toy: ToyLab) -> None:
+    extra = toy.write("kernel-patches/umcg-toy/6.99/0002-more.patch", "")
+    with pytest.raises(UserError, match=r"0002-more\.patch in the folder but not"):
+        series.load(extra.parent)
+
+
+def test_a_patch_listed_twice(toy: ToyLab) -> None:
+    listing = toy.patches / "umcg-toy/6.99/series"
+    listing.write_text("0001-toy.patch\n0001-toy.patch\n")
+    with pytest.raises(UserError, match="twice, first in line 1") as caught:
+        series.load(listing.parent)
+    assert caught.value.where == f"{listing}:2"
+
+
+def test_no_series(toy: ToyLab) -> None:
+    with pytest.raises(UserError, match="cannot read the series"):
+        series.load(toy.patches / "umcg-toy/6.98")
+
+
+def test_patches_build_on_each_other(toy: ToyLab, change: str) -> None:
+    padded = (toy.tree / FORK).read_text()
+    new = padded.replace("pid = 100", "pid = 200").replace("return pid", "return -pid")
+    second = toylab.patch(
+        "fork: again", {FORK: (new, new.replace("pid = 200", "pid = 300"))}
+    )
+    assert "pid = 300" in apply(toy, change, second)
+
+
+def test_progress_counts_patches(toy: ToyLab) -> None:
+    progress = Progress()
+    series.apply(series.load(toy.patches / "plumbing/6.99"), toy.tree, progress)
+    assert progress.totals == {"apply plumbing/6.99": 1}
+    assert progress.done == 1
+
+
+def test_an_offset_is_fine(toy: ToyLab, change: str) -> None:
+    edit(toy, "int fork_idle(int cpu);\n", "/* more */\n" * 5)
+    fork = apply(toy, change)
+    assert "pid = 200" in fork
+    assert "return -pid" in fork
+
+
+def test_fuzz_is_not(toy: ToyLab, change: str) -> None:
+    edit(toy, ")\n{\n", ")\n{ /* the outermost context of hunk 1 */\n")
+    with_fuzz = ["patch", "--dry-run", "--strip=1", f"--directory={toy.tree}"]
+    assert tool.run(with_fuzz, stdin=change).returncode == 0
+    with pytest.raises(PatchError) as caught:
+        apply(toy, change)
+    file = toy.patches / "umcg-toy/6.99/0001-toy.patch"
+    assert caught.value.message == (
+        "umcg-toy/6.99/0001-toy.patch does not apply: kernel/fork.c:10: hunk 1 does "
+        "not fit"
+    )
+    assert caught.value.where == str(file)
+    assert f"patch -p1 --fuzz=0 < {file}" in (caught.value.hint or "")
+
+
+def test_the_hunk_that_does_not_fit_is_named(toy: ToyLab, change: str) -> None:
+    edit(toy, "return pid", "return pid + 1")
+    with pytest.raises(PatchError, match=r"kernel/fork\.c:2\d: hunk 2 does not fit"):
+        apply(toy, change)
+    assert not list(toy.tree.rglob("*.rej"))
+    assert not list(toy.tree.rglob("*.orig"))
+
+
+def test_a_patch_applied_already(toy: ToyLab, change: str) -> None:
+    with pytest.raises(PatchError, match=r"0002-toy\.patch does not apply"):
+        apply(toy, change, change)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (toylab.patch("x", {"no/such.c": ("a\n", "b\n")}), "a file that is not there"),
+        (toylab.patch("x", {FORK: ("", "int x;\n")}), "already exists"),
+        ("Subject: [PATCH] x\n\nno diff\n", "Only garbage was found"),
+        (
+            "--- a/kernel/fork.c\n+++ b/kernel/fork.c\n@@ -1,9 +1,9 @@\n int\n",
+            "unexpected end of file",
+        ),
+    ],
+)
+def test_patches_that_cannot_be(toy: ToyLab, text: str, said: str) -> None:
+    with pytest.raises(PatchError, match=said):
+        apply(toy, text)
+
+
+def test_every_series_of_the_lab_is_whole() -> None:
+    listings = sorted(config.ROOT.glob("kernel-patches/*/*/series"))
+    assert listings
+    for listing in listings:
+        assert series.load(listing.parent).patches
+
+
+def test_a_hard_linked_tree_keeps_the_original(toy: ToyLab, change: str) -> None:
+    """Builds link the pristine source instead of copying it; patch(1) must not write
+    through the links."""
+    pristine = toy.root / "pristine"
+    toy.tree.rename(pristine)
+    before = (pristine / FORK).read_text()
+    shutil.copytree(
+        pristine, toy.tree, copy_function=lambda a, b: Path(b).hardlink_to(a)
+    )
+    assert (toy.tree / FORK).stat().st_ino == (pristine / FORK).stat().st_ino
+    assert apply(toy, change) != before
+    assert (pristine / FORK).read_text() == before

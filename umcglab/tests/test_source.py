@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: MIT
+"""Sources of every kind, on the toy kernel: fetched, checked, never written to."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from umcglab import source
+from umcglab.cache import Cache, file_digest, tree_digest
+from umcglab.config import SourceSpec
+from umcglab.errors import InfraError, LabError, UserError
+from umcglab.tests.toylab import TOY, Progress
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def command(*argv: str | Path, cwd: Path) -> str:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def fetch(spec: SourceSpec, cache: Cache) -> source.Source:
+    """Fetch twice: the second time must find it; and find it without fetching."""
+    first = source.fetch(spec, cache, Progress())
+    progress = Progress()
+    assert source.fetch(spec, cache, progress) == first
+    assert progress.phases == []
+    assert source.find(spec, cache) == first
+    return first
+
+
+def fails(spec: SourceSpec, cache: Cache, kind: type[LabError], said: str) -> LabError:
+    spec = replace(spec, where="lab.yaml:3:9")
+    with pytest.raises(kind, match=re.escape(said)) as caught:
+        source.fetch(spec, cache, Progress())
+    assert caught.value.where == "lab.yaml:3:9"
+    kept = [p for p in (cache.root / "sources").glob("*") if p.is_dir()]
+    assert kept == [], "a failure leaves nothing"
+    return caught.value
+
+
+def unpacked(fetched: source.Source, cache: Cache) -> Path:
+    dest = cache.root / "work" / "linux"
+    dest.parent.mkdir(parents=True)
+    source.unpack(fetched, dest)
+    return dest
+
+
+def same(tree: Path) -> bool:
+    """Return whether `tree` is the toy kernel, modes included."""
+    return tree_digest(tree) == tree_digest(TOY)
+
+
+# Tarballs
+
+
+@pytest.fixture
+def tarball(tmp_path: Path) -> SourceSpec:
+    path = tmp_path / "linux-6.99.1.tar.gz"
+    command("tar", "-czf", path, "--transform=s,^\\.,linux-6.99.1,", "-C", TOY, ".",
+            cwd=tmp_path)  # fmt: skip
+    return SourceSpec("6.99", "tarball", str(path), sha256=file_digest(path))
+
+
+def test_a_tarball_by_path(tarball: SourceSpec, cache: Cache) -> None:
+    fetched = fetch(tarball, cache)
+    assert fetched.version == "6.99.1"
+    assert not fetched.is_tree
+    assert same(unpacked(fetched, cache))
+
+
+def test_a_tarball_by_url(tarball: SourceSpec, cache: Cache) -> None:
+    fetched = fetch(replace(tarball, location=f"file://{tarball.location}"), cache)
+    assert same(fetched.path)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def translate_path(self, path: str) -> str:
+            return str(tmp_path / path.lstrip("/"))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as httpd:
+        threading.Thread(target=httpd.serve_forever).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def test_a_tarball_over_http(tarball: SourceSpec, cache: Cache, server: str) -> None:
+    url = f"{server}/{Path(tarball.location).name}"
+    progress = Progress()
+    fetched = source.fetch(replace(tarball, location=url), cache, progress)
+    assert progress.phases == ["download", "unpack"]
+    assert progress.totals["download"] == 0, "megabytes, from Content-Length"
+    assert same(fetched.path)
+
+
+def test_a_url_that_is_not_there(
+    tarball: SourceSpec, cache: Cache, server: str
+) -> None:
+    spec = replace(tarball, location=f"{server}/gone.tar.gz")
+    fails(spec, cache, InfraError, "gone.tar.gz: HTTP Error 404")
+
+
+def test_a_server_that_is_not_there(tarball: SourceSpec, cache: Cache) -> None:
+    spec = replace(tarball, location="http://127.0.0.1:1/linux.tar.gz")
+    fails(spec, cache, InfraError, "cannot download http://127.0.0.1:1/linux.tar.gz")
+
+
+def test_a_checksum_that_differs(tarball: SourceSpec, cache: Cache) -> None:
+    spec = replace(tarball, sha256="0" * 64)
+    error = fails(spec, cache, UserError, "linux-6.99.1.tar.gz is not what lab.yaml")
+    assert str(tarball.sha256) in error.message
+
+
+def test_a_path_that_is_not_there(tarball: SourceSpec, cache: Cache) -> None:
+    spec = replace(tarball, location="/no/such.tar")
+    fails(spec, cache, UserError, "cannot read /no/such.tar: No such file")
+
+
+def test_a_tarball_of_something_else(tmp_path: Path, cache: Cache) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "README").write_text("")
+    path = tmp_path / "other.tar"
+    command("tar", "-cf", path, "top", cwd=tmp_path)
+    spec = SourceSpec("6.99", "tarball", str(path), sha256=file_digest(path))
+    fails(spec, cache, UserError, "other.tar is not a kernel tree")
+
+
+def test_the_unpacked_tree_shares_the_files(tarball: SourceSpec, cache: Cache) -> None:
+    fetched = fetch(tarball, cache)
+    tree = unpacked(fetched, cache)
+    assert (tree / "Kconfig").samefile(fetched.path / "Kconfig")
+
+
+# Git
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository of the toy kernel: branch main, tag v6.99."""
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@example.org")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    path = tmp_path / "repo"
+    shutil.copytree(TOY, path)
+    command("git", "init", "-q", "-b", "main", cwd=path)
+    (path / ".gitignore").write_text("*.o\n.config\n")
+    command("git", "add", ".", cwd=path)
+    command("git", "commit", "-qm", "toy", cwd=path)
+    command("git", "tag", "-a", "-m", "toy", "v6.99", cwd=path)
+    return path
+
+
+def head(repo: Path) -> str:
+    return command("git", "rev-parse", "HEAD", cwd=repo)
+
+
+def commit(repo: Path) -> None:
+    makefile = repo / "Makefile"
+    text = makefile.read_text().replace("SUBLEVEL = 1", "SUBLEVEL = 2")
+    makefile.write_text(text)
+    command("git", "commit", "-qam", "next", cwd=repo)
+
+
+@pytest.mark.parametrize("ref", ["main", "v6.99", "refs/heads/main", "HEAD"])
+def test_git_by_ref(repo: Path, cache: Cache, ref: str) -> None:
+    fetched = fetch(SourceSpec("6.99", "git", str(repo), ref=ref), cache)
+    assert fetched.version == "6.99.1"
+    assert (fetched.path / "scripts" / "conf").stat().st_mode & 0o100
+    assert not (fetched.path / ".git").exists()
+
+
+def test_git_by_url(repo: Path, cache: Cache) -> None:
+    spec = SourceSpec("6.99", "git", f"file://{repo}", ref="main")
+    assert fetch(spec, cache).version == "6.99.1"
+
+
+def test_a_commit_needs_no_network_once_it_is_here(repo: Path, cache: Cache) -> None:
+    spec = SourceSpec("6.99", "git", str(repo), ref=head(repo))
+    fetched = fetch(spec, cache)
+    shutil.rmtree(repo)
+    assert fetch(spec, cache) == fetched
+
+
+def test_a_branch_that_moves_is_another_source(repo: Path, cache: Cache) -> None:
+    spec = SourceSpec("6.99", "git", str(repo), ref="main")
+    before = fetch(spec, cache)
+    old = SourceSpec("6.99", "git", str(repo), ref=head(repo))
+    commit(repo)
+    after = fetch(spec, cache)
+    assert (before.version, after.version) == ("6.99.1", "6.99.2")
+    assert before.digest != after.digest
+    assert fetch(old, cache).digest == before.digest
+
+
+def test_git_without_such_a_ref(repo: Path, cache: Cache) -> None:
+    spec = SourceSpec("6.99", "git", str(repo), ref="v6.98")
+    fails(spec, cache, UserError, "has no branch or tag 'v6.98'")
+
+
+def test_git_without_such_a_repository(tmp_path: Path, cache: Cache) -> None:
+    spec = SourceSpec("6.99", "git", str(tmp_path / "none"), ref="main")
+    fails(spec, cache, UserError, "does not appear to be a git repository")
+
+
+def test_git_without_its_server(cache: Cache) -> None:
+    spec = SourceSpec("6.99", "git", "http://127.0.0.1:1/linux", ref="main")
+    fails(spec, cache, InfraError, "unable to access 'http://127.0.0.1:1/linux")
+
+
+# A developer's tree
+
+
+def plain(tmp_path: Path) -> Path:
+    path = tmp_path / "plain"
+    shutil.copytree(TOY, path)
+    return path
+
+
+def tree(path: Path) -> SourceSpec:
+    return SourceSpec("6.99", "tree", str(path))
+
+
+def state(path: Path) -> list[tuple[str, int, int, str]]:
+    """Return all that writing to a tree would change, .git included."""
+    return [
+        (str(p), p.lstat().st_mtime_ns, p.lstat().st_mode,
+         file_digest(p) if p.is_file() else "")
+        for p in sorted(path.rglob("*"))
+    ]  # fmt: skip
+
+
+def test_a_git_tree_with_its_uncommitted_changes(repo: Path, cache: Cache) -> None:
+    (repo / "init" / "main.c").write_text("int edited;\n")
+    (repo / "kernel" / "new.c").write_text("int untracked;\n")
+    (repo / "kernel" / "new.o").write_text("ignored")
+    (repo / "kernel" / "fork.c").unlink()
+    (repo / "link").symlink_to("Makefile")
+    # A stale index is what git likes to refresh, which is writing.
+    os.utime(repo / "Kconfig", (1, 1))
+    before = state(repo)
+    fetched = fetch(tree(repo), cache)
+    copy = unpacked(fetched, cache)
+    assert state(repo) == before
+
+    assert fetched.is_tree
+    assert (copy / "init" / "main.c").read_text() == "int edited;\n"
+    assert (copy / "kernel" / "new.c").exists()
+    assert (copy / "link").is_symlink()
+    assert (copy / "scripts" / "conf").stat().st_mode & 0o100
+    for gone in ("kernel/new.o", "kernel/fork.c", ".git"):
+        assert not (copy / gone).exists(), gone
+
+
+def test_a_git_trees_digest_is_its_contents(repo: Path, cache: Cache) -> None:
+    def now() -> str:
+        return source.fetch(tree(repo), cache, Progress()).digest
+
+    first = now()
+    command("git", "commit", "-q", "--allow-empty", "-m", "no change", cwd=repo)
+    assert now() == first
+    seen = {first}
+    (repo / "init" / "main.c").write_text("int edited;\n")
+    seen.add(now())
+    command("git", "add", ".", cwd=repo)
+    assert now() in seen, "staged or not is the same"
+    (repo / "kernel" / "new.c").write_text("int one;\n")
+    seen.add(now())
+    (repo / "kernel" / "new.c").write_text("int two;\n")
+    seen.add(now())
+    (repo / "scripts" / "conf").chmod(0o644)
+    seen.add(now())
+    assert len(seen) == 5
+    (repo / "kernel" / "new.o").write_text("ignored")
+    assert now() in seen
+
+
+def test_a_git_worktree(repo: Path, tmp_path: Path, cache: Cache) -> None:
+    command("git", "worktree", "add", "-q", tmp_path / "wt", "v6.99", cwd=repo)
+    fetched = fetch(tree(tmp_path / "wt"), cache)
+    assert (unpacked(fetched, cache) / "Kconfig").exists()
+
+
+def test_a_tree_without_git(tmp_path: Path, cache: Cache) -> None:
+    path = plain(tmp_path)
+    for built in ("kernel/fork.o", "vmlinux", ".config", "include/generated/x.h"):
+        (path / built).parent.mkdir(parents=True, exist_ok=True)
+        (path / built).write_text("built in place")
+    before = state(path)
+    copy = unpacked(fetch(tree(path), cache), cache)
+    assert state(path) == before
+    assert same(copy)
+    first = source.fetch(tree(path), cache, Progress()).digest
+    (path / "init" / "main.c").write_text("int edited;\n")
+    assert source.fetch(tree(path), cache, Progress()).digest != first
+
+
+def test_a_tree_is_copied_not_linked(tmp_path: Path, cache: Cache) -> None:
+    path = plain(tmp_path)
+    copy = unpacked(fetch(tree(path), cache), cache)
+    assert not (copy / "Kconfig").samefile(path / "Kconfig")
+
+
+def test_a_tree_that_changes_meanwhile(tmp_path: Path, cache: Cache) -> None:
+    path = plain(tmp_path)
+    fetched = fetch(tree(path), cache)
+    (path / "init" / "main.c").write_text("int edited;\n")
+    with pytest.raises(UserError, match="changed while it was copied"):
+        unpacked(fetched, cache)
+
+
+def test_a_tree_that_is_not_there(tmp_path: Path, cache: Cache) -> None:
+    fails(tree(tmp_path / "none"), cache, UserError, "none is not a kernel tree")
+
+
+def test_a_tree_without_a_version(tmp_path: Path, cache: Cache) -> None:
+    path = plain(tmp_path)
+    (path / "Makefile").write_text("all:\n")
+    fails(tree(path), cache, UserError, "its Makefile states no kernel version")
+
+
+# Debian packages: a real .deb, from an apt that is two shell scripts.
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with .deb files that `apt-get download` and `apt-cache show` serve."""
+    pool = tmp_path / "pool"
+    bin_ = tmp_path / "bin"
+    pool.mkdir()
+    bin_.mkdir()
+    (bin_ / "apt-get").write_text(
+        "#!/bin/sh -e\n"
+        'for last; do :; done\n'
+        f'cp "{pool}/$(echo "$last" | tr = _)_all.deb" . 2>/dev/null || {{\n'
+        '\techo "E: Version for $last was not found" >&2; exit 100; }\n'
+    )  # fmt: skip
+    (bin_ / "apt-cache").write_text(f"#!/bin/sh\ncat {pool}/lists 2>/dev/null\n")
+    for script in bin_.iterdir():
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    return pool
+
+
+def offer(pool: Path, version: str) -> SourceSpec:
+    """Put a version on top of what apt offers."""
+    folder = pool / "deb"
+    tarball = folder / "usr/src/linux-source-6.99.tar.xz"
+    tarball.parent.mkdir(parents=True)
+    (folder / "DEBIAN").mkdir()
+    (folder / "DEBIAN" / "control").write_text(
+        f"Package: linux-source-6.99\nVersion: {version}\nArchitecture: all\n"
+        "Maintainer: a <a@example.org>\nDescription: toy\n"
+    )
+    command("tar", "-cJf", tarball, "--transform=s,^\\.,linux-source-6.99,",
+            "-C", TOY, ".", cwd=pool)  # fmt: skip
+    deb = pool / f"linux-source-6.99_{version}_all.deb"
+    command("dpkg-deb", "--root-owner-group", "-Znone", "-b", folder, deb, cwd=pool)
+    shutil.rmtree(folder)
+    sha256 = file_digest(deb)
+    lists = pool / "lists"
+    older = lists.read_text() if lists.exists() else ""
+    lists.write_text(
+        f"Package: linux-source-6.99\nVersion: {version}\nSHA256: {sha256}\n\n{older}"
+    )
+    return SourceSpec(
+        "6.99", "debian", "linux-source-6.99", version=version, sha256=sha256
+    )
+
+
+def test_a_debian_package(apt: Path, cache: Cache) -> None:
+    fetched = fetch(offer(apt, "6.99.1-1"), cache)
+    assert fetched.version == "6.99.1"
+    assert same(unpacked(fetched, cache))
+    # Nothing but the tree is kept: the package is ten times its worth in disk.
+    names = {p.name for p in fetched.path.parent.iterdir()}
+    assert names == {"linux", "source.json"}
+
+
+def test_a_debian_package_that_was_fetched_needs_no_apt(
+    apt: Path, cache: Cache
+) -> None:
+    spec = offer(apt, "6.99.1-1")
+    fetched = fetch(spec, cache)
+    shutil.rmtree(apt)
+    assert fetch(spec, cache) == fetched
+
+
+def test_the_pinned_version_is_taken_even_if_there_is_a_newer(
+    apt: Path, cache: Cache
+) -> None:
+    spec = offer(apt, "6.99.1-1")
+    offer(apt, "6.99.2-1")
+    progress = Progress()
+    source.fetch(spec, cache, progress)
+    assert progress.said == []
+
+
+def test_a_version_apt_no_longer_has_is_replaced_loudly(
+    apt: Path, cache: Cache
+) -> None:
+    old = offer(apt, "6.99.1-1")
+    shutil.rmtree(apt)
+    apt.mkdir()
+    new = offer(apt, "6.99.2-1")
+    progress = Progress()
+    fetched = source.fetch(old, cache, progress)
+    (said,) = progress.said
+    assert "apt no longer has linux-source-6.99 6.99.1-1; taking 6.99.2-1" in said
+    assert str(new.sha256) in said
+    assert fetched.digest == source.fetch(new, cache, Progress()).digest
+    assert source.find(old, cache) is None, "another identity"
+
+
+def test_a_package_with_another_checksum(apt: Path, cache: Cache) -> None:
+    spec = replace(offer(apt, "6.99.1-1"), sha256="0" * 64)
+    fails(spec, cache, UserError, "is not what lab.yaml names")
+
+
+def test_a_download_that_fails(apt: Path, cache: Cache) -> None:
+    spec = offer(apt, "6.99.1-1")
+    next(apt.glob("*.deb")).unlink()
+    with pytest.raises(InfraError, match="cannot download linux-source") as e:
+        source.fetch(spec, cache, Progress())
+    assert "apt-get update" in (e.value.hint or "")
+
+
+def test_a_package_apt_does_not_know(apt: Path, cache: Cache) -> None:
+    sha256 = hashlib.sha256(b"").hexdigest()
+    spec = SourceSpec("6.98", "debian", "linux-source-6.98", "6.98-1", sha256)
+    error = fails(spec, cache, InfraError, "apt knows no package linux-source-6.98")
+    assert "apt-get update" in (error.hint or "")
