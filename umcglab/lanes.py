@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +20,14 @@ from umcglab import accel, exact, facts, guest, splat
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
 from umcglab.errors import LabError
+from umcglab.exact import Step
 from umcglab.facts import RunDir, TargetFacts
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.progress import Progress, Silent
+
+SCHEDS = ("fair", "fifo")
+"""Scheduling classes that benches run in: the fair one, and SCHED_FIFO."""
 
 GUEST_BUNDLE = "/run/umcglab"
 """Where the bundle lies in a guest."""
@@ -171,6 +176,20 @@ def reproduce(target: Target, program: str) -> str:
     return shlex.join(["umcglab", "run", "--only", target.name, "--tests", program])
 
 
+def benches(bundle: Bundle) -> Mapping[facts.BenchPlanFacts, Step]:
+    """Return the plan of the exact lane: every bench in each scheduling class."""
+    return {
+        facts.BenchPlanFacts(
+            name=f"{bench.name}:{sched}",
+            bench=bench.name,
+            sched=sched,
+            needs_umcg=bool(bench.needs_umcg),
+        ): Step(f"{bench.name}:{sched}", (*bench.argv, "--sched", sched))
+        for bench in bundle.manifest.of_kind("bench")
+        for sched in SCHEDS
+    }
+
+
 def exact_lane(
     lab: Lab, ready: Ready, run_dir: RunDir, n: int, progress: Progress
 ) -> facts.ExactRunFacts:
@@ -179,7 +198,8 @@ def exact_lane(
     done = exact.run(
         lab,
         ready.kernel,
-        ready.bundle,
+        ready.bundle.dir,
+        tuple(benches(ready.bundle).values()),
         output=run_dir.exact_output(ready.target.name, n),
         console_log=run_dir.exact_console(ready.target.name, n),
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, engine, exact, facts, junit, lanes, qemu, report, results
+from umcglab import build, engine, facts, junit, lanes, qemu, report, results
 from umcglab.build import Built
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
@@ -166,7 +166,9 @@ def prepare(
         facts.write(path, replace(state, status="error", errors=(error,)))
         keep_log(e.log, run_dir.build_log(target.name))
         return None
-    write_plan(made, run_dir, () if options.tests else exact.plan(made.bundle))
+    write_plan(
+        made, run_dir, () if options.tests else tuple(lanes.benches(made.bundle))
+    )
     return made
 
 
@@ -202,7 +204,7 @@ def ready(target: Target, built: Built) -> Ready:
     assert isinstance(kernel, Kernel)
     assert isinstance(image, Image)
     assert isinstance(bundle, Bundle)
-    return Ready(target, kernel, image, bundle, bundle.manifest.tests())
+    return Ready(target, kernel, image, bundle, bundle.manifest.of_kind("test", "py"))
 
 
 def choose(made: Ready, tests: str | None) -> Ready:
@@ -257,7 +259,7 @@ def record(
             runs.append(measured)
     if runs:
         facts.write(
-            run_dir.exact(target.name), facts.ExactFacts(exact.SEED, tuple(runs))
+            run_dir.exact(target.name), facts.ExactFacts(qemu.SEED, tuple(runs))
         )
     if errors:
         facts.write(
