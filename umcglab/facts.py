@@ -167,10 +167,11 @@ class ExactFacts:
 
 @dataclass(frozen=True)
 class ClauseFacts:
-    """One numbered clause of an ABI.md."""
+    """One numbered clause of an ABI.md; `pending` is not implemented yet."""
 
     id: str
     text: str
+    pending: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,9 @@ class RunDir:
 
     def console(self, target: str, boot: int) -> Path:
         return self.path / target / f"console-{boot}.log"
+
+    def floor(self, target: str) -> Path:
+        return self.path / target / "floor.log"
 
     def program(self, target: str, program: str) -> Path:
         return self.path / target / "programs" / f"{program_stem(program)}.json"

@@ -192,3 +192,16 @@ def test_ordinary_lines_are_not_reports(line: str) -> None:
     text = f"[    0.100000] {line}\n{line}\n"
     assert splat.scan(text) == ()
     assert not re.search(splat.BAD_NEWS, text)
+
+
+@pytest.mark.parametrize("path", BOOTS, ids=lambda p: p.stem)
+def test_an_ordinary_boot_is_no_report(path: Path) -> None:
+    text = path.read_text()
+    assert "Linux version 6.12" in text
+    assert splat.scan(text) == ()
+    assert not re.search(splat.BAD_NEWS, text)
+
+
+def test_there_is_a_boot_of_each_lane_and_arch() -> None:
+    names = {p.stem for p in BOOTS}
+    assert names == {"x86_64", "arm64", "x86_64-exact", "arm64-exact"}

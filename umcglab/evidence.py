@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""What one target's folder proves: its facts and logs, brought before `judge`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umcglab import baseline, bench, facts, judge, splat
+from umcglab.baseline import Agreement, Baseline
+from umcglab.bench import Bench
+from umcglab.errors import LabError
+from umcglab.facts import ErrorFacts, RunDir, RunFacts, TargetFacts
+from umcglab.judge import LAB, Context, ExactVerdict, Problem, ProgramVerdict
+from umcglab.ktap import Outcome
+from umcglab.splat import Splat
+
+EXACT_RUNS = 2
+FUTEX = "yard/futex"
+"""The yardstick that ratios are to."""
+
+
+@dataclass(frozen=True)
+class BootVerdict:
+    """One boot: what its kernel said before the first program ran."""
+
+    facts: facts.BootFacts
+    splats: tuple[Splat, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One row of one target's exact lane."""
+
+    bench: Bench
+    ratio: float | None
+    """To futex in the same boot and scheduling class."""
+    agreement: Agreement | None = None
+    posted: float | None = None
+    posted_what: str = ""
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """One target; `problems` are those that belong to no program."""
+
+    facts: TargetFacts
+    boots: tuple[BootVerdict, ...] = ()
+    programs: tuple[ProgramVerdict, ...] = ()
+    exact: ExactVerdict | None = None
+    problems: tuple[Problem, ...] = ()
+    numbers: tuple[Number, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def errors(self) -> tuple[ErrorFacts, ...]:
+        return self.facts.errors
+
+    @property
+    def boot_ratio(self) -> float | None:
+        """Boot to first SSH command, over the same kernel's floor."""
+        times = [b.to_ssh for b in self.facts.boots if b.to_ssh]
+        if not times or not self.facts.floor:
+            return None
+        return times[0] / self.facts.floor
+
+    def all_problems(self) -> Iterator[Problem]:
+        yield from self.problems
+        for program in self.programs:
+            yield from program.problems
+        if self.exact:
+            yield from self.exact.problems
+
+    @property
+    def faults(self) -> frozenset[int]:
+        return frozenset(
+            [e.fault for e in self.errors]
+            + [p.fault for p in self.all_problems()]
+            + [p.fault for p in self.programs if p.fault]
+        )
+
+    @property
+    def outcome(self) -> Outcome:
+        """PASS only if nothing at all is wrong or missing."""
+        if self.faults:
+            return Outcome.FAIL
+        outcomes = {p.outcome for p in self.programs}
+        return Outcome.MISSING if Outcome.MISSING in outcomes else Outcome.PASS
+
+    @property
+    def word(self) -> str:
+        """The outcome, or whose error stands in its way."""
+        if self.faults and min(self.faults) != judge.PATCH:
+            return "LAB ERROR" if min(self.faults) == LAB else "USER ERROR"
+        return str(self.outcome)
+
+    def counts(self) -> dict[Outcome, int]:
+        """Return how many tests came out how."""
+        seen = [t.outcome for p in self.programs for t in p.tests]
+        return {outcome: seen.count(outcome) for outcome in Outcome}
+
+
+def read(
+    run_dir: RunDir, name: str, run: RunFacts, baselines: Sequence[Baseline]
+) -> TargetResult:
+    """Read and judge one target of a run."""
+    try:
+        target = facts.read(run_dir.target(name), TargetFacts)
+    except LabError as e:
+        return TargetResult(
+            TargetFacts(name, arch="", abi="", base="", flavor=""),
+            problems=(Problem(e.message, LAB),),
+        )
+    release = target.kernel.release if target.kernel else ""
+    finished = run.finished is not None and run.interrupted is None
+    why_not = _why_not(run, target)
+    windows = _Windows(run_dir, target)
+    programs = []
+    for plan in target.programs:
+        ran = windows.ran.get(plan.program)
+        uname = next((b.uname for b in target.boots if ran and b.n == ran.boot), None)
+        programs.append(
+            judge.program(
+                plan,
+                ran,
+                _text(run_dir.program_log(name, plan.program)),
+                windows.of(plan.program) if ran else None,
+                Context(target.is_control, release, uname, why_not),
+            )
+        )
+    boots = tuple(BootVerdict(b, windows.boot(b.n)) for b in target.boots)
+    context = Context(target.is_control, release, None)
+    problems = [
+        Problem(f"boot {b.facts.n}: kernel {s.kind}: {s.text}", context.fault)
+        for b in boots
+        for s in b.splats
+    ]
+    problems += windows.problems
+    if target.status == "done" and not (target.programs or target.benches):
+        problems.append(Problem("nothing was planned", LAB))
+    # That nothing was measured is no news after an error or an interruption.
+    exact = _exact(run_dir, target, context, due=finished and not target.errors)
+    return TargetResult(
+        target,
+        boots,
+        tuple(programs),
+        exact,
+        tuple(problems),
+        _numbers(target, exact, baselines),
+    )
+
+
+def _why_not(run: RunFacts, target: TargetFacts) -> str:
+    """Return why what did not run did not."""
+    if target.errors:
+        return f"not run: {target.errors[-1].message}"
+    if run.interrupted:
+        return f"not run: {run.interrupted}"
+    return "not run" if run.finished else "not run: the lab did not finish"
+
+
+class _Windows:
+    """Which part of which console log was written while what ran.
+
+    A program's window reaches to the next one's start, or to the end of the
+    guest: a kernel may take its time to complain.
+    """
+
+    def __init__(self, run_dir: RunDir, target: TargetFacts) -> None:
+        self.ran: dict[str, facts.ProgramFacts] = {}
+        self.problems: list[Problem] = []
+        for plan in target.programs:
+            path = run_dir.program(target.name, plan.program)
+            if not path.exists():
+                continue
+            try:
+                self.ran[plan.program] = facts.read(path, facts.ProgramFacts)
+            except LabError as e:
+                self.problems.append(Problem(e.message, LAB))
+        numbers = {b.n for b in target.boots} | {p.boot for p in self.ran.values()}
+        self.logs = {n: _bytes(run_dir.console(target.name, n)) for n in numbers}
+
+    def _in_boot(self, n: int) -> list[facts.ProgramFacts]:
+        return sorted(
+            (p for p in self.ran.values() if p.boot == n), key=lambda p: p.console_from
+        )
+
+    def of(self, program: str) -> tuple[str, int] | None:
+        """Return a program's window and how many lines are before it."""
+        ran = self.ran[program]
+        log = self.logs[ran.boot]
+        if log is None or len(log) < ran.console_to:
+            return None
+        later = [
+            p.console_from
+            for p in self._in_boot(ran.boot)
+            if p.console_from >= ran.console_to and p.program != program
+        ]
+        window = log[ran.console_from : min(later, default=len(log))]
+        return window.decode(errors="replace"), log.count(b"\n", 0, ran.console_from)
+
+    def boot(self, n: int) -> tuple[Splat, ...]:
+        """Return what the kernel complained of before the first program ran."""
+        log = self.logs[n]
+        if log is None:
+            self.problems.append(Problem(f"boot {n}: its console was not kept", LAB))
+            return ()
+        first = self._in_boot(n)
+        end = first[0].console_from if first else len(log)
+        return splat.scan(log[:end].decode(errors="replace"))
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _text(path: Path) -> str | None:
+    data = _bytes(path)
+    return None if data is None else data.decode(errors="replace")
+
+
+def _exact(
+    run_dir: RunDir, target: TargetFacts, context: Context, due: bool
+) -> ExactVerdict | None:
+    if not target.benches:
+        return None
+    runs = range(1, EXACT_RUNS + 1)
+    paths = [run_dir.exact_output(target.name, n) for n in runs]
+    outputs = [_text(path) for path in paths]
+    if outputs == [None] * EXACT_RUNS and not due:
+        return None
+    both = None not in outputs
+    return judge.exact(
+        target.benches,
+        outputs,
+        [_text(run_dir.exact_console(target.name, n)) for n in runs],
+        bench.compare(paths[0], paths[1]) if both else None,
+        context,
+    )
+
+
+def _numbers(
+    target: TargetFacts, exact: ExactVerdict | None, baselines: Sequence[Baseline]
+) -> tuple[Number, ...]:
+    numbers = []
+    for made in exact.benches if exact else ():
+        assert exact
+        futex = exact.find(FUTEX, made.sched)
+        number = Number(made, ratio=made.per_op / futex.per_op if futex else None)
+        for known in baselines:
+            if (known.of.arch, known.of.base) != (target.arch, target.base):
+                continue
+            posted = known.posted.get(made.bench)
+            number = Number(
+                made,
+                number.ratio,
+                agreement=baseline.agreement(known, made.bench, made.sched, made.per_op)
+                if known.of.abi == target.abi
+                else number.agreement,
+                posted=getattr(posted, made.sched) if posted else number.posted,
+                posted_what=posted.what if posted else number.posted_what,
+            )
+        numbers.append(number)
+    return tuple(numbers)
