@@ -108,6 +108,8 @@ TEST(unkillable)
 		for (;;)
 			pause();
 	}
+	while (getpgid(child) != child)
+		usleep(1000);
 	TH_LOG("child %d", child);
 }
 
