@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, engine, facts, junit, lanes, qemu, report, results
+from umcglab import build, engine, facts, findings, junit, lanes, qemu, report, results
 from umcglab.build import Built
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
@@ -61,7 +61,7 @@ def execute(
     state = facts.read(run_dir.run, facts.RunFacts)
     facts.write(run_dir.run, replace(state, finished=now(), interrupted=interrupted))
     run = render(run_dir)
-    for line in results.summary(run):
+    for line in findings.summary(run):
         display.say(line)
     display.say(f"report: {run_dir.path / 'report.html'}")
     return INTERRUPTED if interrupted else run.exit_code
