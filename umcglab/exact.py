@@ -61,7 +61,6 @@ def run(
     output: Path,
     console_log: Path,
     memory: int = 1024,
-    smp: int = 1,
     seed: int = SEED,
     timeout: float = TIMEOUT,
 ) -> ExactRun:
@@ -78,9 +77,8 @@ def run(
             kernel=kernel.image,
             initrd=ramdisk,
             console_log=console_log,
-            cmdline=_CMDLINE,
+            cmdline=(*_CMDLINE, *kernel.arch.exact_cmdline),
             memory=memory,
-            smp=smp,
             exact=Exact(output, seed),
         )
         start = time.monotonic()

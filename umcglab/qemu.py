@@ -72,7 +72,7 @@ def argv(vm: Vm) -> tuple[str, ...]:
     """
     arch = vm.arch
     # nokaslr: System.map can be read as it is. panic: -no-reboot makes it an exit.
-    cmdline = (f"console={arch.console}", "nokaslr", "panic=-1", *arch.cmdline)
+    cmdline = (f"console={arch.console}", "nokaslr", "panic=-1")
     # fmt: off
     args = [
         arch.qemu,
