@@ -162,7 +162,7 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
             hint=f"umcglab shell --only {targets[0].name}",
         )
     with Display() as display:
-        ready = run.ready(lab, targets[0], build.build(lab, targets, cores, display))
+        ready = run.ready(targets[0], build.build(lab, targets, cores, display))
     return lanes.shell(lab, ready)
 
 

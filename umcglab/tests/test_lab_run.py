@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytest
 from umcglab.bundle import Program
-from umcglab.results import Run
 
 from umcglab import build, config, display, facts, lanes, run
 from umcglab.build import Built
 from umcglab.config import Lab
 from umcglab.facts import RunDir
 from umcglab.progress import Silent
+from umcglab.results import Run
 
 pytestmark = pytest.mark.lab
 
@@ -172,6 +172,7 @@ def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
     if kind:
         assert kind in [splat.kind for splat in broken.splats]
     else:
+        assert broken.facts
         assert any("lkdtm" in name for name in broken.facts.stuck)
 
 
