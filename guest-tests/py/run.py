@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run the tests of one file under pytest, reporting KTAP like the C harness.
+
+Usage: run.py test_file.py [-l] [-t glob]. Exit status: 0 passed, 1 failed, 2 bad
+usage or nothing selected, 4 all skipped.
+
+A test is a function; its pytest name without `test_` is its name in the manifest
+and in the report. `@pytest.mark.clauses("SIG-6 R2")` says what it pins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ACTOR = HERE.parent / "bin" / "helpers" / "actor"
+
+DEADLINE = 60
+"""Seconds for each test; the program's own is in the manifest."""
+
+PASS, FAIL, USAGE, SKIP = 0, 1, 2, 4
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def name_of(item: pytest.Item) -> str:
+    return item.name.removeprefix("test_")
+
+
+def clauses_of(item: pytest.Item) -> str:
+    return " ".join(text for m in item.iter_markers("clauses") for text in m.args)
+
+
+def kernel() -> str:
+    """Return whether UMCG is `here`, absent from the `control`, or just `absent`."""
+    asked = subprocess.run([ACTOR, "kernel"], check=True, stdout=subprocess.PIPE)
+    return asked.stdout.decode().strip()
+
+
+def on_deadline(signum: int, frame: object) -> None:
+    raise TimeoutError(f"timed out after {DEADLINE} s")
+
+
+class Ktap:
+    """The pytest plugin in place of its terminal reporter."""
+
+    def __init__(self, globs: list[str], only_list: bool) -> None:
+        self.globs = globs
+        self.only_list = only_list
+        self.items: list[pytest.Item] = []
+        self.failed = 0
+        self.collected_badly = False
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "clauses(text): what of ABI.md it pins")
+        config.pluginmanager.unregister(name="terminalreporter")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.collected_badly = True
+            say("".join(f"# {line}\n" for line in report.longreprtext.splitlines()))
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [
+            item
+            for item in items
+            if not self.globs
+            or any(fnmatch.fnmatchcase(name_of(item), g) for g in self.globs)
+        ]
+        self.items = items
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if self.only_list:
+            for item in self.items:
+                say(f"{name_of(item)}\t{clauses_of(item)}")
+            return True
+        if not self.items or self.collected_badly:
+            return True
+        say(f"KTAP version 1\n1..{len(self.items)}")
+        if kernel() != "control":
+            return None
+        for n, item in enumerate(self.items, 1):
+            self.result(n, item, "ok", " # SKIP the control kernel has no UMCG")
+        return True
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item):  # type: ignore[no-untyped-def]
+        say(f"# RUN {name_of(item)}")
+        self.reports: list[pytest.TestReport] = []
+        signal.alarm(DEADLINE)
+        yield
+        signal.alarm(0)
+        ok = len(self.reports) == 3 and all(r.passed for r in self.reports)
+        self.failed += not ok
+        for report in self.reports:
+            if not report.passed:
+                text = f"{report.longreprtext}\n{report.capstdout}{report.capstderr}"
+                for line in text.splitlines():
+                    say(f"# {line}")
+        self.result(self.items.index(item) + 1, item, "ok" if ok else "not ok")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reports.append(report)
+
+    def result(self, n: int, item: pytest.Item, word: str, why: str = "") -> None:
+        if text := clauses_of(item):
+            say(f"# clause: {text}")
+        say(f"{word} {n} {name_of(item)}{why}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file")
+    parser.add_argument("-l", dest="only_list", action="store_true")
+    parser.add_argument("-t", dest="globs", action="append", default=[])
+    args = parser.parse_args()
+    ktap = Ktap(args.globs, args.only_list)
+    signal.signal(signal.SIGALRM, on_deadline)
+    options = ["-c", "/dev/null", "--rootdir", str(HERE), "-p", "no:cacheprovider"]
+    status = pytest.main([*options, str(HERE / args.file)], plugins=[ktap])
+    if ktap.collected_badly:
+        return FAIL
+    if not ktap.items:
+        print(f"{args.file}: no test selected", file=sys.stderr)
+        return USAGE
+    if ktap.only_list:
+        return PASS
+    if ktap.failed or status not in (0, 5):
+        return FAIL
+    return SKIP if kernel() == "control" else PASS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

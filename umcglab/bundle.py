@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""The guest suite: what there is to run, and its build against a kernel's headers.
+
+`guest-tests/manifest.yaml` is the plan: which tests there must be, not which
+happened to report. A bundle is a folder with everything a guest needs of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, cast, get_args
+
+import yaml
+
+from umcglab import make, tool, yamlfile
+from umcglab.arch import Arch
+from umcglab.cache import digest, tree_digest
+from umcglab.config import Lab
+from umcglab.errors import InfraError, LabError, PatchError, UserError
+from umcglab.kbuild import Kernel
+from umcglab.progress import Progress
+
+_RECIPE = 1
+"""Changes when the way of building does, so that old artifacts are not used."""
+
+_PARTS = ("bench", "harness", "helpers", "lib", "py", "tests")
+"""The folders of guest-tests that a bundle is made from."""
+
+Kind: TypeAlias = Literal["test", "py", "bench"]
+
+_KEYS = ("kind", "abi", "needs-umcg", "timeout", "tests")
+_TIMEOUT = 120
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
+_CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
+
+_ERRORS = (
+    re.compile(
+        r"^(?P<where>[^\s:]+:\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)", re.M
+    ),
+    re.compile(
+        r"(?P<where>[^\s:/]+:\d+): "
+        r"(?P<what>(?:undefined reference to|multiple definition of).*)"
+    ),
+)
+"""The first of these that make said is what is wrong with the sources."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of the suite."""
+
+    name: str
+    kind: Kind
+    argv: tuple[str, ...]
+    """Relative to the bundle's folder."""
+    tests: tuple[str, ...] = ()
+    """The tests it must report; none for a bench."""
+    clauses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What of ABI.md, and which races, a test pins."""
+    abi: str | None = None
+    """The one ABI it tests, if it does not run with every one."""
+    needs_umcg: bool = False
+    """Whether all of it skips on the control kernel."""
+    timeout: float = _TIMEOUT
+    """Seconds after which the program as a whole hangs."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is to run, in order."""
+
+    programs: tuple[Program, ...]
+
+    def of_kind(self, *kinds: Kind) -> tuple[Program, ...]:
+        """Return the programs of `kinds`."""
+        return tuple(p for p in self.programs if p.kind in kinds)
+
+    def of_abi(self, abi: str) -> Manifest:
+        """Return the manifest without what tests other ABIs."""
+        return Manifest(tuple(p for p in self.programs if p.abi in (None, abi)))
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The suite, built for one architecture and ABI, complete and in the cache."""
+
+    dir: Path
+    digest: str
+    manifest: Manifest
+
+
+def load_manifest(file: Path) -> Manifest:
+    """Read and check a manifest; raise UserError with file, line and column."""
+    node = yamlfile.compose(file)
+    if node is None:
+        raise UserError("empty: it plans nothing", where=str(file))
+    reader = _Reader(file)
+    programs = reader.mapping(node, "the manifest")
+    return Manifest(tuple(reader.program(n, body) for n, body in programs.items()))
+
+
+class _Reader(yamlfile.Reader):
+    """Reads manifest.yaml."""
+
+    def program(self, name: str, node: yaml.Node) -> Program:
+        if not _NAME.fullmatch(name):
+            raise self.error(node, f"{name!r}: a program is called `<family>/<name>`")
+        pairs = self.mapping(node, name, _KEYS)
+        word = self.one_of(
+            self.need(node, pairs, name, "kind"), "kind", map(str, get_args(Kind))
+        )
+        kind = cast(Kind, word)
+        clauses: dict[str, tuple[str, ...]] = {}
+        if kind == "bench":
+            if "tests" in pairs:
+                raise self.error(pairs["tests"], f"{name}: a bench has no tests")
+        else:
+            tests = self.need(node, pairs, name, "tests")
+            clauses = {
+                test: self.clauses(test, cites)
+                for test, cites in self.mapping(tests, f"tests of {name}").items()
+            }
+            if not clauses:
+                raise self.error(tests, f"{name}: there are no tests")
+        return Program(
+            name=name,
+            kind=kind,
+            argv=_argv(name, kind),
+            tests=tuple(clauses),
+            clauses={test: cites for test, cites in clauses.items() if cites},
+            abi=self.text(pairs["abi"], "abi") if "abi" in pairs else None,
+            needs_umcg="needs-umcg" in pairs and self.yes(pairs["needs-umcg"]),
+            timeout=self.number(pairs["timeout"], "timeout", 1, 3600)
+            if "timeout" in pairs
+            else _TIMEOUT,
+        )
+
+    def clauses(self, test: str, node: yaml.Node) -> tuple[str, ...]:
+        """Return the clauses a test cites: words on one line, or nothing."""
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+            return ()
+        cites = tuple(self.text(node, f"clauses of {test}").split())
+        for cite in cites:
+            if not _CLAUSE.fullmatch(cite):
+                raise self.error(
+                    node,
+                    f"{test}: {cite!r} is no clause",
+                    "they are like WAIT-1 or R13",
+                )
+        return cites
+
+    def yes(self, node: yaml.Node) -> bool:
+        """Return true: a thing that is not so is left out."""
+        if not isinstance(node, yaml.ScalarNode) or node.value != "true":
+            raise self.error(node, "this can only be `true`, or be left out")
+        return True
+
+
+def _argv(name: str, kind: Kind) -> tuple[str, ...]:
+    if kind == "bench":
+        return (f"bench/{name}",)
+    if kind == "test":
+        return (f"bin/{name}",)
+    return ("python3", "py/run.py", f"test_{Path(name).name}.py")
+
+
+def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) -> Bundle:
+    """Return the suite for `abi`, built against the kernel's headers if it is not yet.
+
+    PatchError if it does not compile: tests know the ABI from these headers alone.
+    """
+    sources = lab.root / "guest-tests"
+    manifest = load_manifest(sources / "manifest.yaml").of_abi(abi)
+    key = digest(
+        _RECIPE,
+        abi,
+        make.compiler(arch),
+        tree_digest(sources, "[Mm]*"),
+        [(part, tree_digest(sources / part)) for part in _PARTS],
+        tree_digest(kernel.headers),
+    )
+
+    def fill(tmp: Path) -> None:
+        progress.phase("guest suite")
+        with tempfile.TemporaryDirectory(prefix="umcglab-") as objects:
+            _make(sources, arch, kernel.headers, abi, tmp, Path(objects))
+        _check(manifest, tmp)
+
+    return Bundle(lab.cache.make("bundles", key, fill), key, manifest)
+
+
+def _make(
+    sources: Path, arch: Arch, headers: Path, abi: str, out: Path, objects: Path
+) -> None:
+    """Run guest-tests/Makefile; raise what is wrong, with the first error."""
+    argv = [
+        "make",
+        f"-j{os.cpu_count() or 1}",
+        "-C", str(sources),
+        f"KHDR={headers}",
+        f"ABI={abi}",
+        f"CROSS_COMPILE={arch.cross_compile}",
+        f"CC={arch.cross_compile}gcc",
+        "CFLAGS=-O2",
+        f"O={out}",
+        f"OBJ={objects}",
+    ]  # fmt: skip
+    # Not the flags of a make that runs the lab.
+    done = tool.run(argv, env={"MAKEFLAGS": "", "MFLAGS": ""})
+    if done.returncode:
+        raise _failure(sources, arch, argv, done.stdout + done.stderr)
+
+
+def _failure(sources: Path, arch: Arch, argv: list[str], said: str) -> LabError:
+    hint = shlex.join(a for a in argv if not a.startswith(("O=", "OBJ=")))
+    for regex in _ERRORS:
+        if found := regex.search(said):
+            return PatchError(
+                f"the guest suite does not build for {arch.name}: {found['what']}",
+                where=f"{sources.name}/{found['where']}",
+                hint=hint,
+            )
+    lines = said.strip().splitlines() or ["make said nothing"]
+    return InfraError(f"cannot build the guest suite: {lines[-1]}", hint=hint)
+
+
+def _check(manifest: Manifest, out: Path) -> None:
+    """Raise UserError if the manifest plans what the bundle does not have."""
+    for program in manifest.programs:
+        file = program.argv[0]
+        if program.kind == "py":
+            file = f"py/{program.argv[-1]}"
+        if not (out / file).exists():
+            raise UserError(
+                f"{program.name}: the guest suite has no {file}",
+                where="guest-tests/manifest.yaml",
+            )
