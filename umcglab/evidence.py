@@ -11,7 +11,7 @@ from umcglab import baseline, bench, facts, judge, splat
 from umcglab.baseline import Agreement, Baseline
 from umcglab.bench import Bench
 from umcglab.errors import LabError
-from umcglab.facts import ErrorFacts, RunDir, RunFacts, TargetFacts
+from umcglab.facts import ErrorFacts, ExactFacts, RunDir, RunFacts, TargetFacts
 from umcglab.judge import LAB, Context, ExactVerdict, Problem, ProgramVerdict
 from umcglab.ktap import Outcome
 from umcglab.splat import Splat
@@ -49,6 +49,7 @@ class TargetResult:
     boots: tuple[BootVerdict, ...] = ()
     programs: tuple[ProgramVerdict, ...] = ()
     exact: ExactVerdict | None = None
+    exact_facts: ExactFacts | None = None
     problems: tuple[Problem, ...] = ()
     numbers: tuple[Number, ...] = ()
 
@@ -149,6 +150,7 @@ def read(
         boots,
         tuple(programs),
         exact,
+        _exact_facts(run_dir, name),
         tuple(problems),
         _numbers(target, exact, baselines),
     )
@@ -244,6 +246,11 @@ def _exact(
         bench.compare(paths[0], paths[1]) if both else None,
         context,
     )
+
+
+def _exact_facts(run_dir: RunDir, target: str) -> ExactFacts | None:
+    path = run_dir.exact(target)
+    return facts.read(path, ExactFacts) if path.exists() else None
 
 
 def _numbers(

@@ -94,6 +94,14 @@ OPS = {
     "yard/swapcontext": "one swapcontext(3)",
     "switch/server-server": "one-way hand-off: umcg_wait(2) that switches",
 }
+PATCHES = (
+    (
+        "plumbing/0001-uaccess-cmpxchg-on-user-words.patch",
+        "uaccess: cmpxchg on user words",
+    ),
+    ("umcg-v0.5/0001-sched-umcg-servers.patch", "sched/umcg: add servers"),
+    ("umcg-v0.5/0002-sched-umcg-wait.patch", "sched/umcg: add umcg_wait()"),
+)
 BATCHES = 60
 OPS_PER_BATCH = 40
 
@@ -175,7 +183,6 @@ class Golden:
             f"6.12.117-{abi}-{'0d4c62f1a9be' if arch == 'arm64' else 'c0ffee5eed42'}"
         )
         control = abi == "control"
-        patches = ["plumbing/0001", "umcg/0001"] if not control else []
         boot = (DATA / f"boot/{arch}.log").read_text()
         console = self.dir.console(name, 1)
         console.parent.mkdir(parents=True, exist_ok=True)
@@ -211,17 +218,19 @@ class Golden:
                     release[-12:],
                     release,
                     {
+                        "arch": arch,
                         "source": {
+                            "name": "6.12",
                             "kind": "debian",
-                            "location": "linux-source-6.12",
-                            "version": "6.12.117-1~deb12u1",
-                            "sha256": "e849faf31ca3555757f3a8877cb01af9" * 2,
+                            "version": "6.12.117",
+                            "digest": "3f0a2ccd6a58938a",
                         },
                         "patches": [
-                            {"path": f"{p}-make-it-so.patch", "sha256": "ab12cd34" * 8}
-                            for p in patches
+                            {"name": patch, "subject": subject, "sha256": "ab12" * 16}
+                            for patch, subject in (() if control else PATCHES)
                         ],
-                        "config": "9d3f" * 16,
+                        "fragments": {"kconfig/base.config": "a207" * 16},
+                        "config_sha256": "9d3f" * 16,
                         "compiler": "gcc (Debian 12.2.0-14+deb12u1) 12.2.0",
                     },
                 ),
