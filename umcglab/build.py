@@ -76,6 +76,7 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
             assert isinstance(kernel, Kernel)
             second.append(Job(f"bundle {target.name}", _bundle(lab, target, kernel)))
     done = engine.run(second, cores, display, durations)
+    lab.cache.trim(lab.cache_size)
     bundles |= {name.removeprefix("bundle "): b for name, b in done.items()}
     return Built(
         kernels=kernels,  # type: ignore[arg-type]

@@ -139,7 +139,6 @@ def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> i
     for error in errors:
         for line in error.lines():
             display.say(line)
-    lab.cache.trim(lab.cache_size)
     codes = {error.exit_code for error in errors}
     return next((code for code in (2, 1, 3) if code in codes), 0)
 

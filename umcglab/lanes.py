@@ -102,6 +102,7 @@ def test_lane(
     state = start
     try:
         chosen = accel.probe(ready.target.arch, ready.kernel, lab.cache)
+        progress.say(f"runs on {chosen.name}: {chosen.why}")
         state = replace(
             state, accel=facts.AccelFacts(chosen.name, chosen.why), status="running"
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import platform
 import shutil
@@ -80,13 +81,8 @@ def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
     """Make the run's folder and write down what is going to be tried."""
     started = datetime.now(UTC)
     git = lab_git(lab.root)
-    name = f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}"
-    runs = lab.results / "runs"
-    run_dir = RunDir(runs / name)
-    try:
-        run_dir.path.mkdir(parents=True)
-    except OSError as e:
-        raise InfraError(f"cannot make the results folder: {e}") from e
+    run_dir = make_folder(lab.results / "runs", f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}")
+    name = run_dir.path.name
     shutil.copyfile(lab.file, run_dir.path / "lab.yaml")
     for target in targets:
         facts.write(
@@ -122,6 +118,20 @@ def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
     link.symlink_to(Path("runs") / name)
     link.replace(latest)
     return run_dir
+
+
+def make_folder(runs: Path, name: str) -> RunDir:
+    """Make a folder called `name`, or by the next free name if another run has it."""
+    for number in itertools.count(1):
+        path = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as e:
+            raise InfraError(f"cannot make the results folder: {e}") from e
+        return RunDir(path)
+    raise AssertionError
 
 
 def lane(
