@@ -267,6 +267,26 @@ TEST(shared_structure, .clauses = "CTL-13")
 	EXPECT_EQ(0, peer_join(&b));
 }
 
+TEST(word_changes_while_registering, .clauses = "CTL-14 CTL-12 R19")
+{
+	struct umcg_task *task = good();
+	uint64_t until = clock_ns(CLOCK_MONOTONIC) + 5 * SOON;
+	int done = 0, again = 0;
+
+	scribble_on(task);
+	while (clock_ns(CLOCK_MONOTONIC) < until) {
+		int err = reg(task);
+
+		ASSERT_TRUE(err == 0 || err == -EAGAIN);
+		ASSERT_EQ(err ? -EINVAL : 0, unreg());
+		ASSERT_EQ(RUNNING, umcg_word(task) & ~UMCG_TASK_USER_MASK);
+		done += !err;
+		again += !!err;
+	}
+	TH_LOG("registered %d times, to try again %d times", done, again);
+	EXPECT_GT(done, 0);
+}
+
 /* Top byte ignored is an arm64 thing; elsewhere it makes no address at all. */
 TEST(tagged_self, .clauses = "COMPAT-2")
 {

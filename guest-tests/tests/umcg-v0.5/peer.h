@@ -222,6 +222,23 @@ static inline void peer_wake(struct peer *p)
 	ASSERT_EQ(0, wake_tid(p->tid, 0));
 }
 
+static inline void *scribble_body(void *arg)
+{
+	struct umcg_task *task = arg;
+
+	for (;;)
+		__atomic_fetch_xor(&task->state, UMCG_TASK_USER_MASK, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/* Have the bits of user space change all the time, until the test ends. */
+static inline void scribble_on(struct umcg_task *task)
+{
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, scribble_body, task));
+}
+
 /* Make `signal` call `handler`; SA_RESTART is the caller's to ask for. */
 static inline void on_signal(int signal, void (*handler)(int), int flags)
 {

@@ -125,25 +125,11 @@ TEST(past_is_at_once, .clauses = "TIME-4")
 	EXPECT_EQ(0, peer_join(&p));
 }
 
-static atomic_bool stop;
-
-static void *scribble_user_bits(void *arg)
-{
-	struct umcg_task *task = arg;
-
-	while (!atomic_load(&stop))
-		for (int i = 0; i < 1000; i++)
-			__atomic_fetch_xor(&task->state, 0xff000000, __ATOMIC_RELAXED);
-	return NULL;
-}
-
 TEST(user_bits_may_change_any_time, .clauses = "TIME-5 VIOL-4 TASK-2 R9")
 {
-	pthread_t thread;
-
 	become_server();
 	umcg_set_word(&me.task, RUNNING | 0x5a000000);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, scribble_user_bits, &me.task));
+	scribble_on(&me.task);
 	for (int i = 0; i < 20; i++) {
 		uint64_t deadline = from_now(MS);
 
@@ -152,8 +138,6 @@ TEST(user_bits_may_change_any_time, .clauses = "TIME-5 VIOL-4 TASK-2 R9")
 		EXPECT_LE(deadline, clock_ns(CLOCK_REALTIME));
 		EXPECT_EQ(RUNNING, umcg_word(&me.task) & ~UMCG_TASK_USER_MASK);
 	}
-	atomic_store(&stop, true);
-	pthread_join(thread, NULL);
 }
 
 static atomic_int signals;

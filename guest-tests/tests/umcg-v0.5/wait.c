@@ -203,7 +203,7 @@ TEST(word_alone_does_not_wake, .clauses = "WAIT-4")
  * The page of a sleeping server goes away; who wakes it writes the word through
  * another mapping, so that the kernel is the first to miss the page.
  */
-TEST(page_not_present, .clauses = "WAIT-5 R26 R34 R46")
+TEST(page_not_present, .clauses = "WAIT-5 R15 R26 R34 R46")
 {
 	int fd = memfd_create("task", 0);
 	struct umcg_task *theirs, *ours;

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""The manifest of the guest suite, against the programs it plans and ABI.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from umcglab.bundle import Manifest, Program, load_manifest
+from umcglab.config import ROOT
+from umcglab.errors import UserError
+from umcglab.results import abi_clauses
+
+SUITE = ROOT / "guest-tests"
+MANIFEST = SUITE / "manifest.yaml"
+UAPI = "include/uapi/linux/umcg.h"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    return load_manifest(MANIFEST)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the suite built for this host, which has no UMCG: ENOSYS throughout.
+
+    Its one UAPI header comes out of the series, as a kernel build would have it.
+    """
+    folder = tmp_path_factory.mktemp("suite")
+    for patch in sorted((ROOT / "kernel-patches/umcg-v0.5/6.12").glob("*.patch")):
+        if f"b/{UAPI}" in patch.read_text():
+            only = ["git", "apply", f"--include={UAPI}", str(patch)]
+            subprocess.run(only, cwd=folder, check=True)
+    out = folder / "out"
+    make = [
+        "make", "-s", f"-j{os.cpu_count()}", "-C", str(SUITE),
+        f"O={out}",
+        f"KHDR={folder / 'include/uapi'}",
+        "CFLAGS=-O0 -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1",
+    ]  # fmt: skip
+    done = subprocess.run(make, check=False, text=True, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def run(argv: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if k != "UMCGLAB_CONTROL_RELEASE"}
+    return subprocess.run(
+        [sys.executable if a == "python3" else a for a in argv],
+        cwd=cwd,
+        env={**clean, **env},
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+
+
+def planned(program: Program) -> list[str]:
+    """Return what `-l` should print."""
+    return [f"{t}\t{' '.join(program.clauses.get(t, ()))}" for t in program.tests]
+
+
+def test_plan_is_what_the_programs_have(suite: Path, manifest: Manifest) -> None:
+    for program in manifest.of_kind("test", "py"):
+        said = run([*program.argv, "-l"], suite)
+        assert said.returncode == 0
+        assert said.stdout.splitlines() == planned(program), (
+            f"{program.name}: guest-tests/manifest.yaml and -l differ"
+        )
+
+
+def test_every_program_is_planned(suite: Path, manifest: Manifest) -> None:
+    helpers = suite / "bin/helpers"
+    built = {
+        str(path.relative_to(suite))
+        for folder in ("bin", "bench")
+        for path in (suite / folder).rglob("*")
+        if path.is_file() and path.parent != helpers
+    }
+    built |= {f"test {p.name}" for p in (suite / "py").glob("test_*.py")}
+    plan = {
+        f"test {p.argv[-1]}" if p.kind == "py" else p.argv[0] for p in manifest.programs
+    }
+    assert plan == built
+
+
+def test_every_clause_has_a_test(manifest: Manifest) -> None:
+    for abi in {p.abi for p in manifest.programs if p.abi}:
+        text = (ROOT / "kernel-patches" / abi / "ABI.md").read_text()
+        clauses = abi_clauses(text)
+        cited = {
+            cite
+            for program in manifest.of_abi(abi).programs
+            for cites in program.clauses.values()
+            for cite in cites
+        }
+        holes = sorted({c.id for c in clauses if not c.pending} - cited)
+        assert not holes
+        races = set(re.findall(r"\bR\d+\b", text))
+        assert not cited - {c.id for c in clauses} - races, "no such clause"
+
+
+def test_without_umcg_it_fails(suite: Path, manifest: Manifest) -> None:
+    """ENOSYS is a failure on every kernel that is not known to be the control."""
+    for env in ({}, {"UMCGLAB_CONTROL_RELEASE": "6.12.117-control-0123456789ab"}):
+        said = run(["bin/umcg-v0.5/ctl", "-t", "register_server"], suite, **env)
+        assert said.returncode == 1
+        assert "not ok 1 register_server" in said.stdout
+        assert "ENOSYS" in said.stdout
+
+
+def test_on_the_control_all_that_needs_umcg_skips(
+    suite: Path, manifest: Manifest
+) -> None:
+    env = {"UMCGLAB_CONTROL_RELEASE": platform.release()}
+    for program in manifest.of_kind("test", "py"):
+        if not program.needs_umcg:
+            continue
+        said = run([*program.argv], suite, **env)
+        assert said.returncode == 4, said.stdout
+        assert said.stdout.count("# SKIP the control") == len(program.tests)
+        assert "not ok" not in said.stdout
+
+
+@pytest.mark.parametrize("name", ["harness/selftest", "umcg-v0.5/presence"])
+def test_on_the_control_the_rest_passes(
+    suite: Path, manifest: Manifest, name: str
+) -> None:
+    (program,) = (p for p in manifest.programs if p.name == name)
+    assert not program.needs_umcg
+    said = run([*program.argv], suite, UMCGLAB_CONTROL_RELEASE=platform.release())
+    assert said.returncode == 0, said.stdout
+    assert said.stdout.count("\nok ") == len(program.tests)
+
+
+def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
+    """The runner, seen to tell pass, failure, error and time-out apart."""
+    (suite / "py/test_victims.py").write_text(
+        "import pytest\n"
+        "@pytest.fixture\n"
+        "def broken(): raise OSError('in the fixture')\n"
+        "@pytest.mark.clauses('SIG-1 R2')\n"
+        "def test_good(): print('unseen')\n"
+        "def test_bad(): print('seen'); assert 1 + 1 == 3\n"
+        "def test_broken(broken): pass\n"
+    )
+    runner = ["python3", "py/run.py", "test_victims.py"]
+    said = run(runner, suite)
+    assert said.returncode == 1
+    assert said.stdout.startswith("KTAP version 1\n1..3\n# RUN good\n")
+    assert "\n# clause: SIG-1 R2\nok 1 good\n" in said.stdout
+    assert "\nnot ok 2 bad\n" in said.stdout
+    assert "\nnot ok 3 broken\n" in said.stdout
+    assert "assert (1 + 1) == 3" in said.stdout
+    assert "# seen" in said.stdout
+    assert "unseen" not in said.stdout
+    assert "in the fixture" in said.stdout
+    assert run([*runner, "-t", "good"], suite).returncode == 0
+    nothing = run([*runner, "-t", "nothing"], suite)
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    (suite / "py/test_victims.py").write_text("import no_such_module\n")
+    said = run(runner, suite)
+    assert said.returncode == 1
+    assert "no_such_module" in said.stdout
+    (suite / "py/test_victims.py").unlink()
+
+
+GOOD = """\
+harness/selftest:
+  kind: test
+  tests: {one: , two: WAIT-1 R2}
+umcg-x/idle:
+  kind: py
+  abi: umcg-x
+  needs-umcg: true
+  timeout: 7
+  tests: {three: SIG-2}
+yard/futex: {kind: bench}
+"""
+
+
+def test_a_good_one(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yaml"
+    file.write_text(GOOD)
+    read = load_manifest(file)
+    first, second, third = read.programs
+    assert (first.kind, first.argv) == ("test", ("bin/harness/selftest",))
+    assert first.tests == ("one", "two")
+    assert first.clauses == {"two": ("WAIT-1", "R2")}
+    assert not first.needs_umcg
+    assert first.timeout == 120
+    assert second.argv == ("python3", "py/run.py", "test_idle.py")
+    assert second.needs_umcg
+    assert second.timeout == 7
+    assert third.argv == ("bench/yard/futex",)
+    assert read.of_kind("bench") == (third,)
+    assert read.of_abi("umcg-y").programs == (first, third)
+    assert read.of_abi("umcg-x") == read
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "says"),
+    [
+        ("kind: py", "kind: tset", "5:9", "unknown kind 'tset'; did you mean 'test'?"),
+        ("needs-umcg: true", "needs-umcg: no", "7:15", "can only be `true`"),
+        ("timeout: 7", "timeout: 0", "8:12", "from 1 to 3600"),
+        ("  timeout", "  timeuot", "8:3", "did you mean 'timeout'?"),
+        ("SIG-2", "SIG2", "9:18", "'SIG2' is no clause"),
+        ("{three: SIG-2}", "{}", "9:10", "there are no tests"),
+        ("  tests: {three: SIG-2}\n", "", "5:3", "'tests' is missing"),
+        ("{kind: bench}", "{kind: bench, tests: {a: }}", "10:34", "has no tests"),
+        ("yard/futex", "harness/selftest", "10:1", "is there twice"),
+        ("yard/futex", "futex", "10:8", "<family>/<name>"),
+    ],
+)
+def test_mistakes_have_a_place(
+    tmp_path: Path, old: str, new: str, where: str, says: str
+) -> None:
+    file = tmp_path / "manifest.yaml"
+    assert GOOD.count(old) == 1
+    file.write_text(GOOD.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        load_manifest(file)
+    assert says in caught.value.message
+    assert caught.value.where == f"{file}:{where}"
+
+
+def test_empty_and_missing(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yaml"
+    with pytest.raises(UserError, match="cannot read"):
+        load_manifest(file)
+    file.write_text("# nothing\n")
+    with pytest.raises(UserError, match="plans nothing"):
+        load_manifest(file)
