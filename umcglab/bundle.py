@@ -39,16 +39,12 @@ _TIMEOUT = 120
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 _CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
 
-_ERRORS = (
-    re.compile(
-        r"^(?P<where>[^\s:]+:\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)", re.M
-    ),
-    re.compile(
-        r"(?P<where>[^\s:/]+:\d+): "
-        r"(?P<what>(?:undefined reference to|multiple definition of).*)"
-    ),
+_COMPILE_ERROR = re.compile(
+    r"^(?P<where>[^\s:]+:\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)", re.MULTILINE
 )
-"""The first of these that make said is what is wrong with the sources."""
+_LINK_ERROR = re.compile(
+    r"(?P<what>(?:undefined reference to|multiple definition of) [^\s;]*)"
+)
 
 
 @dataclass(frozen=True)
@@ -219,15 +215,15 @@ def _make(
 
 def _failure(sources: Path, arch: Arch, argv: list[str], said: str) -> LabError:
     hint = shlex.join(a for a in argv if not a.startswith(("O=", "OBJ=")))
-    for regex in _ERRORS:
-        if found := regex.search(said):
-            return PatchError(
-                f"the guest suite does not build for {arch.name}: {found['what']}",
-                where=f"{sources.name}/{found['where']}",
-                hint=hint,
-            )
-    lines = said.strip().splitlines() or ["make said nothing"]
-    return InfraError(f"cannot build the guest suite: {lines[-1]}", hint=hint)
+    what = f"the guest suite does not build for {arch.name}"
+    if found := _COMPILE_ERROR.search(said):
+        where = f"{sources.name}/{found['where']}"
+        return PatchError(f"{what}: {found['what']}", where=where, hint=hint)
+    if found := _LINK_ERROR.search(said):
+        return PatchError(f"{what}: {found['what']}", hint=hint)
+    lines = [line for line in said.splitlines() if "unfinished jobs" not in line]
+    why = lines[-1] if lines else "make said nothing"
+    return InfraError(f"cannot build the guest suite: {why}", hint=hint)
 
 
 def _check(manifest: Manifest, out: Path) -> None:
