@@ -21,7 +21,7 @@ from umcglab.series import Patch, Series
 from umcglab.source import Source
 
 _KIND = "kernels"
-_RECIPE = 1
+_RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
 
