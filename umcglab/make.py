@@ -21,9 +21,9 @@ _STEP = re.compile(r"  [A-Z][A-Z0-9_]* +(?:\[M\] )?\S")
 
 # The first of these that a log has, in this order of preference, is the error.
 _ERRORS = (
-    re.compile(r"^(?:\.\./)*(?P<error>\S+?:\d+:(?:\d+:)? (?:fatal )?error: .*)", re.M),
-    re.compile(r"^(?:\.\./)*(?P<error>\S+?:\d+: Error: .*)", re.M),
-    re.compile(r"^(?:\.\./)*(?P<error>(?:\S+/)?Kconfig\S*:\d+: .*)", re.M),
+    re.compile(r"^(?:\.\.?/)*(?P<error>\S+?:\d+:(?:\d+:)? (?:fatal )?error: .*)", re.M),
+    re.compile(r"^(?:\.\.?/)*(?P<error>\S+?:\d+: Error: .*)", re.M),
+    re.compile(r"^(?:\.\.?/)*(?P<error>(?:\S+/)?Kconfig\S*:\d+: .*)", re.M),
     re.compile(
         r"^(?P<error>.*(?:undefined reference to|multiple definition of).*)", re.M
     ),
@@ -31,12 +31,12 @@ _ERRORS = (
     re.compile(r"^make\S* \*\*\* (?P<error>.*)", re.M),
 )
 _WARNING = re.compile(
-    r"^(?:\.\./)*(?P<file>\S+?):\d+:(?:\d+:)? warning: .*", re.MULTILINE
+    r"^(?:\.\.?/)*(?P<file>\S+?):\d+:(?:\d+:)? warning: .*", re.MULTILINE
 )
 # Not what the code is to blame for, whatever code it was.
 _HOST = re.compile(
     r".*(?:No space left on device|Killed signal terminated program|virtual memory "
-    r"exhausted|internal compiler error|Cannot allocate memory|: not found$|"
+    r"exhausted|internal compiler error|Cannot allocate memory|sh: .*: not found$|"
     r"Input/output error|Disk quota exceeded).*",
     re.MULTILINE,
 )
@@ -55,6 +55,12 @@ def _compiler(prefix: str) -> str:
         for name in ("gcc", "ld")
     )
     return ", ".join(versions)
+
+
+def first_error(said: str) -> str | None:
+    """Return the line of make's output that says what is wrong."""
+    found = (regex.search(said) for regex in _ERRORS)
+    return next((match["error"] for match in found if match), None)
 
 
 @dataclass(frozen=True)
@@ -193,9 +199,7 @@ class Build:
             )
         if host := _HOST.search(said):
             return InfraError(f"{self.name}: make {goal}: {host[0].strip()}")
-        found = (regex.search(said) for regex in _ERRORS)
-        error = next((match["error"] for match in found if match), None)
-        why = error or f"make {goal} failed with status {status}"
+        why = first_error(said) or f"make {goal} failed with status {status}"
         return self.blame(f"{self.name} does not build: {why}")
 
     def warnings(self, files: Iterable[str]) -> list[str]:
