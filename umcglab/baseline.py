@@ -23,6 +23,8 @@ class Of:
     arch: str
     abi: str
     base: str
+    version: str
+    """Of the kernel it was measured on; others of the base are compared too."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,13 @@ def load(folder: Path = FOLDER) -> tuple[Baseline, ...]:
 
 
 def agreement(
-    baseline: Baseline, bench: str, sched: str, seen: float
+    baseline: Baseline, bench: str, sched: str, seen: float, release: str
 ) -> Agreement | None:
-    """Return how `seen` stands to the baseline's figure, if it has one."""
+    """Return how `seen`, on kernel `release`, stands to the baseline's figure."""
     reference = baseline.figures.get(bench, {}).get(sched)
     if reference is None:
         return None
     why = baseline.why.get(f"{bench}:{sched}", "")
+    if not why and not release.startswith(f"{baseline.of.version}-"):
+        why = f"the reference is of {baseline.of.version}"
     return Agreement(bench, sched, seen, reference, baseline.tolerance, why)

@@ -187,9 +187,9 @@ class _Windows:
         self.logs = {n: _bytes(run_dir.console(target.name, n)) for n in numbers}
 
     def _in_boot(self, n: int) -> list[facts.ProgramFacts]:
-        return sorted(
-            (p for p in self.ran.values() if p.boot == n), key=lambda p: p.console_from
-        )
+        """Return what ran in boot `n`, in order; the plan's among silent ones."""
+        ran = [p for p in self.ran.values() if p.boot == n]
+        return sorted(ran, key=lambda p: (p.console_from, p.console_to))
 
     def of(self, program: str) -> tuple[str, int] | None:
         """Return a program's window and how many lines are before it."""
@@ -197,12 +197,10 @@ class _Windows:
         log = self.logs[ran.boot]
         if log is None or len(log) < ran.console_to:
             return None
-        later = [
-            p.console_from
-            for p in self._in_boot(ran.boot)
-            if p.console_from >= ran.console_to and p.program != program
-        ]
-        window = log[ran.console_from : min(later, default=len(log))]
+        around = self._in_boot(ran.boot)
+        later = around[around.index(ran) + 1 :]
+        end = later[0].console_from if later else len(log)
+        window = log[ran.console_from : end]
         return window.decode(errors="replace"), log.count(b"\n", 0, ran.console_from)
 
     def boot(self, n: int) -> tuple[Splat, ...]:
@@ -256,23 +254,28 @@ def _exact_facts(run_dir: RunDir, target: str) -> ExactFacts | None:
 def _numbers(
     target: TargetFacts, exact: ExactVerdict | None, baselines: Sequence[Baseline]
 ) -> tuple[Number, ...]:
+    if exact is None:
+        return ()
+    release = target.kernel.release if target.kernel else ""
+    mine = [
+        b for b in baselines if (b.of.arch, b.of.base) == (target.arch, target.base)
+    ]
     numbers = []
-    for made in exact.benches if exact else ():
-        assert exact
+    for made in exact.benches:
         futex = exact.find(FUTEX, made.sched)
-        number = Number(made, ratio=made.per_op / futex.per_op if futex else None)
-        for known in baselines:
-            if (known.of.arch, known.of.base) != (target.arch, target.base):
-                continue
-            posted = known.posted.get(made.bench)
-            number = Number(
+        agreements = [
+            baseline.agreement(b, made.bench, made.sched, made.per_op, release)
+            for b in mine
+            if b.of.abi == target.abi
+        ]
+        posted = [b.posted[made.bench] for b in mine if made.bench in b.posted]
+        numbers.append(
+            Number(
                 made,
-                number.ratio,
-                agreement=baseline.agreement(known, made.bench, made.sched, made.per_op)
-                if known.of.abi == target.abi
-                else number.agreement,
-                posted=getattr(posted, made.sched) if posted else number.posted,
-                posted_what=posted.what if posted else number.posted_what,
+                ratio=made.per_op / futex.per_op if futex else None,
+                agreement=next(filter(None, agreements), None),
+                posted=getattr(posted[0], made.sched) if posted else None,
+                posted_what=posted[0].what if posted else "",
             )
-        numbers.append(number)
+        )
     return tuple(numbers)

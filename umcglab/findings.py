@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from umcglab import splat
 from umcglab.evidence import TargetResult
 from umcglab.judge import LAB, PATCH, USER, ProgramVerdict, TestVerdict
 from umcglab.ktap import Outcome
@@ -66,10 +68,12 @@ class _Maker:
 
     def errors(self) -> Iterator[Finding]:
         for error in self.target.errors:
-            logs = [self.log(error.log)] if error.log else []
+            log = self.log(error.log) if error.log else ""
             kept = self.mine("build.log")
             if error.stage == "build" and (self.run.path / kept).exists():
-                logs = [kept]
+                log = kept
+            text = _read(self.run.path / log) if log else ""
+            splats = splat.scan(text) if error.stage != "build" else ()
             yield Finding(
                 error.fault,
                 self.target.name,
@@ -77,7 +81,9 @@ class _Maker:
                 error.message.removeprefix(f"{self.target.name}: "),
                 problems=(error.where,) if error.where else (),
                 commands=(self.again(),),
-                logs=tuple(logs),
+                splats=tuple((log, s) for s in splats),
+                logs=(log,) if log else (),
+                output=() if splats else _telling(text),
                 hint=error.hint or "",
             )
 
@@ -89,9 +95,9 @@ class _Maker:
 
     def problems(self) -> Iterator[Finding]:
         splats = [
-            (self.mine(f"console-{boot.facts.n}.log"), splat)
+            (self.mine(f"console-{boot.facts.n}.log"), found)
             for boot in self.target.boots
-            for splat in boot.splats
+            for found in boot.splats
         ]
         if self.target.problems:
             texts = tuple(p.text for p in self.target.problems)
@@ -116,7 +122,10 @@ class _Maker:
         bad = [t for t in program.tests if t.outcome in (Outcome.FAIL, Outcome.MISSING)]
         failed = [t for t in bad if t.outcome is Outcome.FAIL]
         stem = program.name.replace("/", ".")
-        problems = [p.text for p in program.problems]
+        # The kernel's reports are shown in full below.
+        problems = [
+            p.text for p in program.problems if not p.text.startswith("kernel ")
+        ]
         headline = next(
             iter(
                 [s.text for s in program.splats]
@@ -135,7 +144,10 @@ class _Maker:
             splats=tuple((console, s) for s in program.splats),
             commands=(program.facts.reproduce, self.shell()),
             logs=(self.mine(f"programs/{stem}.log"), console),
-            output=program.trailing if program.facts.exit_status != 0 else (),
+            output=program.trailing
+            if program.facts.exit_status != 0
+            and program.trailing not in [t.diagnostics for t in bad]
+            else (),
         )
 
     def exact(self) -> Iterator[Finding]:
@@ -162,6 +174,22 @@ class _Maker:
             else (),
             hint="do not quote numbers of this target" if difference else "",
         )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _telling(log: str) -> tuple[str, ...]:
+    """Return the lines around the first error in a log, or else its end."""
+    lines = log.splitlines()
+    for n, line in enumerate(lines):
+        if re.search(r"\b(?:fatal )?error: |: undefined reference|FAILED at", line):
+            return tuple(lines[max(0, n - 5) : n + 12])
+    return tuple(lines[-20:])
 
 
 def findings(run: Run) -> tuple[Finding, ...]:

@@ -115,8 +115,7 @@ def program(
     problems = [
         *_evidence(facts, log, console, context),
         *(Problem(text, context.fault) for text in _endings(facts)),
-        *(Problem(text, context.fault) for text in report.problems),
-        *(Problem(text, context.fault) for text in _status(facts, report)),
+        *(Problem(text, context.fault) for text in _words(facts, log, report)),
         *(Problem(f"kernel {s.kind}: {s.text}", context.fault) for s in splats),
     ]
     tests = tuple(
@@ -137,7 +136,9 @@ def program(
         outcome = Outcome.SKIP
     else:
         outcome = Outcome.PASS
-    faults = [p.fault for p in problems] + [context.fault for _ in bad]
+    # If its output was not kept, what is missing is nobody's failure but the lab's.
+    unread = LAB if log is None else context.fault
+    faults = [p.fault for p in problems] + [unread for _ in bad]
     return ProgramVerdict(
         plan,
         facts,
@@ -185,6 +186,11 @@ def _endings(facts: ProgramFacts) -> list[str]:
     if facts.exit_status is None:
         return ["no exit status"]
     return []
+
+
+def _words(facts: ProgramFacts, log: str | None, report: ktap.Report) -> list[str]:
+    """Return what is wrong with what the program said, if that is known."""
+    return [] if log is None else [*report.problems, *_status(facts, report)]
 
 
 def _status(facts: ProgramFacts, report: ktap.Report) -> list[str]:
@@ -255,9 +261,14 @@ def _planned(
         return replace(
             verdict,
             reason=worst.reason
-            or (f"failed in {', '.join(failed)}" if failed else "not ok"),
+            or (f"failed in {', '.join(failed)}" if failed else _bare(worst)),
         )
     return verdict
+
+
+def _bare(result: ktap.Result) -> str:
+    """Return the reason of a failure that gave none; its own words are better."""
+    return "" if result.diagnostics else "not ok"
 
 
 def _unplanned(plan: PlanFacts, report: ktap.Report) -> list[ktap.Result]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from umcglab import findings, plots, results
 from umcglab.bench import Bench
@@ -79,6 +80,7 @@ def render(run: Run, path: Path) -> Path:
     )
     environment.filters |= {
         "css": css,
+        "code_spans": code_spans,
         "seconds": seconds,
         "join_argv": shlex.join,
         "flat": flat,
@@ -127,6 +129,11 @@ def duration(run: Run) -> str:
         return ""
     begun, ended = map(datetime.fromisoformat, (run.facts.started, run.facts.finished))
     return seconds((ended - begun).total_seconds())
+
+
+def code_spans(text: str) -> Markup:
+    """Return text with its `spans` as code, everything else escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -179,9 +186,10 @@ def _booted(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
             return Cell("problem", "fail", link)
     if not target.facts.boots:
         return Cell("-", "missing")
-    n = len(target.facts.boots)
-    times = "" if n == 1 else f" ({n} boots)"
-    return Cell(f"up{times}", "pass", "boot")
+    said = [f"{target.boot_ratio:.1f} x floor" if target.boot_ratio else "up"]
+    if (n := len(target.facts.boots)) > 1:
+        said.append(f"{n} boots")
+    return Cell(", ".join(said), "pass", "boot")
 
 
 def _program(

@@ -134,6 +134,20 @@ def histogram(per_op: int, bench: str, sched: str) -> list[list[int]]:
     return [[middle + (i - 2) * step, n] for i, n in enumerate(weights)]
 
 
+BUILD_LOG = """\
+  CC      kernel/sched/umcg.o
+kernel/sched/umcg.c: In function 'umcg_do_wait':
+kernel/sched/umcg.c:412:9: error: implicit declaration of function 'umcg_wake_up'
+  412 |         umcg_wake_up(next);
+      |         ^~~~~~~~~~~~
+cc1: all warnings being treated as errors
+make[4]: *** [scripts/Makefile.build:229: kernel/sched/umcg.o] Error 1
+make[4]: *** Waiting for unfinished jobs....
+  CC      kernel/sched/fair.o
+make: *** [Makefile:224: __sub-make] Error 2
+"""
+
+
 class Golden:
     """A run folder; made good, then broken by the methods below."""
 
@@ -435,7 +449,7 @@ def unbuilt(path: Path) -> None:
         facts.write(
             golden.dir.target(name), replace(plain, status="error", errors=(error,))
         )
-        golden.dir.build_log(name).write_text("error\n")
+        golden.dir.build_log(name).write_text(BUILD_LOG)
 
 
 def interrupted(path: Path) -> None:

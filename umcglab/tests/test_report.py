@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import html.parser
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+
+from umcglab import facts, findings, junit, report, results
+from umcglab.tests import golden
+from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
+
+VOID = {"meta", "br", "link", "hr", "img", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """A page's ids, links, text and whether its elements nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.open: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            elif name in ("href", "xlink:href") and tag == "a":
+                self.links.append(value or "")
+            elif name == "src" or (name == "href" and tag == "link"):
+                self.sources.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data
+
+
+Make = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make], Path]:
+    """Return the folder of a scenario, rendered once."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def rendered(make: Make) -> Path:
+        path = root / make.__name__
+        if not path.exists():
+            make(path)
+            run = results.collect(path)
+            results.finish(run, path)
+            junit.write(run, path / "junit.xml")
+            report.render(run, path)
+        return path
+
+    return rendered
+
+
+def page(path: Path) -> str:
+    return (path / "report.html").read_text()
+
+
+def words(path: Path) -> str:
+    """Return a page's text, each run of white space a space."""
+    return " ".join(Page(page(path)).words.split())
+
+
+@pytest.mark.parametrize("make", SCENARIOS.values(), ids=lambda make: make.__name__)
+def test_every_scenario_renders_to_a_page_of_its_own(
+    folder: Callable[[Make], Path], make: Make
+) -> None:
+    path = folder(make)
+    text = page(path)
+    seen = Page(text)
+    assert seen.open == []
+    assert len(seen.ids) == len(set(seen.ids))
+    for link in seen.links:
+        if link.startswith("#"):
+            assert link[1:] in seen.ids
+        else:
+            assert (path / link).exists(), link
+    # Nothing is fetched from anywhere.
+    assert seen.sources == []
+    assert "url(http" not in text and "@import" not in text
+    run = results.collect(path)
+    assert str(run.verdict) in seen.words
+    said = words(path)
+    for finding in findings.findings(run):
+        assert " ".join(finding.headline.split()) in said
+        for command in finding.commands:
+            assert command in seen.words
+        for _, splat in finding.splats:
+            assert splat.excerpt.splitlines()[0] in seen.words
+        for test in finding.tests:
+            assert test.reproduce in seen.words
+
+
+def test_rendering_again_gives_the_same_bytes(folder: Callable[[Make], Path]) -> None:
+    path = folder(golden.passing)
+    before = page(path)
+    report.render(results.collect(path), path)
+    assert page(path) == before
+
+
+def test_numbers_ratios_reference_and_exactness_are_there(
+    folder: Callable[[Make], Path],
+) -> None:
+    said = words(folder(golden.passing))
+    assert "2,401 0.85 \u00d7" in said
+    assert "2,806 +0.2%" in said
+    assert "2,675 UMCG v0.9.1" in said
+    assert "bit-identical" in said
+    assert "runs differ" not in said
+
+
+def test_unequal_outputs_are_marked_beside_their_numbers(
+    folder: Callable[[Make], Path],
+) -> None:
+    said = words(folder(golden.inexact))
+    assert "runs differ: not to be quoted" in said
+    assert '1: {"schema": 1' in said
+
+
+def test_a_figure_off_its_reference_is_marked(folder: Callable[[Make], Path]) -> None:
+    assert 'class="off bad"' in page(folder(golden.off_reference))
+    assert 'class="off bad"' not in page(folder(golden.passing))
+
+
+def test_holes_and_pending_clauses_are_told_apart(
+    folder: Callable[[Make], Path],
+) -> None:
+    text = page(folder(golden.passing))
+    assert re.search(r'<tr class="hole"><th class="mono">TIME-1<', text)
+    assert text.count('class="hole"') == 1
+    assert "1 clauses not implemented yet" in text
+    assert "<code>abs_timeout</code>" in text
+
+
+def test_the_whole_identity_is_there(folder: Callable[[Make], Path]) -> None:
+    said = words(folder(golden.passing))
+    for text in (
+        "6.12.117-umcg-v0.5-c0ffee5eed42",
+        "sched/umcg: add umcg_wait()",
+        "ab12" * 16,
+        "9d3f" * 16,
+        "gcc (Debian 12.2.0-14+deb12u1) 12.2.0",
+        "7.2.22",
+        "a probe guest did not boot under KVM",
+        "qemu-system-x86_64 -machine q35 -m 1024",
+        "-icount shift=0,sleep=off",
+        "5a1e5a1e5a1e5a1e",
+        "b0d1b0d1b0d1b0d1",
+        "Debian GNU/Linux 12",
+        "4e3c11b0d9a2f6c1e7b85d40a9f3c2e1d0b4a596",
+        "2026-01-01T10:01:37+00:00",
+    ):
+        assert text in said
+
+
+def test_what_a_guest_says_cannot_become_markup(tmp_path: Path) -> None:
+    evil = "</pre><script>alert(1)</script>"
+    made = Golden(tmp_path)
+    log = golden.ktap(golden.TESTS["umcg/ctl"]).replace(
+        "ok 1 register\n", f"# a.c:1: {evil}\nnot ok 1 register\n"
+    )
+    made.change_program(X86, "umcg/ctl", log=log, exit_status=1)
+    made.change_run(clauses={"umcg-v0.5": (facts.ClauseFacts("CTL-1", f"`{evil}`"),)})
+    with made.dir.console(X86, 1).open("a") as f:
+        f.write(f"[    9.000000] WARNING: CPU: 0 PID: 1 at {evil}\n")
+    run = results.collect(tmp_path)
+    text = report.render(run, tmp_path).read_text()
+    assert "<script" not in text
+    assert evil in Page(text).words
+    junit.write(run, tmp_path / "junit.xml")
+    assert evil in (tmp_path / "junit.xml").read_text().replace("&lt;", "<").replace(
+        "&gt;", ">"
+    )
+
+
+def cases(path: Path) -> dict[tuple[str, str], list[str]]:
+    """Return the kinds of result of every case of a run's JUnit file."""
+    xml = JUnitXml.fromfile(str(path / "junit.xml"))
+    return {
+        (suite.name, case.name): [type(r).__name__ for r in case.result]
+        for suite in xml
+        for case in suite
+    }
+
+
+def test_junit_of_a_good_run(folder: Callable[[Make], Path]) -> None:
+    path = folder(golden.passing)
+    seen = cases(path)
+    assert seen[f"{X86}.umcg/ctl", "register"] == []
+    assert seen["x86_64-control.umcg/ctl", "register"] == ["Skipped"]
+    assert seen[f"{X86}.lab", "exact lane"] == []
+    assert len(seen) == 4 * (3 + sum(map(len, golden.TESTS.values())))
+    xml = JUnitXml.fromfile(str(path / "junit.xml"))
+    assert (xml.failures, xml.errors, xml.skipped) == (0, 0, 16)
+    suite = next(iter(xml))
+    properties = {p.name: p.value for p in suite.properties()}  # type: ignore[no-untyped-call]
+    assert properties["kernel"] == "6.12.117-control-c0ffee5eed42"
+    assert properties["accelerator"] == "tcg"
+
+
+@pytest.mark.parametrize(
+    ("make", "case", "kind"),
+    [
+        (golden.failing, (f"{X86}.umcg/wait", "wait_wake"), ["Failure"]),
+        # A splat under passing tests is a case of its own.
+        (golden.splat, (f"{X86}.umcg/wait", "wait_wake"), []),
+        (golden.splat, (f"{X86}.umcg/wait", "(program)"), ["Failure"]),
+        (golden.lost, (f"{ARM}.umcg/ctl", "register_null"), ["Error"]),
+        (golden.unbuilt, (f"{X86}.lab", "build"), ["Failure"]),
+        (golden.unbuilt, (f"{X86}.lab", "boot"), ["Skipped"]),
+        (golden.inexact, (f"{ARM}.lab", "exact lane"), ["Error"]),
+        (golden.lab_error, ("arm64-control.lab", "boot"), ["Error"]),
+    ],
+)
+def test_junit_of_what_went_wrong(
+    folder: Callable[[Make], Path], make: Make, case: tuple[str, str], kind: list[str]
+) -> None:
+    assert cases(folder(make))[case] == kind
+
+
+def test_junit_has_the_words_and_the_reproducer(
+    folder: Callable[[Make], Path],
+) -> None:
+    text = (folder(golden.failing) / "junit.xml").read_text()
+    assert "tests/umcg/wait.c:88" in text
+    assert f"--only {X86} --tests umcg/wait:wake_before_wait" in text
+    assert "cut here" in (folder(golden.splat) / "junit.xml").read_text()
+
+
+def test_junit_holds_what_xml_cannot(tmp_path: Path) -> None:
+    made = Golden(tmp_path)
+    log = golden.ktap(golden.TESTS["umcg/ctl"]).replace(
+        "ok 1 register\n", "# \x00\x1b[1m bad \ufffe\nnot ok 1 register\n"
+    )
+    made.change_program(X86, "umcg/ctl", log=log, exit_status=1)
+    junit.write(results.collect(tmp_path), tmp_path / "junit.xml")
+    assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).failures == 1
