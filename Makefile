@@ -28,7 +28,7 @@ setup:
 # With `run` to follow, a failed build is left to it: it reports what could
 # not be built beside the results of what could. Bad input still ends here.
 lab: setup
-	@$(umcglab) build $(options) $(if $(filter run,$(MAKECMDGOALS)),|| { s=$$?; case $$s in 1|3) ;; *) exit $$s;; esac; })
+	@$(umcglab) build $(options) $(if $(filter run,$(MAKECMDGOALS)),|| { s=$$?; [ $$s = 1 ] || [ $$s = 3 ] || exit $$s; })
 
 run: setup $(filter lab,$(MAKECMDGOALS))
 	@$(umcglab) run $(options)
