@@ -81,7 +81,7 @@ def _boot(arch: Arch, kernel: Kernel, cache: Cache) -> Accel:
                 )
             machine.wait(_POWER_OFF)
             if failure := machine.failure():
-                return Accel("tcg", failure.message)
+                return Accel("tcg", f"{_DEVICE} is there, but {failure.message}")
         if not console.powered_off():
             return Accel("tcg", f"a guest on {_DEVICE} did not get to its power-off")
         took = time.monotonic() - start

@@ -30,6 +30,7 @@ POWER_OFF = "reboot: Power down"
 """The kernel's last line when init asked it to power off."""
 
 _FAILED = re.compile(rf"{MARK}failed: ([^\r\n]*)")
+_PANIC = re.compile(rf"{splat.PANIC}[^\r\n]*")
 _EXCERPT = 40  # lines
 _WINDOW = 4096  # bytes; longer than any line that is waited for
 
@@ -91,9 +92,6 @@ class Console:
         except FileNotFoundError:
             return ""
 
-    def panicked(self) -> bool:
-        return splat.PANIC in self.text()
-
     def powered_off(self) -> bool:
         return POWER_OFF in self.text()
 
@@ -107,13 +105,13 @@ class Console:
 
     def death(self, doing: str, stuck: Sequence[str] = ()) -> GuestError:
         """Return the error for a guest that is gone, or that hangs in `stuck`."""
-        found = splat.scan(self.text())
-        panic = next((s for s in found if s.kind == "panic"), None)
+        text = self.text()
+        found = splat.scan(text)
         excerpt = found[0].excerpt if found else self.tail()
-        if panic:
-            cause = f", after {found[0].text}" if found[0] is not panic else ""
+        if panic := _PANIC.search(text):
+            cause = f", after: {found[0].text}" if found[0].kind != "panic" else ""
             return KernelPanic(
-                f"{panic.text}{cause} ({doing})", log=self.path, excerpt=excerpt
+                f"{panic[0]}{cause} ({doing})", log=self.path, excerpt=excerpt
             )
         after = f"; it said: {found[0].text}" if found else ""
         if stuck:

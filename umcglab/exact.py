@@ -20,7 +20,7 @@ from umcglab.arch import Arch
 from umcglab.config import Lab
 from umcglab.console import Console
 from umcglab.errors import InfraError
-from umcglab.guest import locate_all
+from umcglab.guest import stuck_in
 from umcglab.initrd import File
 from umcglab.kbuild import Kernel
 from umcglab.qemu import SEED, Exact, Vm
@@ -84,7 +84,7 @@ def run(
         start = time.monotonic()
         with qemu.start(vm, attach=False) as machine:
             if not machine.wait(timeout):
-                stuck = locate_all(machine, kernel.system_map)
+                stuck = stuck_in(machine, kernel.system_map)
                 raise console.death(f"exact guest, {_progress(output)}", stuck)
             if failure := machine.failure():
                 raise failure

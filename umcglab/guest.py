@@ -45,6 +45,7 @@ _SSH_TIMEOUT = 60.0
 _ANSWER_TIMEOUT = 15.0
 """Seconds in which a guest that is not hung runs `true`."""
 _TICK = 0.25
+_LINGER = 1.0
 _SAMPLES = 5
 _PC = re.compile(r"\b(?:RIP|PC)\s*=\s*([0-9a-f]{8,16})")
 
@@ -54,7 +55,7 @@ class Exec:
     """How a command in the guest ended."""
 
     exit_status: int | None
-    """None if it did not: `timed_out`, or `lost` with its guest."""
+    """None if it did not: `timed_out`, `lost`, or its shell was killed."""
     duration: float
     timed_out: bool = False
     lost: bool = False
@@ -118,19 +119,14 @@ class Guest:
     def put(self, source: Path, dest: str, timeout: float = 120.0) -> None:
         """Copy the files of folder `source` into folder `dest` of the guest."""
         command = f"mkdir -p {shlex.quote(dest)} && tar -xf - -C {shlex.quote(dest)}"
+        data = _tar(source)
         start = time.monotonic()
-        deadline = start + timeout
         out = io.BytesIO()
         try:
             with self._open(command) as channel:
-                channel.settimeout(_TICK * 40)
-                with (
-                    channel.makefile_stdin("wb") as stdin,
-                    tarfile.open(fileobj=stdin, mode="w|") as tar,
-                ):
-                    tar.add(source, arcname=".", filter=_as_root)
+                channel.sendall(data)
                 channel.shutdown_write()
-                done = self._collect(channel, out, start, deadline)
+                done = self._collect(channel, out, start, start + timeout)
         except (OSError, EOFError, paramiko.SSHException):
             done = Exec(None, time.monotonic() - start, lost=True)
         if done.exit_status != 0:
@@ -139,7 +135,7 @@ class Guest:
 
     def where_stuck(self) -> tuple[str, ...]:
         """Return where the guest's CPUs are, looked at a few times."""
-        return locate_all(self._qemu, self._symbols)
+        return stuck_in(self._qemu, self._symbols)
 
     def shell(self) -> int:
         """Give the terminal to a root shell in the guest; return its exit status."""
@@ -174,9 +170,12 @@ class Guest:
         self, command: str, out: BinaryIO, timeout: float, env: Mapping[str, str]
     ) -> Exec:
         exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in env.items())
+        # A shell stays behind to turn a signal into a status: paramiko tells a
+        # command that a signal ended from a connection that broke by nothing.
+        wrapped = f"{exports}({command}\n); exit $?"
         start = time.monotonic()
         try:
-            with self._open(exports + command) as channel:
+            with self._open(wrapped) as channel:
                 return self._collect(channel, out, start, start + timeout)
         except (OSError, EOFError, paramiko.SSHException):
             # Even a guest that is only out of memory or of pids is lost to us.
@@ -195,13 +194,13 @@ class Guest:
                     continue
                 channel.status_event.wait(_TICK)
             now = time.monotonic()
-            if channel.exit_status_ready():
+            if channel.exit_status >= 0:
                 # A child left in the background may hold the pipe for ever.
                 ended = ended or now
-                if channel.eof_received or now > ended + 1.0:
-                    return Exec(channel.recv_exit_status(), now - start)
+                if channel.eof_received or now > ended + _LINGER:
+                    return Exec(channel.exit_status, now - start)
             elif channel.closed or not self.alive():
-                return Exec(None, now - start, lost=True)
+                return Exec(None, now - start, lost=not self._answers())
             elif now > deadline:
                 return Exec(None, now - start, timed_out=True, lost=not self._answers())
 
@@ -231,10 +230,18 @@ class Guest:
         )
 
 
-def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    return member
+def _tar(folder: Path) -> bytes:
+    """Return the files of `folder`, owned by root, as a tar archive."""
+
+    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        return member
+
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        tar.add(folder, arcname=".", filter=as_root)
+    return data.getvalue()
 
 
 @contextlib.contextmanager
@@ -295,21 +302,20 @@ def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:
     assert machine.console is not None
     try:
         port = machine.ssh_port()
-    except InfraError as e:
-        machine.wait(1.0)
-        raise machine.failure() or e from e
-    outcome = wait_for_init(machine.console, deadline)
+        outcome = wait_for_init(machine.console, deadline)
+    except InfraError:
+        if not machine.wait(1.0):
+            raise
+        outcome = "exit"
     machine.detach()
     if outcome == "ready":
         return port
     if outcome == "silence":
-        stuck = locate_all(machine, system_map)
+        stuck = stuck_in(machine, system_map)
         raise console.death("while booting", stuck)
-    machine.wait(5.0)
-    if outcome == "failed":
-        raise InfraError(
-            f"the guest's init failed: {console.init_failure()}", log=console.path
-        )
+    machine.wait(_LINGER)
+    if why := console.init_failure():
+        raise InfraError(f"the guest's init failed: {why}", log=console.path)
     raise machine.failure() or console.death("while booting")
 
 
@@ -340,7 +346,7 @@ def _connect(machine: Qemu, secret: Keys, port: int) -> paramiko.Transport:
     return ssh
 
 
-def locate_all(machine: Qemu, system_map: Path) -> tuple[str, ...]:
+def stuck_in(machine: Qemu, system_map: Path) -> tuple[str, ...]:
     """Ask the monitor a few times where the CPUs are."""
     answers = []
     with contextlib.suppress(InfraError):
@@ -384,7 +390,7 @@ def floor(lab: Lab, kernel: Kernel, accel: Accel, *, console_log: Path) -> float
             ended = machine.wait(BOOT_TIMEOUT)
             took = time.monotonic() - start
             if not ended:
-                stuck = locate_all(machine, kernel.system_map)
+                stuck = stuck_in(machine, kernel.system_map)
                 raise console.death("in the floor guest", stuck)
             if failure := machine.failure():
                 raise failure

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Any
@@ -62,7 +62,7 @@ class Keys:
     client: Path
     """Private key, in OpenSSH's format."""
     client_public: str
-    host: bytes
+    host: bytes = field(repr=False)
     """The guests' private key, in dropbear's format."""
     host_public: str
     known_hosts: Path

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import os
 import re
 import select
@@ -12,15 +14,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from qemu.qmp import QMPError
-from qemu.qmp.legacy import QEMUMonitorProtocol
+from qemu.qmp import QMPClient, QMPError
 
 from umcglab.arch import Arch
 from umcglab.errors import InfraError
+
+T = TypeVar("T")
+
+# What the client has to say arrives as an exception too.
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 
 SEED = 1
 """Which of the few modes a kernel's timing falls into; any will do, but one."""
@@ -147,7 +154,8 @@ class Qemu:
         self.console = console
         self._monitor = monitor
         self._errors = errors
-        self._qmp: QEMUMonitorProtocol | None = None
+        self._loop = asyncio.new_event_loop()
+        self._qmp: QMPClient | None = None
 
     def running(self) -> bool:
         return self.process.poll() is None
@@ -177,16 +185,20 @@ class Qemu:
 
     def monitor(self, line: str) -> str:
         """Return what the human monitor answers to `line`; InfraError if nothing."""
+        request = {"command-line": line}
         try:
             if self._qmp is None:
-                qmp = QEMUMonitorProtocol(self._monitor)
-                qmp.settimeout(_QMP_TIMEOUT)
-                qmp.connect()
-                self._qmp = qmp
-            answer = self._qmp.cmd("human-monitor-command", **{"command-line": line})
-        except (OSError, QMPError, TimeoutError) as e:
+                client = QMPClient()
+                self._await(client.connect(self._monitor))
+                self._qmp = client
+            answer = self._await(self._qmp.execute("human-monitor-command", request))
+        except (OSError, EOFError, QMPError) as e:
             raise InfraError(f"QEMU's monitor does not answer `{line}`: {e!r}") from e
         return str(answer)
+
+    def _await(self, awaitable: Awaitable[T]) -> T:
+        # Not qemu.qmp.legacy, whose connect() may wait for ever.
+        return self._loop.run_until_complete(asyncio.wait_for(awaitable, _QMP_TIMEOUT))
 
     def ssh_port(self) -> int:
         """Return the port on 127.0.0.1 that QEMU forwards to the guest's SSH."""
@@ -209,8 +221,9 @@ class Qemu:
         self.process.wait()
         self.detach()
         if self._qmp is not None:
-            with contextlib.suppress(OSError, QMPError, EOFError):
-                self._qmp.close()
+            with contextlib.suppress(OSError, EOFError, QMPError):
+                self._await(self._qmp.disconnect())
+        self._loop.close()
         self._monitor.close()
 
 

@@ -148,6 +148,7 @@ static void serve(int connection)
 	dup2(connection, 0);
 	dup2(connection, 1);
 	execve("/usr/sbin/dropbear", argv, env);
+	dprintf(2, MARK "exec dropbear: %s\n", strerror(errno));
 	_exit(127);
 }
 

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures that more than one test module uses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from umcglab import config
+from umcglab.arch import X86_64
+from umcglab.cache import Cache
+from umcglab.config import Lab
+from umcglab.kbuild import Kernel
+
+FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
+SYSTEM_MAP = """\
+0000000000000000 D __per_cpu_start
+ffffffff81000000 T _stext
+ffffffff81001000 t umcg_spin
+ffffffff81002000 T umcg_wait
+ffffffff82000000 T _etext
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A lab without targets, with a cache of its own."""
+    return Lab(
+        file=tmp_path / "lab.yaml",
+        root=config.ROOT,
+        cache=Cache(tmp_path / "cache"),
+        results=tmp_path / "results",
+        cache_size=1 << 30,
+        sources={},
+        targets=(),
+    )
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Kernel:
+    """A kernel that only a fake QEMU would boot."""
+    folder = tmp_path / "kernel"
+    folder.mkdir()
+    (folder / "System.map").write_text(SYSTEM_MAP)
+    return Kernel(
+        dir=folder,
+        digest="d1e5",
+        release="6.99-fake",
+        arch=X86_64,
+        image=folder / "bzImage",
+        vmlinux=folder / "vmlinux",
+        system_map=folder / "System.map",
+        config=folder / "config",
+        headers=folder / "include",
+        log=folder / "log",
+        identity={},
+    )
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a fake QEMU first on PATH; call with the part it shall play."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    command = folder / X86_64.qemu
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE_QEMU} "$@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+    def set_part(**part: object) -> None:
+        monkeypatch.setenv("FAKE_QEMU", json.dumps(part))
+
+    return set_part

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""A QEMU that plays a part: console, monitor, SSH server and exit, no guest.
+
+Tests put it first on PATH under QEMU's name. The part is JSON in the
+environment's FAKE_QEMU:
+
+  console   lines the guest prints, first of all
+  flood     how many bytes it prints then
+  stderr    what QEMU complains of
+  exit      exit at once, with this status
+  ssh       "yes", "refuse" (closes connections), "other-key"
+  pc        what the monitor says the program counter is
+  monitor   false: connect, and never answer
+  output    what arrives at the exact guest's UART
+
+Its SSH server takes the keys out of the initrd, as the real init does, and
+runs commands on the host, with FAKE_QEMU_PID in their environment.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_SUCCEEDED,
+)
+
+PART = json.loads(os.environ["FAKE_QEMU"])
+
+
+def option(name: str, start: str) -> dict[str, str] | None:
+    """Return the sub-options of the option `name` whose value begins with `start`."""
+    for key, value in zip(sys.argv, sys.argv[1:], strict=False):
+        if key == name and value.startswith(start):
+            parts = value.split(",")[1:]
+            return dict(part.partition("=")[::2] for part in parts)
+    return None
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """Return the files of a newc archive."""
+    files: dict[str, bytes] = {}
+    at = 0
+    while True:
+        size, name_size = (int(data[at + n : at + n + 8], 16) for n in (54, 94))
+        name = data[at + 110 : at + 110 + name_size - 1].decode()
+        start = at + 110 + name_size
+        start += -start % 4
+        if name == "TRAILER!!!":
+            return files
+        files[name] = data[start : start + size]
+        at = start + size
+        at += -at % 4
+
+
+class Console:
+    """The console's log, and whoever is attached."""
+
+    def __init__(self) -> None:
+        to_socket = option("-chardev", "socket,id=console")
+        to_file = option("-chardev", "file,id=console")
+        self.peer = None
+        if to_socket:
+            self.peer = socket.socket(fileno=int(to_socket["fd"]))
+        path = (to_socket or {}).get("logfile") or (to_file or {})["path"]
+        self.log = Path(path).open("wb", buffering=0)
+
+    def print(self, text: str) -> None:
+        data = text.encode()
+        self.log.write(data)
+        if self.peer:
+            try:
+                self.peer.sendall(data)
+            except OSError:
+                self.peer = None
+
+
+class Server(paramiko.ServerInterface):
+    """Lets in the holder of the one key, and runs commands."""
+
+    def __init__(self, authorized: str) -> None:
+        self.authorized = authorized
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        same = f"{key.get_name()} {key.get_base64()}" == self.authorized
+        return AUTH_SUCCESSFUL if same else AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED
+
+    def check_channel_exec_request(
+        self, channel: paramiko.Channel, command: bytes
+    ) -> bool:
+        threading.Thread(target=serve, args=(channel, command.decode())).start()
+        return True
+
+
+def serve(channel: paramiko.Channel, command: str) -> None:
+    """Run one command with the channel as its standard streams."""
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "FAKE_QEMU_PID": str(os.getpid())},
+    )
+    assert process.stdin and process.stdout
+    threading.Thread(target=feed, args=(channel, process.stdin), daemon=True).start()
+    threading.Thread(target=wait, args=(channel, process), daemon=True).start()
+    while data := os.read(process.stdout.fileno(), 65536):
+        channel.sendall(data)
+    process.wait()
+    channel.close()
+
+
+def wait(channel: paramiko.Channel, process: subprocess.Popen[bytes]) -> None:
+    """Tell the status as soon as there is one, as dropbear does."""
+    channel.send_exit_status(process.wait())
+
+
+def feed(channel: paramiko.Channel, stdin: io.BufferedWriter) -> None:
+    while data := channel.recv(65536):
+        stdin.write(data)
+        stdin.flush()
+    stdin.close()
+
+
+def ssh_server(initrd: dict[str, bytes]) -> int:
+    """Listen as hostfwd does; return the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    raw = initrd["keys/host_key"][-64:-32]
+    if PART["ssh"] == "other-key":
+        raw = bytes(32)
+    pem = Ed25519PrivateKey.from_private_bytes(raw).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+    key = paramiko.Ed25519Key(file_obj=io.StringIO(pem.decode()))
+    authorized = initrd["keys/authorized_keys"].decode().strip()
+    base64.b64decode(authorized.split()[1], validate=True)
+
+    def accept() -> None:
+        while True:
+            connection, _ = listener.accept()
+            if PART["ssh"] == "refuse":
+                connection.close()
+                continue
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(key)
+            transport.start_server(event=threading.Event(), server=Server(authorized))
+
+    threading.Thread(target=accept, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def monitor(port: int) -> None:
+    """Answer QMP: `info usernet` and `info registers`."""
+    told = option("-chardev", "socket,id=qmp")
+    assert told
+    peer = socket.socket(fileno=int(told["fd"]))
+    if not PART.get("monitor", True):
+        time.sleep(3600)
+    answers = {
+        "info usernet": f"  TCP[HOST_FORWARD]  12  127.0.0.1 {port}  10.0.2.15    22\n",
+        "info registers -a": f"RAX=0000000000000000\nRIP={PART.get('pc', '0' * 16)}\n",
+    }
+    version = {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}
+    say(peer, {"QMP": {"version": version, "capabilities": []}})
+    text = ""
+    while data := peer.recv(65536):
+        # Requests need not end with a newline.
+        text += data.decode()
+        request, end = json.JSONDecoder().raw_decode(text)
+        text = text[end:].lstrip()
+        command = request.get("arguments", {}).get("command-line")
+        reply = {"return": answers[command] if command else {}}
+        say(peer, reply | ({"id": request["id"]} if "id" in request else {}))
+
+
+def say(peer: socket.socket, message: object) -> None:
+    peer.sendall(json.dumps(message).encode() + b"\r\n")
+
+
+def main() -> None:
+    # Only the parent's death or its kill ends this, as with a guest that hangs.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stderr.write(PART.get("stderr", ""))
+    sys.stderr.flush()
+    if "exit" in PART and "console" not in PART:
+        os._exit(PART["exit"])
+    port = 0
+    if PART.get("ssh"):
+        path = sys.argv[sys.argv.index("-initrd") + 1]
+        port = ssh_server(unpack(Path(path).read_bytes()))
+    threading.Thread(target=monitor, args=(port,), daemon=True).start()
+    if (uart := option("-chardev", "file,id=exact")) and "output" in PART:
+        Path(uart["path"]).write_text(PART["output"])
+    console = Console()
+    console.print("".join(f"{line}\r\n" for line in PART.get("console", [])))
+    console.print("x" * PART.get("flood", 0))
+    if "exit" in PART:
+        os._exit(PART["exit"])
+    while True:
+        time.sleep(3600)
+
+
+main()

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: MIT
+"""Booting, running and losing guests, played by a fake QEMU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from umcglab import guest, initrd, qemu
+from umcglab.accel import Accel
+from umcglab.arch import X86_64
+from umcglab.config import Lab
+from umcglab.console import GuestExit, GuestHang, KernelPanic
+from umcglab.errors import InfraError
+from umcglab.guest import Guest
+from umcglab.image import Image
+from umcglab.kbuild import Kernel
+
+Play = Callable[..., None]
+READY = ["[    0.100000] Run /init as init process", "umcglab-init: ready"]
+PANIC = [
+    "[    0.500000] ------------[ cut here ]------------",
+    "[    0.500100] kernel BUG at kernel/sched/umcg.c:77!",
+    "[    0.500200] Kernel panic - not syncing: Fatal exception",
+]
+IN_UMCG_SPIN = "ffffffff81001234"
+TCG = Accel("tcg", "test")
+
+
+class Booter:
+    """Boots the fixtures' kernel with a short deadline."""
+
+    def __init__(self, lab: Lab, kernel: Kernel, log: Path) -> None:
+        self.lab = lab
+        self.kernel = kernel
+        self.log = log
+
+    def __call__(
+        self, timeout: float = 20.0
+    ) -> contextlib.AbstractContextManager[Guest]:
+        image = Image(dir=self.log.parent, digest="", arch=X86_64, identity={})
+        return guest.boot(
+            self.lab,
+            self.kernel,
+            image,
+            console_log=self.log,
+            accel=TCG,
+            timeout=timeout,
+        )
+
+
+@pytest.fixture
+def boot(lab: Lab, kernel: Kernel, tmp_path: Path) -> Booter:
+    return Booter(lab, kernel, tmp_path / "target" / "console-1.log")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """No test may leave a QEMU behind, whatever it did to it."""
+    yield
+    assert not pids_with(str(tmp_path / "target"))
+
+
+def pids_with(word: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_guest_is_up_when_a_command_has_run(boot: Booter, play: Play) -> None:
+    play(console=READY, ssh="yes")
+    with boot() as vm:
+        assert vm.uname == os.uname().release
+        assert 0 < vm.to_ssh < 20
+        assert vm.alive()
+        assert vm.argv[0] == X86_64.qemu
+        assert "umcglab-init: ready" in vm.console_text()
+        assert vm.console_size() == len("\r\n".join([*READY, ""]))
+
+
+def test_output_arrives_in_the_log_as_it_is_printed(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    log, fifo = tmp_path / "logs" / "program.log", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with boot() as vm:
+        # The command waits for us between its halves.
+        reader = subprocess.Popen(
+            [
+                "sh",
+                "-c",
+                f"until grep -q first {log} 2>/dev/null; do sleep 0.05; done; "
+                f"echo seen > {fifo}",
+            ]
+        )
+        done = vm.run(
+            f"echo first; read x < {fifo}; printf 'a\\377b' >&2; exit 3",
+            log=log,
+            timeout=20,
+        )
+        reader.wait()
+    assert (done.exit_status, done.timed_out, done.lost) == (3, False, False)
+    assert log.read_bytes() == b"first\na\xffb"
+
+
+def test_the_environment_and_a_signal_arrive(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    log = tmp_path / "log"
+    with boot() as vm:
+        done = vm.run(
+            "echo $RELEASE; exec sh -c 'kill -SEGV $$'",
+            log=log,
+            timeout=20,
+            env={"RELEASE": 'it\'s; a "test"'},
+        )
+    assert done.exit_status == 128 + signal.SIGSEGV
+    assert log.read_text().startswith('it\'s; a "test"\n')
+
+
+def test_a_background_child_does_not_hold_a_command(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    with boot() as vm:
+        done = vm.run("sleep 1000 & echo $!", log=tmp_path / "log", timeout=20)
+        os.kill(int((tmp_path / "log").read_text()), signal.SIGKILL)
+    assert done.exit_status == 0
+    assert done.duration < 10
+
+
+def test_a_program_that_never_ends_times_out_in_a_good_guest(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
+    with boot() as vm:
+        done = vm.run("echo $$; exec sleep 1000", log=tmp_path / "log", timeout=0.5)
+        os.kill(int((tmp_path / "log").read_text()), signal.SIGKILL)
+        assert vm.where_stuck() == ("umcg_spin",)
+    assert (done.exit_status, done.timed_out, done.lost) == (None, True, False)
+
+
+def test_a_guest_that_stands_still_is_lost(
+    boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest, "_ANSWER_TIMEOUT", 0.5)
+    play(console=READY, ssh="yes")
+    with boot() as vm:
+        done = vm.run("kill -STOP $FAKE_QEMU_PID", log=tmp_path / "log", timeout=0.5)
+    assert (done.exit_status, done.timed_out, done.lost) == (None, True, True)
+
+
+def test_a_guest_that_dies_is_lost_at_once(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    log = tmp_path / "log"
+    with boot() as vm:
+        done = vm.run(
+            "echo ok 1; sleep 0.5; kill -KILL $FAKE_QEMU_PID", log=log, timeout=60
+        )
+        assert (done.exit_status, done.timed_out, done.lost) == (None, False, True)
+        assert done.duration < 30
+        assert log.read_text() == "ok 1\n"
+        assert not vm.alive()
+        again = vm.run("true", log=tmp_path / "log2", timeout=20)
+        assert again.lost
+        with pytest.raises(GuestExit, match="reset or powered off by itself"):
+            vm.output("true")
+
+
+def test_a_folder_arrives_with_its_modes(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    source, dest = tmp_path / "bundle", tmp_path / "a guest's" / "place"
+    (source / "tests").mkdir(parents=True)
+    (source / "tests" / "ctl").write_bytes(bytes(range(256)) * 4000)
+    (source / "tests" / "ctl").chmod(0o755)
+    with boot() as vm:
+        vm.put(source, str(dest))
+    assert (dest / "tests" / "ctl").read_bytes() == bytes(range(256)) * 4000
+    assert os.access(dest / "tests" / "ctl", os.X_OK)
+
+
+def test_an_upload_that_fails_is_the_labs_fault(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "file").touch()
+    with boot() as vm, pytest.raises(InfraError, match=r"upload to .* failed"):
+        vm.put(tmp_path / "bundle", str(tmp_path / "file"))
+
+
+def test_a_panic_at_boot_is_named_with_its_cause(boot: Booter, play: Play) -> None:
+    play(console=PANIC, exit=0)
+    with pytest.raises(KernelPanic) as caught, boot():
+        pass
+    assert caught.value.exit_code == 1
+    assert "Fatal exception" in caught.value.message
+    assert "kernel BUG at kernel/sched/umcg.c:77!" in caught.value.message
+    assert caught.value.log == boot.log
+    assert any("umcg.c:77" in line for line in caught.value.lines()[2:])
+
+
+def test_a_panic_ends_the_wait_even_if_qemu_stays(boot: Booter, play: Play) -> None:
+    play(console=PANIC)
+    start = time.monotonic()
+    with pytest.raises(KernelPanic), boot(timeout=300):
+        pass
+    assert time.monotonic() - start < 60
+
+
+def test_a_reset_without_a_word_is_an_exit(boot: Booter, play: Play) -> None:
+    play(console=["[    0.000000] Linux version 6.99"], exit=0)
+    with pytest.raises(GuestExit, match="while booting") as caught, boot():
+        pass
+    assert "Linux version 6.99" in caught.value.excerpt
+
+
+def test_silence_ends_at_the_deadline_and_says_where(boot: Booter, play: Play) -> None:
+    play(pc=IN_UMCG_SPIN)
+    with pytest.raises(GuestHang, match="hangs in umcg_spin") as caught:
+        with boot(timeout=1.0):
+            pass
+    assert caught.value.exit_code == 1
+
+
+def test_a_missing_qemu_is_the_labs_fault(
+    boot: Booter, monkeypatch: pytest.MonkeyPatch, lab: Lab, kernel: Kernel
+) -> None:
+    initrd.program("guest", kernel.arch, lab.cache)
+    found = shutil.which
+    monkeypatch.setattr(
+        "shutil.which", lambda name: None if "qemu" in name else found(name)
+    )
+    with pytest.raises(InfraError, match=f"{X86_64.qemu} is not installed"), boot():
+        pass
+
+
+def test_a_qemu_that_refuses_is_quoted(boot: Booter, play: Play) -> None:
+    play(stderr="qemu-system-x86_64: unsupported machine type\n", exit=1)
+    with pytest.raises(InfraError, match="unsupported machine type") as caught, boot():
+        pass
+    assert caught.value.hint and caught.value.hint.startswith(X86_64.qemu)
+
+
+def test_a_monitor_that_never_answers_is_the_labs_fault(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "_QMP_TIMEOUT", 0.5)
+    play(console=READY, monitor=False)
+    with pytest.raises(InfraError, match="monitor does not answer"), boot():
+        pass
+
+
+def test_an_init_that_fails_is_the_labs_fault(boot: Booter, play: Play) -> None:
+    play(console=["umcglab-init: failed: mount erofs on /disk: No such device"], exit=0)
+    with pytest.raises(InfraError, match="mount erofs on /disk: No such device"):
+        with boot():
+            pass
+
+
+@pytest.mark.parametrize(
+    ("ssh", "why"),
+    [("refuse", "SSH does not come up"), ("other-key", "host key is not the lab's")],
+)
+def test_an_ssh_that_never_comes_up_is_the_labs_fault(
+    boot: Booter, play: Play, ssh: str, why: str
+) -> None:
+    play(console=READY, ssh=ssh)
+    with pytest.raises(InfraError, match=why), boot():
+        pass
+
+
+def test_a_console_that_floods_does_not_freeze_the_guest(
+    boot: Booter, play: Play
+) -> None:
+    play(console=READY, flood=2_000_000, ssh="yes")
+    with boot() as vm:
+        wait_until(lambda: vm.console_size() > 2_000_000)
+
+
+def test_qemu_dies_with_a_parent_that_is_killed(
+    play: Play, tmp_path: Path, kernel: Kernel
+) -> None:
+    play(console=READY)
+    log = tmp_path / "target" / "console.log"
+    log.parent.mkdir()
+    code = (
+        "import time\n"
+        "from pathlib import Path\n"
+        "from umcglab import qemu\n"
+        "from umcglab.arch import X86_64\n"
+        f"log = Path({str(log)!r})\n"
+        "vm = qemu.Vm(arch=X86_64, kernel=log, initrd=log, console_log=log)\n"
+        "with qemu.start(vm, attach=True):\n"
+        "    print('started', flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout and parent.stdout.readline() == b"started\n"
+        wait_until(log.exists)
+        (child,) = set(pids_with(str(log.parent))) - {parent.pid}
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not Path(f"/proc/{child}").exists())
+
+
+def test_a_command_whose_parent_is_gone_already_does_not_start() -> None:
+    command = list(qemu.guarded(["echo", "started"]))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "started\n"
+    command[command.index(str(os.getpid()))] = "1"
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+def test_locate_names_functions_once_and_user_space() -> None:
+    system_map = "ffff800080000000 T _text\nffff800080010000 t el1h_64_irq\n"
+    system_map += "ffff800081000000 D vdso_data\nffff800080020000 T _etext\n"
+    registers = " PC=ffff800080010044 X00=0\n PC=ffff800080010048\n PC=0000aaaae0\n"
+    assert guest.locate(registers, system_map) == ("el1h_64_irq", "user space")
+    assert guest.locate("CPU#0\nRIP=ffffffff81002004 RFL=2\n", system_map) == (
+        "user space",
+    )
+
+
+def test_a_floor_needs_a_guest_that_powered_off(
+    lab: Lab, kernel: Kernel, play: Play, tmp_path: Path
+) -> None:
+    log = tmp_path / "floor.log"
+    play(console=["[    0.300000] reboot: Power down"], exit=0)
+    assert 0 < guest.floor(lab, kernel, TCG, console_log=log) < 20
+    play(console=PANIC, exit=0)
+    with pytest.raises(KernelPanic):
+        guest.floor(lab, kernel, TCG, console_log=log)
+    play(console=["[    0.100000] Linux"], exit=0)
+    with pytest.raises(GuestExit):
+        guest.floor(lab, kernel, TCG, console_log=log)
+
+
+def test_the_ssh_command_pins_the_host_key(boot: Booter, play: Play) -> None:
+    play(console=READY, ssh="yes")
+    with boot() as vm:
+        done = subprocess.run(
+            [*vm.ssh_command(), "echo $0"], capture_output=True, text=True, timeout=30
+        )
+        assert (done.stdout, done.returncode) == ("sh\n", 0)
+        known = Path(next(w for w in done.args if "UserKnown" in w).partition("=")[2])
+        other = paramiko.ECDSAKey.generate()
+        known.write_text(f"umcglab-guest {other.get_name()} {other.get_base64()}\n")
+        done = subprocess.run(
+            [*vm.ssh_command(), "true"], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 255
