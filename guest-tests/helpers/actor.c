@@ -100,6 +100,8 @@ int main(int argc, char **argv)
 		perror(argv[1]);
 		return 1;
 	}
+	/* No line of the next life may be in the buffer when this one execs. */
+	setvbuf(stdin, NULL, _IONBF, 0);
 	while (fgets(line, sizeof(line), stdin)) {
 		printf("%d\n", run(line, &tasks[slot]));
 		fflush(stdout);
