@@ -62,6 +62,15 @@ class ClauseTable:
     def holes(self) -> tuple[str, ...]:
         return tuple(row.clause.id for row in self.rows if row.is_hole)
 
+    @property
+    def sound(self) -> bool:
+        """Whether every clause in force has tests, and all of those pass."""
+        return all(
+            set(row.outcomes) == {Outcome.PASS}
+            for row in self.rows
+            if not row.clause.pending
+        )
+
 
 @dataclass(frozen=True)
 class Run:

@@ -28,6 +28,7 @@ LINE = {
     "op": "one-way hand-off: futex wake, then wait",
 }
 SKIP = {"schema": 1, "bench": "switch/s", "sched": "fair", "skip": "no umcg_ctl"}
+DATA = Path(__file__).parent / "data/bench"
 PLAN = (
     BenchPlanFacts("futex-fair", "yard/futex", "fair"),
     BenchPlanFacts("switch-fair", "switch/s", "fair", needs_umcg=True),
@@ -195,3 +196,23 @@ def test_a_prefix_is_different(tmp_path: Path, cut: int) -> None:
 def test_one_bit_is_different(tmp_path: Path) -> None:
     seen = compare(tmp_path, b"\x80\n", b"\x81\n")
     assert seen == Difference(1, "", r"\x80", r"\x81")
+
+
+@pytest.mark.parametrize(
+    ("arch", "futex", "switch"),
+    [("x86_64", (2807, 2749), (2662, 2020)), ("arm64", (2739, 2895), (2599, 2206))],
+)
+def test_an_output_recorded_from_a_guest(
+    arch: str, futex: tuple[int, int], switch: tuple[int, int]
+) -> None:
+    text = (DATA / f"{arch}-umcg-v0.5.out").read_text()
+    names = ["syscall", "sched_yield", "futex", "eventfd", "pipe", "condvar"]
+    benches = [f"yard/{n}" for n in [*names, "swapcontext"]] + ["switch/server-server"]
+    plan = [BenchPlanFacts(f"{b}:{s}", b, s) for b in benches for s in ("fair", "fifo")]
+    seen = bench.parse_uart(text, plan)
+    assert seen.problems == ()
+    assert len(seen.benches) == len(plan)
+    for name, expected in (("yard/futex", futex), ("switch/server-server", switch)):
+        for sched, figure in zip(("fair", "fifo"), expected, strict=True):
+            found = seen.find(name, sched)
+            assert found and round(found.per_op) == figure

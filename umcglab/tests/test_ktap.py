@@ -149,6 +149,16 @@ def test_words_are_not_results_and_only_skip_skips() -> None:
     assert seen.tests[1].reason == "TODO think again"
 
 
+def test_streams_recorded_from_guests() -> None:
+    seen = report("guest-fail")
+    assert FAIL in {t.outcome for t in seen.tests}
+    assert seen.problems == ()
+    seen = report("guest-py")
+    assert {t.outcome for t in seen.tests} == {PASS}
+    assert len(seen.tests) == seen.plan == 6
+    assert seen.problems == ()
+
+
 def test_nothing_at_all() -> None:
     assert ktap.parse("").problems == (
         "no KTAP header",
