@@ -91,7 +91,7 @@ def run(
             took = time.monotonic() - start
     if why := console.init_failure():
         raise InfraError(f"the exact guest's init failed: {why}", log=console_log)
-    if not complete(output.read_bytes()):
+    if not output.exists() or not complete(output.read_bytes()):
         raise console.death(f"exact guest, {_progress(output)}")
     return ExactRun(output, took, machine.argv, seed)
 

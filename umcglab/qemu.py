@@ -236,6 +236,10 @@ def start(vm: Vm, *, attach: bool) -> Iterator[Qemu]:
     """
     if not shutil.which(vm.arch.qemu):
         raise InfraError(f"{vm.arch.qemu} is not installed", hint="make setup")
+    # What an earlier guest said must not be taken for this one's.
+    vm.console_log.unlink(missing_ok=True)
+    if vm.exact:
+        vm.exact.output.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="umcglab-"))

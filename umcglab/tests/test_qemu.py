@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""QEMU's command line, against recorded ones.
+
+After a change that is meant: rm umcglab/tests/data/argv/*, run the tests twice,
+look at what git says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from umcglab import qemu
+from umcglab.arch import ARCHES, ARM64, X86_64, Arch
+from umcglab.qemu import Exact, Vm
+
+DATA = Path(__file__).parent / "data" / "argv"
+
+
+def probe(arch: Arch) -> Vm:
+    """The floor guest, which is the accelerator's probe too."""
+    return Vm(
+        arch=arch,
+        kernel=Path("/cache/kernel"),
+        initrd=Path("/tmp/initrd"),
+        console_log=Path("/results/console.log"),
+        qmp_fd=5,
+    )
+
+
+def ssh(arch: Arch) -> Vm:
+    return replace(
+        probe(arch), disk=Path("/cache/root.erofs"), ssh=True, smp=2, console_fd=6
+    )
+
+
+def exact(arch: Arch) -> Vm:
+    return replace(
+        probe(arch),
+        cmdline=("norandmaps", *arch.exact_cmdline),
+        exact=Exact(Path("/results/1.out"), seed=7),
+    )
+
+
+GUESTS = {
+    "floor": probe,
+    "kvm": lambda arch: replace(probe(arch), accel="kvm"),
+    "ssh": ssh,
+    "exact": exact,
+}
+
+
+@pytest.mark.parametrize("arch", ARCHES.values(), ids=ARCHES)
+@pytest.mark.parametrize("guest", GUESTS)
+def test_argv_is_as_recorded(guest: str, arch: Arch) -> None:
+    text = "".join(f"{word}\n" for word in qemu.argv(GUESTS[guest](arch)))
+    golden = DATA / f"{guest}-{arch.name}.txt"
+    if not golden.exists():
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+        pytest.fail(f"recorded {golden}: look at it, and run again")
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("arch", ARCHES.values(), ids=ARCHES)
+def test_an_exact_guest_has_nothing_from_outside(arch: Arch) -> None:
+    line = " ".join(qemu.argv(exact(arch)))
+    assert "virtio" not in line
+    assert "-netdev" not in line
+    assert "-drive" not in line
+    assert "socket,id=console" not in line
+    assert "clock=vm" in line
+    assert "-seed 7" in line
+
+
+def test_a_comma_in_a_path_stays_in_the_path() -> None:
+    vm = replace(probe(X86_64), console_log=Path("/a,b/c"))
+    assert "file,id=console,path=/a,,b/c" in qemu.argv(vm)
+
+
+def test_the_guest_reaches_nothing_and_is_reached_on_loopback() -> None:
+    (netdev,) = (word for word in qemu.argv(ssh(ARM64)) if word.startswith("user,"))
+    options = netdev.split(",")
+    assert "restrict=on" in options
+    assert "hostfwd=tcp:127.0.0.1:0-:22" in options
+
+
+def test_version_is_a_line_of_qemus_own() -> None:
+    assert qemu.version(X86_64).startswith("QEMU emulator version ")
