@@ -127,10 +127,22 @@ def release(target: Target, lab: Lab) -> str:
     return _recipe(target, lab, fetched).release
 
 
+def check_config(target: Target, lab: Lab, progress: Progress, jobs: int) -> None:
+    """Patch and configure the target's kernel, and keep only that it was fine."""
+    recipe = _recipe(target, lab, source.fetch(target.source, lab.cache, progress))
+
+    def fill(tmp: Path) -> None:
+        with _logged(recipe, lab, tmp):
+            built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
+        shutil.rmtree(built.tree)
+
+    lab.cache.make("checks", digest("config", recipe.inputs), fill)
+
+
 def check_without_abi(target: Target, lab: Lab, progress: Progress, jobs: int) -> None:
     """Compile what the patches touch, with the ABI off; PatchError at a warning.
 
-    Nothing is kept but the fact that it was fine.
+    Nothing is kept but that it was fine.
     """
     kernel = build(target, lab, progress, jobs)
     recipe = _recipe(target, lab, source.fetch(target.source, lab.cache, progress))

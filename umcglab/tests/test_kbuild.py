@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,16 @@ def test_what_the_patches_touch_is_compiled_without_the_abi(toy: ToyLab) -> None
     )
     with pytest.raises(PatchError, match=r"kernel/fork.c:13:13: error: unused"):
         kbuild.check_without_abi(target, lab, Silent(), jobs=2)
+
+
+def test_a_config_can_be_checked_alone(toy: ToyLab) -> None:
+    lab = toy.load()
+    target = replace(config.select(lab, ["x86_64-umcg-toy"])[0], flavor="debug")
+    kbuild.check_config(target, lab, Silent(), jobs=2)
+    assert leftovers(toy) == []
+    toy.write("kernel-patches/kconfig/flavor/debug.config", "CONFIG_TYPO=y\n")
+    with pytest.raises(PatchError, match="CONFIG_TYPO=y is absent"):
+        kbuild.check_config(target, lab, Silent(), jobs=2)
 
 
 def test_a_patch_that_does_not_apply_fails(toy: ToyLab) -> None:
