@@ -78,7 +78,7 @@ def build(arch: Arch, lab: Lab, progress: Progress) -> Image:
         tree_digest(rootfs / "overlay"),
         file_digest(Path(__file__)),
         # Bytecode is made by this Python, or left out.
-        sys.version_info[:2],
+        sys.version_info[:3],
     )
     log = lab.cache.root / "logs" / f"image-{arch.name}-{key}.log"
 
@@ -102,7 +102,7 @@ def _fill(
     progress.phase("unpack")
     root.mkdir()
     _run(
-        ["tar", "-x", "--no-same-owner", "--exclude=./dev", "-f", tarball, "-C", root],
+        ["tar", "-xp", "--no-same-owner", "--exclude=./dev", "-f", tarball, "-C", root],
         log,
     )
     tarball.unlink()
@@ -111,6 +111,8 @@ def _fill(
         shutil.rmtree(root / name, ignore_errors=True)
     for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
+    for name in ("tmp", "var/tmp"):
+        (root / name).chmod(0o1777)
     shutil.copytree(rootfs / "overlay", root, dirs_exist_ok=True, symlinks=True)
     for name in listed(rootfs / "applets"):
         link = root / name

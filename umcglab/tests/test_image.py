@@ -72,6 +72,7 @@ def test_the_disk_has_the_packages_the_overlay_and_the_links(
     assert (root / "etc/passwd").read_text().startswith("root:*:0:0:")
     assert list((root / PYTHON / "__pycache__").iterdir())
     assert (root / "proc").is_dir()
+    assert stat.S_IMODE((root / "tmp").stat().st_mode) == 0o1777
     assert not (root / "usr/share/doc").exists()
     assert not (root / "dev/null").exists()
     assert not list((root / "var").rglob("*.deb"))
