@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from umcglab.bundle import Program
 
 from umcglab import build, config, display, facts, lanes, run
 from umcglab.build import Built
+from umcglab.bundle import Program
 from umcglab.config import Lab
 from umcglab.facts import RunDir
 from umcglab.progress import Silent
