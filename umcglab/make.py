@@ -141,7 +141,7 @@ class Build:
         """Run make, its output into the log as it comes; return steps and status."""
         steps = 0
         with (
-            self.log.open("a") as log,
+            self.log.open("a", buffering=1) as log,
             subprocess.Popen(
                 [*tool.DIE_WITH_PARENT, *argv],
                 env=self._environment(),
