@@ -199,9 +199,9 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
             1,
             "lkdtm_HARDLOCKUP",
         ),
-        ("initcall_blacklist=virtio_net_driver_init", 3, "SSH"),
+        ("initcall_blacklist=virtio_net_driver_init", 3, "eth0"),
     ],
-    ids=["panic", "hang", "no-ssh"],
+    ids=["panic", "hang", "no-network"],
 )
 def test_a_boot_that_fails_says_why(
     lab: Lab, built: Built, arch: str, cmdline: str, fault: int, message: str
