@@ -36,6 +36,8 @@ HOST_ALIAS = "umcglab-guest"
 
 _UUID = "756d6367-6c61-4000-8000-726f6f746673"
 _FOLDERS = ("dev", "home", "mnt", "proc", "root", "run", "sys", "tmp", "var/tmp")
+# Where init puts the lab's keys: a tmpfs, so that no folder is copied up for them.
+_SSH = ("root/.ssh", "/run/ssh")
 # Documentation, translations, package scripts' helpers: nothing a test reads.
 _DROP = ("dev", "usr/share", "usr/lib/systemd", "var/cache", "var/lib/apt", "var/log")
 _ARCHIVES = "var/cache/apt/archives"
@@ -114,11 +116,12 @@ def _fill(
     for name in ("tmp", "var/tmp"):
         (root / name).chmod(0o1777)
     shutil.copytree(rootfs / "overlay", root, dirs_exist_ok=True, symlinks=True)
-    for name in listed(rootfs / "applets"):
+    links = dict.fromkeys(listed(rootfs / "applets"), "/bin/busybox") | dict([_SSH])
+    for name, target in links.items():
         link = root / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists() and not link.is_symlink():
-            link.symlink_to("/bin/busybox")
+            link.symlink_to(target)
     progress.phase("compile Python")
     bytecode = _compile_python(root, progress)
     progress.phase("make the disk")

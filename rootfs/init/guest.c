@@ -21,6 +21,16 @@
 #define SSH_PORT 22
 #define DISK "/dev/vda"
 
+/* The disk is there when its driver has probed it, which may be after we start. */
+static void mount_disk(void)
+{
+	int tries;
+
+	for (tries = 0; access(DISK, F_OK) && tries < 2000; tries++)
+		usleep(5000);
+	mount_on(DISK, "/disk", "erofs", MS_RDONLY, NULL);
+}
+
 static void copy_secret(const char *from, const char *to)
 {
 	struct stat st;
@@ -34,14 +44,16 @@ static void copy_secret(const char *from, const char *to)
 	close(out);
 }
 
-/* The disk is there when its driver has probed it, which may be after we start. */
-static void mount_disk(void)
+/*
+ * The image has links to /run where SSH looks for keys: no folder of the disk
+ * has to be copied up for them.
+ */
+static void mount_run(void)
 {
-	int tries;
-
-	for (tries = 0; access(DISK, F_OK) && tries < 2000; tries++)
-		usleep(5000);
-	mount_on(DISK, "/disk", "erofs", MS_RDONLY, NULL);
+	mount_on("tmpfs", "/root/run", "tmpfs", 0, "mode=755");
+	make_dir("/root/run/ssh");
+	copy_secret("/keys/authorized_keys", "/root/run/ssh/authorized_keys");
+	copy_secret("/keys/host_key", "/root/run/ssh/host_key");
 }
 
 static void switch_root(void)
@@ -51,15 +63,10 @@ static void switch_root(void)
 	make_dir("/rw/work");
 	mount_on("overlay", "/root", "overlay", 0,
 		 "lowerdir=/disk,upperdir=/rw/upper,workdir=/rw/work");
-	make_dir("/root/root/.ssh");
-	make_dir("/root/etc/dropbear");
-	copy_secret("/keys/authorized_keys", "/root/root/.ssh/authorized_keys");
-	copy_secret("/keys/host_key", "/root/etc/dropbear/host_key");
+	mount_run();
 	mount_on("/dev", "/root/dev", NULL, MS_MOVE, NULL);
 	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
 		fatal("switch root");
-	chmod("/root", 0700);
-	chmod("/root/.ssh", 0700);
 }
 
 static void mount_api(void)
@@ -68,7 +75,6 @@ static void mount_api(void)
 	mount_on("sysfs", "/sys", "sysfs", 0, NULL);
 	mount_on("devpts", "/dev/pts", "devpts", 0, "mode=620,ptmxmode=666");
 	mount_on("tmpfs", "/dev/shm", "tmpfs", 0, NULL);
-	mount_on("tmpfs", "/run", "tmpfs", 0, NULL);
 	/* For tests; a kernel without them is no reason to stop. */
 	mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL);
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
@@ -138,7 +144,7 @@ static void serve(int connection)
 	 * -W: a window that lets uploads run.
 	 */
 	static char *const argv[] = { "dropbear", "-i", "-s", "-j", "-k",
-				      "-r", "/etc/dropbear/host_key",
+				      "-r", "/run/ssh/host_key",
 				      "-W", "1048576", NULL };
 	static char *const env[] = { "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 				     NULL };
