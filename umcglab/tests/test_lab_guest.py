@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Guests of real kernels: how fast they boot, how tight they are, how exact."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from umcglab import accel, config, exact, guest, image, kbuild
+from umcglab.arch import ARCHES, Arch
+from umcglab.exact import Step
+from umcglab.guest import Guest
+from umcglab.image import Image
+from umcglab.kbuild import Kernel
+from umcglab.progress import Silent
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+
+LAB = config.load(config.ROOT / "lab.yaml")
+TCG = accel.Accel("tcg", "what the figures are for")
+
+# The target is 2.0 on an idle host; a host that does other things meanwhile
+# gives the boot more of them than the floor.
+MOST_FLOORS = 2.5
+
+BENCH = r"""
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int main(void)
+{
+	struct timespec t;
+	for (int batch = 0; batch < 200; batch++) {
+		for (int i = 0; i < 100; i++)
+			syscall(SYS_getppid);
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		printf("%ld.%09ld\n", (long)t.tv_sec, t.tv_nsec);
+		usleep(500);
+	}
+	return 0;
+}
+"""
+
+
+@pytest.fixture(params=list(ARCHES.values()), ids=list(ARCHES), scope="module")
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    (target,) = config.select(LAB, [f"{request.param.name}-control"])
+    return kbuild.build(target, LAB, Silent(), 2)
+
+
+@pytest.fixture(scope="module")
+def root(kernel: Kernel) -> Image:
+    return image.build(kernel.arch, LAB, Silent())
+
+
+def boot(
+    kernel: Kernel, root: Image, folder: Path
+) -> contextlib.AbstractContextManager[Guest]:
+    return guest.boot(LAB, kernel, root, console_log=folder / "console", accel=TCG)
+
+
+def test_a_boot_takes_little_more_than_the_kernel_itself(
+    kernel: Kernel, root: Image, tmp_path: Path
+) -> None:
+    floors, boots = [], []
+    for _ in range(3):
+        log = tmp_path / "floor"
+        floors.append(guest.floor(LAB, kernel, TCG, console_log=log))
+        with boot(kernel, root, tmp_path) as vm:
+            assert vm.uname == kernel.release
+            boots.append(vm.to_ssh)
+    assert min(boots) < MOST_FLOORS * min(floors)
+
+
+def test_every_boot_starts_clean_and_nobody_else_gets_in_or_out(
+    kernel: Kernel, root: Image, tmp_path: Path
+) -> None:
+    with boot(kernel, root, tmp_path) as vm:
+        vm.output("echo x > /root/file; echo x >> /etc/passwd")
+        assert_only_the_key_opens(vm, tmp_path)
+        assert_the_host_is_out_of_reach(vm)
+    with boot(kernel, root, tmp_path) as vm:
+        assert vm.output("ls /root; grep -c x$ /etc/passwd || true") == "0\n"
+
+
+def assert_only_the_key_opens(vm: Guest, folder: Path) -> None:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "stranger"],
+        check=True,
+    )
+    ssh = list(vm.ssh_command())
+    assert subprocess.run([*ssh, "true"], stdin=subprocess.DEVNULL).returncode == 0
+    ssh[ssh.index("-i") + 1] = str(folder / "stranger")
+    for more in ((), ("-o", "PubkeyAuthentication=no")):
+        done = subprocess.run(
+            [*ssh[:-1], *more, ssh[-1], "true"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 255
+        assert "Permission denied (publickey)" in done.stderr
+
+
+def assert_the_host_is_out_of_reach(vm: Guest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        connect = f"socket.create_connection(('10.0.2.2', {port}), 5)"
+        said = vm.output(f'python3 -c "import socket; {connect}" 2>&1 || true')
+        assert "Connection refused" in said
+        listener.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_python_starts_from_bytecode(
+    kernel: Kernel, root: Image, tmp_path: Path
+) -> None:
+    script = "import json, sys; print(json.__cached__, sys.version_info[:2])"
+    with boot(kernel, root, tmp_path) as vm:
+        cached = vm.output(f'python3 -c "{script}"').split()[0]
+        assert vm.output(f"test -e {cached} && echo there || echo not").strip() == (
+            "there" if root.identity["bytecode"] else "not"
+        )
+        assert vm.output("python3 -m pytest --version 2>&1").startswith("pytest ")
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Keep every core of the host busy with something else."""
+    workers = [multiprocessing.Process(target=spin, daemon=True) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    yield
+    for worker in workers:
+        worker.terminate()
+        worker.join()
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def bench(arch: Arch, folder: Path) -> None:
+    source = folder / "bench.c"
+    source.write_text(BENCH)
+    subprocess.run(
+        [f"{arch.cross_compile}gcc", "-O2", "-static", "-o", folder / "bench", source],
+        check=True,
+    )
+
+
+def test_exact_guests_print_the_same_however_busy_the_host(
+    kernel: Kernel, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    bench(kernel.arch, tmp_path)
+    plan = [Step("first", ("bench",)), Step("second", ("bench",))]
+
+    def run(n: int) -> bytes:
+        return exact.run(
+            LAB,
+            kernel,
+            tmp_path,
+            plan,
+            output=tmp_path / f"{n}.out",
+            console_log=tmp_path / f"console-{n}",
+        ).output.read_bytes()
+
+    quiet = run(1)
+    request.getfixturevalue("busy")
+    assert run(2) == quiet
+    lines = quiet.decode().splitlines()
+    assert lines[0] == "@@ begin first"
+    assert lines[-2:] == ["@@ end second 0", "@@ done"]
+    assert len(set(lines)) == len(lines) == 405
