@@ -40,6 +40,7 @@ static void say(const char *fmt, ...)
 {
 	char line[512];
 	va_list args;
+	ssize_t done;
 	int len;
 
 	va_start(args, fmt);
@@ -49,7 +50,10 @@ static void say(const char *fmt, ...)
 		len = sizeof(line) - 1;
 		line[len - 1] = '\n';
 	}
-	if (write(STDOUT_FILENO, line, len) != len)
+	/* Signals are what many tests are about. */
+	while ((done = write(STDOUT_FILENO, line, len)) < 0 && errno == EINTR)
+		;
+	if (done != len)
 		_exit(KTAP_FAIL);
 }
 
