@@ -168,11 +168,6 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _default_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "umcglab"
-
-
 @dataclass(frozen=True)
 class _Reader:
     """Turns nodes into values, complaining with their place in the file."""
@@ -269,16 +264,13 @@ class _Reader:
         )
         if not targets:
             raise self.error(targets_node, "targets: there are none")
-        cache = self.path(top["cache"], "cache") if "cache" in top else _default_cache()
-        if from_env := os.environ.get("UMCGLAB_CACHE"):
-            cache = Path(from_env).expanduser()
         results = self.root / "results"
         if "results" in top:
             results = self.path(top["results"], "results")
         return Lab(
             file=self.file,
             root=self.root,
-            cache=Cache(cache.absolute()),
+            cache=Cache(self.cache(top.get("cache"))),
             results=results,
             cache_size=self.size(top["cache-size"])
             if "cache-size" in top
@@ -286,6 +278,23 @@ class _Reader:
             sources=sources,
             targets=targets,
         )
+
+    def cache(self, node: yaml.Node | None) -> Path:
+        """Return where the cache is: the environment wins over the file."""
+        if from_env := os.environ.get("UMCGLAB_CACHE"):
+            path, where = Path(from_env).expanduser().absolute(), "UMCGLAB_CACHE"
+        elif node is not None:
+            path, where = self.path(node, "cache"), self.at(node)
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+            path, where = Path(base).expanduser().absolute() / "umcglab", str(self.file)
+        if re.search(r"[\s:]", str(path)):
+            raise UserError(
+                f"cache {str(path)!r}: kernels do not build in folders with spaces or "
+                "colons in their names",
+                where=where,
+            )
+        return path
 
     def source(self, name: str, node: yaml.Node) -> SourceSpec:
         what = f"source {name!r}"

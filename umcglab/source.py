@@ -113,7 +113,15 @@ def _unpack_archive(archive: Path, tmp: Path, progress: Progress) -> None:
     progress.phase("unpack")
     (tmp / "linux").mkdir()
     tool.output(
-        ["tar", "-xf", str(archive), "-C", str(tmp / "linux"), "--strip-components=1"]
+        [
+            "tar",
+            "-xf",
+            str(archive),
+            "-C",
+            str(tmp / "linux"),
+            "--strip-components=1",
+            "--no-same-owner",
+        ]
     )
 
 

@@ -90,6 +90,18 @@ def test_where_the_cache_is(toy: ToyLab, monkeypatch: pytest.MonkeyPatch) -> Non
     assert toy.load().cache.root == Path("/home/me/.cache/umcglab")
 
 
+def test_a_cache_where_kernels_do_not_build(
+    toy: ToyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = complaint(toy, f"{toylab.LAB}cache: my cache\n")
+    assert said.startswith("7:8: cache")
+    assert "kernels do not build in folders with spaces" in said
+    monkeypatch.setenv("UMCGLAB_CACHE", "/c:/cache")
+    with pytest.raises(UserError) as caught:
+        toy.load()
+    assert caught.value.where == "UMCGLAB_CACHE"
+
+
 SOURCES = "sources:\n  '6.99': {tree: linux}\n"
 TARGETS = "targets:\n  t: {arch: x86_64, source: '6.99', abi: control}\n"
 
