@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import initrd, qemu
+from umcglab import initrd, qemu, stuck
 from umcglab.arch import Arch
 from umcglab.config import Lab
 from umcglab.console import Console
 from umcglab.errors import InfraError
-from umcglab.guest import stuck_in
 from umcglab.initrd import File
 from umcglab.kbuild import Kernel
 from umcglab.qemu import SEED, Exact, Vm
@@ -84,8 +83,8 @@ def run(
         start = time.monotonic()
         with qemu.start(vm, attach=False) as machine:
             if not machine.wait(timeout):
-                stuck = stuck_in(machine, kernel.system_map)
-                raise console.death(f"exact guest, {_progress(output)}", stuck)
+                where = stuck.cpus(machine, kernel.system_map)
+                raise console.death(f"exact guest, {_progress(output)}", where)
             if failure := machine.failure():
                 raise failure
             took = time.monotonic() - start

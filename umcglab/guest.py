@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import shlex
 import socket
 import subprocess
 import tarfile
 import tempfile
 import time
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import BinaryIO
 
 import paramiko
 
-from umcglab import initrd, qemu
+from umcglab import initrd, qemu, stuck
 from umcglab.accel import Accel
 from umcglab.config import Lab
 from umcglab.console import Console, wait_for_init
@@ -46,8 +44,6 @@ _ANSWER_TIMEOUT = 15.0
 """Seconds in which a guest that is not hung runs `true`."""
 _TICK = 0.25
 _LINGER = 1.0
-_SAMPLES = 5
-_PC = re.compile(r"\b(?:RIP|PC)\s*=\s*([0-9a-f]{8,16})")
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,7 @@ class Guest:
         self._keys = secret
         self._port = port
         self._symbols = symbols
+        self._lost = False
 
     def alive(self) -> bool:
         return self._qemu.running() and self._ssh.is_active()
@@ -134,8 +131,11 @@ class Guest:
             raise self._failure(f"upload to {dest}", done, said)
 
     def where_stuck(self) -> tuple[str, ...]:
-        """Return where the guest's CPUs are, looked at a few times."""
-        return stuck_in(self._qemu, self._symbols)
+        """Return what programs wait in; of a guest that is lost, where its CPUs are."""
+        if not self._lost:
+            with contextlib.suppress(LabError):
+                return stuck.tasks(self.output(stuck.TASKS))
+        return stuck.cpus(self._qemu, self._symbols)
 
     def shell(self) -> int:
         """Give the terminal to a root shell in the guest; return its exit status."""
@@ -205,15 +205,15 @@ class Guest:
                 return Exec(None, now - start, timed_out=True, lost=not self._answers())
 
     def _answers(self) -> bool:
-        """Whether the guest still runs a command."""
+        """Whether the guest still runs a command; if not, it is lost for good."""
         start = time.monotonic()
         try:
             with self._open("true") as channel:
-                return channel.status_event.wait(
-                    start + _ANSWER_TIMEOUT - time.monotonic()
-                )
+                left = start + _ANSWER_TIMEOUT - time.monotonic()
+                self._lost = not channel.status_event.wait(left)
         except (OSError, EOFError, paramiko.SSHException):
-            return False
+            self._lost = True
+        return not self._lost
 
     def _failure(self, what: str, done: Exec, said: str) -> LabError:
         """Return the error for a command that had to succeed."""
@@ -311,8 +311,8 @@ def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:
     if outcome == "ready":
         return port
     if outcome == "silence":
-        stuck = stuck_in(machine, system_map)
-        raise console.death("while booting", stuck)
+        where = stuck.cpus(machine, system_map)
+        raise console.death("while booting", where)
     machine.wait(_LINGER)
     if why := console.init_failure():
         raise InfraError(f"the guest's init failed: {why}", log=console.path)
@@ -346,30 +346,6 @@ def _connect(machine: Qemu, secret: Keys, port: int) -> paramiko.Transport:
     return ssh
 
 
-def stuck_in(machine: Qemu, system_map: Path) -> tuple[str, ...]:
-    """Ask the monitor a few times where the CPUs are."""
-    answers = []
-    with contextlib.suppress(InfraError):
-        for _ in range(_SAMPLES):
-            answers.append(machine.monitor("info registers -a"))
-            time.sleep(0.1)
-    return locate("".join(answers), system_map.read_text()) or ("an unknown place",)
-
-
-def locate(registers: str, system_map: str) -> tuple[str, ...]:
-    """Return the functions that program counters in `registers` are in, once each."""
-    rows = (line.split() for line in system_map.splitlines())
-    table = sorted((int(row[0], 16), row[2]) for row in rows if row[1] in "tTwW")
-    addresses = [address for address, _ in table]
-    names = []
-    for match in _PC.finditer(registers):
-        address = int(match[1], 16)
-        at = bisect_right(addresses, address) - 1
-        inside = at >= 0 and address < addresses[-1]
-        names.append(table[at][1] if inside else "user space")
-    return tuple(dict.fromkeys(names))
-
-
 def floor(lab: Lab, kernel: Kernel, accel: Accel, *, console_log: Path) -> float:
     """Return the seconds from QEMU's start to a static init's power-off."""
     console = Console(console_log)
@@ -390,8 +366,8 @@ def floor(lab: Lab, kernel: Kernel, accel: Accel, *, console_log: Path) -> float
             ended = machine.wait(BOOT_TIMEOUT)
             took = time.monotonic() - start
             if not ended:
-                stuck = stuck_in(machine, kernel.system_map)
-                raise console.death("in the floor guest", stuck)
+                where = stuck.cpus(machine, kernel.system_map)
+                raise console.death("in the floor guest", where)
             if failure := machine.failure():
                 raise failure
     if not console.powered_off():

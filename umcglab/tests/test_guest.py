@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from umcglab import guest, initrd, qemu
+from umcglab import guest, initrd, qemu, stuck
 from umcglab.accel import Accel
 from umcglab.arch import X86_64
 from umcglab.config import Lab
@@ -152,13 +153,15 @@ def test_a_background_child_does_not_hold_a_command(
 
 
 def test_a_program_that_never_ends_times_out_in_a_good_guest(
-    boot: Booter, play: Play, tmp_path: Path
+    boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tasks = ("init inet_csk_accept", "a program umcg_wait", "dropbear poll", "spin 0")
+    monkeypatch.setattr(stuck, "TASKS", f"printf '%s\\n' {shlex.join(tasks)}")
     play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
     with boot() as vm:
         done = vm.run("echo $$; exec sleep 1000", log=tmp_path / "log", timeout=0.5)
         os.kill(int((tmp_path / "log").read_text()), signal.SIGKILL)
-        assert vm.where_stuck() == ("umcg_spin",)
+        assert vm.where_stuck() == ("a program: umcg_wait", "spin: running")
     assert (done.exit_status, done.timed_out, done.lost) == (None, True, False)
 
 
@@ -166,9 +169,12 @@ def test_a_guest_that_stands_still_is_lost(
     boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guest, "_ANSWER_TIMEOUT", 0.5)
-    play(console=READY, ssh="yes")
+    play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
     with boot() as vm:
-        done = vm.run("kill -STOP $FAKE_QEMU_PID", log=tmp_path / "log", timeout=0.5)
+        done = vm.run(
+            "sleep 0.2; kill -STOP $FAKE_QEMU_PID", log=tmp_path / "log", timeout=0.5
+        )
+        assert vm.where_stuck() == ("an unknown place",)
     assert (done.exit_status, done.timed_out, done.lost) == (None, True, True)
 
 
@@ -345,8 +351,8 @@ def test_locate_names_functions_once_and_user_space() -> None:
     system_map = "ffff800080000000 T _text\nffff800080010000 t el1h_64_irq\n"
     system_map += "ffff800081000000 D vdso_data\nffff800080020000 T _etext\n"
     registers = " PC=ffff800080010044 X00=0\n PC=ffff800080010048\n PC=0000aaaae0\n"
-    assert guest.locate(registers, system_map) == ("el1h_64_irq", "user space")
-    assert guest.locate("CPU#0\nRIP=ffffffff81002004 RFL=2\n", system_map) == (
+    assert stuck.locate(registers, system_map) == ("el1h_64_irq", "user space")
+    assert stuck.locate("CPU#0\nRIP=ffffffff81002004 RFL=2\n", system_map) == (
         "user space",
     )
 
