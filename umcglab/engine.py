@@ -33,6 +33,8 @@ T = TypeVar("T")
 _FORK = multiprocessing.get_context("fork")
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INSTANT = 2.0
+"""What ended within so many seconds was in the cache, and is no measure."""
 _GRACE = 15.0
 """Seconds a cancelled job has to clean up before it is killed."""
 
@@ -141,7 +143,7 @@ def run(
                 result = results[job.name] = message[0]
                 failed = isinstance(result, LabError)
                 took = display.finish(job.name, "failed" if failed else "done")
-                if not failed:
+                if not failed and took > _INSTANT:
                     expected[job.name] = took
                 running.pop(conn).process.join()
                 conn.close()

@@ -120,9 +120,18 @@ def test_jobs_clean_up_however_the_lab_ends(tmp_path: Path, signum: int) -> None
     assert (tmp_path / "interrupted").exists() == (signum != signal.SIGKILL)
 
 
-def test_durations_become_expectations(tmp_path: Path) -> None:
-    run(tmp_path, engine.Job("slow", lambda _: 0))
-    assert "slow" in (tmp_path / "durations.json").read_text()
+def test_durations_become_expectations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_: Progress) -> int:
+        time.sleep(0.3)
+        return 0
+
+    monkeypatch.setattr(engine, "_INSTANT", 0.2)
+    run(tmp_path, engine.Job("slow", slow), engine.Job("cached", lambda _: 0))
+    remembered = (tmp_path / "durations.json").read_text()
+    assert "slow" in remembered
+    assert "cached" not in remembered
     now = [0.0]
     out = io.StringIO()
     shown = display.Display(Console(file=out, width=100), lambda: now[0])
