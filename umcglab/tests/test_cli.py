@@ -42,7 +42,7 @@ def umcglab(monkeypatch: pytest.MonkeyPatch, *argv: str | Path) -> int:
         (
             "abi: control}",
             "aib: control}",
-            ":4:52: target 'x86_64-control': unknown key",
+            ":4:50: target 'x86_64-control': unknown key",
         ),
         ("arch: arm64", "arch: arm46", "did you mean 'arm64'?"),
         ("sources:", "sources", "lab.yaml:"),
