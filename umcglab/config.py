@@ -8,17 +8,17 @@ source `6.10` does not become the number 6.1.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import yaml
 
+from umcglab import yamlfile
 from umcglab.arch import ARCHES, Arch
 from umcglab.cache import Cache
 from umcglab.errors import UserError
@@ -123,22 +123,10 @@ class Lab:
 
 def load(file: Path, root: Path = ROOT) -> Lab:
     """Read and check lab.yaml; raise UserError with file, line and column."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(
-            f"cannot read the lab's description: {e}",
-            hint=f"--lab FILE names another; {ROOT / 'lab.yaml'} comes with the lab",
-        ) from e
+    node = yamlfile.compose(
+        file, f"--lab FILE names another; {ROOT / 'lab.yaml'} comes with the lab"
+    )
     reader = _Reader(file, root)
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-        raise UserError(f"not YAML: {e.problem or e.context}", where=where) from e
-    except yaml.YAMLError as e:
-        raise UserError(f"not YAML: {e}", where=str(file)) from e
     if node is None:
         raise UserError("empty; it needs `sources` and `targets`", where=str(file))
     return reader.lab(node)
@@ -155,7 +143,7 @@ def select(lab: Lab, only: Sequence[str]) -> tuple[Target, ...]:
         found = fnmatch.filter(names, pattern)
         if not found:
             raise UserError(
-                f"no target {pattern!r}{_did_you_mean(pattern, names)}",
+                f"no target {pattern!r}{yamlfile.did_you_mean(pattern, names)}",
                 where=str(lab.file),
                 hint=f"targets are {', '.join(names)}",
             )
@@ -163,80 +151,11 @@ def select(lab: Lab, only: Sequence[str]) -> tuple[Target, ...]:
     return tuple(target for target in lab.targets if target.name in wanted)
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 @dataclass(frozen=True)
-class _Reader:
+class _Reader(yamlfile.Reader):
     """Turns nodes into values, complaining with their place in the file."""
 
-    file: Path
     root: Path
-
-    def at(self, node: yaml.Node) -> str:
-        mark = node.start_mark
-        return f"{self.file}:{mark.line + 1}:{mark.column + 1}"
-
-    def error(
-        self, node: yaml.Node, message: str, hint: str | None = None
-    ) -> UserError:
-        return UserError(message, where=self.at(node), hint=hint)
-
-    def one_of(self, node: yaml.Node, what: str, known: Iterable[str]) -> str:
-        """Return the scalar `node`, which must be one of `known`."""
-        known = tuple(known)
-        word = self.text(node, what)
-        if word not in known:
-            raise self.error(
-                node,
-                f"unknown {what} {word!r}{_did_you_mean(word, known)}",
-                f"known are {', '.join(known) or 'none'}",
-            )
-        return word
-
-    def mapping(
-        self, node: yaml.Node, what: str, known: Sequence[str] | None = None
-    ) -> dict[str, yaml.Node]:
-        """Return the pairs of `node`; keys must be unique, and among `known`."""
-        if not isinstance(node, yaml.MappingNode):
-            raise self.error(node, f"{what} must be a mapping (`key: value` pairs)")
-        pairs: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = self.text(key, f"a key of {what}")
-            if name in pairs:
-                raise self.error(key, f"{what}: {name!r} is there twice")
-            if known is not None and name not in known:
-                raise self.error(
-                    key,
-                    f"{what}: unknown key {name!r}{_did_you_mean(name, known)}",
-                    f"known are {', '.join(known)}",
-                )
-            pairs[name] = value
-        return pairs
-
-    def need(
-        self, node: yaml.Node, pairs: Mapping[str, yaml.Node], what: str, key: str
-    ) -> yaml.Node:
-        if key not in pairs:
-            raise self.error(node, f"{what}: {key!r} is missing")
-        return pairs[key]
-
-    def text(self, node: yaml.Node, what: str) -> str:
-        """Return a scalar as it is spelt."""
-        plain = isinstance(node, yaml.ScalarNode)
-        if not plain or node.tag.endswith((":null", ":bool")) or not node.value:
-            raise self.error(node, f"{what} must be a word")
-        return str(node.value)
-
-    def number(self, node: yaml.Node, what: str, low: int, high: int) -> int:
-        is_int = isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int")
-        if not is_int or not re.fullmatch(r"\d+", node.value):
-            raise self.error(node, f"{what} must be a whole number")
-        if not low <= (number := int(node.value)) <= high:
-            raise self.error(node, f"{what} must be from {low} to {high}")
-        return number
 
     def path(self, node: yaml.Node, what: str) -> Path:
         """Return a path, absolute; in the file it is relative to the file."""
