@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the v0.5 tests of workers share: workers in threads, and servers to run
+ * them. The test's first thread is the server `me` of peer.h.
+ *
+ * Every sleep of a worker that runs is reported, also one that the test did not
+ * think of: between registering and unregistering a body prints nothing, maps
+ * nothing and takes no lock.
+ */
+#ifndef CREW_H
+#define CREW_H
+
+#include "peer.h"
+
+#define NONE		UMCG_TASK_NONE
+#define LOCKED		UMCG_TF_LOCKED
+#define PREEMPTED	UMCG_TF_PREEMPTED
+
+struct worker {
+	struct umcg own;
+	struct umcg *umcg;		/* NULL: the one above */
+	struct umcg_pool *pool;		/* NULL: the common one */
+	/* What it does once it is run; nothing if NULL. Then it unregisters. */
+	void (*body)(struct worker *w);
+	bool stays;			/* ends without unregistering */
+	void *arg;			/* for the body */
+	/* What came of it. */
+	atomic_int steps;		/* counted by the body */
+	int result;			/* for the body */
+	atomic_bool ended;
+	/* Where it is. */
+	atomic_int tid;
+	pthread_t thread;
+};
+
+/* The idle workers, unless a test has several such pools. */
+static struct umcg_pool pool;
+
+static inline uint32_t bare_word(struct umcg *umcg)
+{
+	return umcg_word(&umcg->task) & ~UMCG_TASK_USER_MASK;
+}
+
+static inline void *worker_body(void *arg)
+{
+	struct worker *w = arg;
+
+	/* From here on it sleeps nowhere but in the call. */
+	atomic_store(&w->tid, gettid());
+	ASSERT_EQ(0, umcg_register_worker(w->umcg, w->pool));
+	if (w->body)
+		w->body(w);
+	if (!w->stays)
+		ASSERT_EQ(0, umcg_unregister(w->umcg));
+	atomic_store(&w->ended, true);
+	return NULL;
+}
+
+/* Start a worker, which may not have registered yet when this returns. */
+static inline void worker_start(struct worker *w)
+{
+	w->umcg = w->umcg ?: &w->own;
+	w->pool = w->pool ?: &pool;
+	ASSERT_EQ(0, pthread_create(&w->thread, NULL, worker_body, w));
+	while (!atomic_load(&w->tid))
+		sched_yield();
+}
+
+static inline void worker_join(struct worker *w)
+{
+	ASSERT_EQ(0, pthread_join(w->thread, NULL));
+}
+
+/*
+ * Wait until the worker is asleep with this word. IDLE: it waits to be run, and
+ * has been queued if it was to be. BLOCKED: it sleeps in whatever it called.
+ */
+static inline void until_word(struct worker *w, uint32_t word)
+{
+	do {
+		while (bare_word(w->umcg) != word)
+			nap(MS);
+		until_state(getpid(), w->tid, 'S');
+	} while (bare_word(w->umcg) != word);
+}
+
+/* It is asleep with this word, and stays so. */
+static inline void expect_word(struct worker *w, uint32_t word)
+{
+	nap(SOON);
+	EXPECT_EQ(word, bare_word(w->umcg));
+	EXPECT_EQ('S', thread_state(getpid(), w->tid));
+}
+
+/* The worker is alone in its pool: take it out. */
+static inline void expect_queued(struct worker *w)
+{
+	ASSERT_EQ(w->umcg, umcg_take_idle(w->pool));
+	ASSERT_EQ(NULL, umcg_next_idle(w->umcg));
+}
+
+static inline void expect_none_queued(struct umcg_pool *p)
+{
+	EXPECT_EQ(0, __atomic_load_n(&p->idle_workers, __ATOMIC_SEQ_CST));
+}
+
+/* Start a worker and have it ready to be run: asleep, IDLE, in no pool. */
+static inline void hire(struct worker *w)
+{
+	worker_start(w);
+	until_word(w, IDLE);
+	expect_queued(w);
+}
+
+/* Wait until the worker, alone, has come back to its pool, and take it. */
+static inline void until_back(struct worker *w)
+{
+	until_word(w, IDLE);
+	expect_queued(w);
+}
+
+/*
+ * Sleep until the worker does not run any more, and return its word. A server
+ * can be woken for nothing, by a worker that took its tid from the pool before
+ * it gave up waiting there.
+ */
+static inline uint32_t until_stopped(struct umcg *server, struct umcg *worker)
+{
+	uint32_t word;
+	int err;
+
+	for (;;) {
+		umcg_move(&server->task, RUNNING, IDLE);
+		word = bare_word(worker);
+		if ((word & UMCG_TASK_STATE_MASK) != RUNNING)
+			break;
+		err = umcg_sys_wait(0, 0);
+		/* next_tid is still the worker, which may be gone. */
+		ASSERT_TRUE(err == 0 || err == -ESRCH);
+	}
+	umcg_move(&server->task, IDLE, RUNNING);
+	return word;
+}
+
+/* Run an idle worker until it blocks, yields, is preempted or is gone. */
+static inline uint32_t run_under(struct umcg *server, struct umcg *worker)
+{
+	int err = umcg_run(server, worker, 0);
+
+	/* It can have gone before it was looked up. */
+	ASSERT_TRUE(err == 0 || err == -ESRCH);
+	return until_stopped(server, worker);
+}
+
+static inline uint32_t run(struct worker *w)
+{
+	return run_under(&me, w->umcg);
+}
+
+/* Run a worker that comes to its end without a stop. */
+static inline void finish(struct worker *w)
+{
+	ASSERT_EQ(NONE, run(w));
+	worker_join(w);
+}
+
+/* Something for workers to sleep at, and to be reported blocked. */
+struct gate {
+	int fd[2];
+};
+
+static inline void gate_make(struct gate *gate)
+{
+	ASSERT_EQ(0, pipe(gate->fd));
+}
+
+/* True once the gate has been opened; false if a signal ended the sleep. */
+static inline bool gate_pass(struct gate *gate)
+{
+	char byte;
+
+	return read(gate->fd[0], &byte, 1) == 1;
+}
+
+/* Let one through. */
+static inline void gate_open(struct gate *gate)
+{
+	ASSERT_EQ(1, write(gate->fd[1], "", 1));
+}
+
+/* Servers that run the workers of a pool until all have ended. */
+struct shift {
+	struct umcg_pool *pool;
+	atomic_int left;	/* workers */
+	atomic_long runs;
+};
+
+static inline void serve(struct umcg *server, struct shift *shift)
+{
+	while (atomic_load(&shift->left) > 0) {
+		struct umcg *worker = umcg_take_idle(shift->pool), *next;
+
+		if (!worker) {
+			/* The deadline is for who waits when the last one ends. */
+			int err = umcg_await_idle(server, shift->pool,
+						  from_now(SOON));
+
+			ASSERT_TRUE(err == 0 || err == -EBUSY || err == -ETIMEDOUT);
+			if (err == -EBUSY)
+				sched_yield();
+			continue;
+		}
+		for (; worker; worker = next) {
+			uint32_t word;
+
+			next = umcg_next_idle(worker);
+			word = run_under(server, worker);
+			atomic_fetch_add(&shift->runs, 1);
+			/* Who yielded goes to the end; who blocked comes back. */
+			if ((word & UMCG_TASK_STATE_MASK) == IDLE)
+				ASSERT_EQ(0, umcg_requeue(server, worker));
+			else if (word == NONE)
+				atomic_fetch_sub(&shift->left, 1);
+		}
+	}
+}
+
+static inline void *serve_body(void *arg)
+{
+	struct umcg server;
+
+	ASSERT_EQ(0, umcg_register_server(&server));
+	serve(&server, arg);
+	ASSERT_EQ(0, umcg_unregister(&server));
+	return NULL;
+}
+
+/* `me` and `others` more run the workers that have been started. */
+static inline void serve_all(struct shift *shift, int others)
+{
+	pthread_t thread[others + 1];
+
+	for (int i = 0; i < others; i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, serve_body, shift));
+	serve(&me, shift);
+	for (int i = 0; i < others; i++)
+		pthread_join(thread[i], NULL);
+}
+
+/*
+ * Run `body` in a process of its own, which it may well end, and return the
+ * status as wait() has it. What the two share is in shared_memory().
+ */
+static inline int status_of_child(void (*body)(void *arg), void *arg)
+{
+	pid_t pid = fork();
+
+	ASSERT_NE(-1, pid);
+	if (!pid) {
+		body(arg);
+		_exit(0);
+	}
+	return reap_child(pid);
+}
+
+#endif
