@@ -119,10 +119,17 @@ static inline void until_back(struct worker *w)
 	expect_queued(w);
 }
 
+/* Whose worker it is: that of who ran it last. */
+static inline bool runs_under(struct umcg *server, struct umcg *worker)
+{
+	return __atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) == server;
+}
+
 /*
- * Sleep until the worker does not run any more, and return its word. A server
- * can be woken for nothing, by a worker that took its tid from the pool before
- * it gave up waiting there.
+ * Sleep until the worker does not run any more, and return its word: BLOCKED
+ * also if it has come back from that, and another server has taken it over. A
+ * server can be woken for nothing, by a worker that took its tid from the pool
+ * before it gave up waiting there.
  */
 static inline uint32_t until_stopped(struct umcg *server, struct umcg *worker)
 {
@@ -132,6 +139,8 @@ static inline uint32_t until_stopped(struct umcg *server, struct umcg *worker)
 	for (;;) {
 		umcg_move(&server->task, RUNNING, IDLE);
 		word = bare_word(worker);
+		if (!runs_under(server, worker))
+			word = BLOCKED;
 		if ((word & UMCG_TASK_STATE_MASK) != RUNNING)
 			break;
 		err = umcg_sys_wait(0, 0);
@@ -195,6 +204,32 @@ struct shift {
 	atomic_long runs;
 };
 
+/*
+ * A bit of user space in the word of a worker that yields to its server. IDLE
+ * without it, a worker is back from a block and in the pool already.
+ */
+#define YIELDS	0x01000000
+
+/* For bodies of workers that a shift runs, in place of umcg_yield(me, 0). */
+static inline int give_way(struct worker *w)
+{
+	int err;
+
+	__atomic_fetch_or(&w->umcg->task.state, YIELDS, __ATOMIC_SEQ_CST);
+	err = umcg_yield(w->umcg, 0);
+	__atomic_fetch_and(&w->umcg->task.state, ~YIELDS, __ATOMIC_SEQ_CST);
+	return err;
+}
+
+/* Is it for the server that ran the worker until now to put it into the pool? */
+static inline bool must_requeue(struct umcg *server, struct umcg *worker, uint32_t word)
+{
+	if (word == (IDLE | PREEMPTED))
+		return true;
+	return (word & UMCG_TASK_STATE_MASK) == IDLE &&
+	       umcg_word(&worker->task) & YIELDS && runs_under(server, worker);
+}
+
 static inline void serve(struct umcg *server, struct shift *shift)
 {
 	while (atomic_load(&shift->left) > 0) {
@@ -216,11 +251,12 @@ static inline void serve(struct umcg *server, struct shift *shift)
 			next = umcg_next_idle(worker);
 			word = run_under(server, worker);
 			atomic_fetch_add(&shift->runs, 1);
-			/* Who yielded goes to the end; who blocked comes back. */
-			if ((word & UMCG_TASK_STATE_MASK) == IDLE)
-				ASSERT_EQ(0, umcg_requeue(server, worker));
-			else if (word == NONE)
+			if (word == NONE)
 				atomic_fetch_sub(&shift->left, 1);
+			else if (must_requeue(server, worker, word))
+				/* It may yet have to finish its system call. */
+				while (umcg_requeue(server, worker) == -EAGAIN)
+					sched_yield();
 		}
 	}
 }
