@@ -23,6 +23,7 @@ struct worker {
 	/* What it does once it is run; nothing if NULL. Then it unregisters. */
 	void (*body)(struct worker *w);
 	bool stays;			/* ends without unregistering */
+	uint32_t bits;			/* 24-31 of its word, to register with */
 	void *arg;			/* for the body */
 	/* What came of it. */
 	atomic_int steps;		/* counted by the body */
@@ -41,13 +42,29 @@ static inline uint32_t bare_word(struct umcg *umcg)
 	return umcg_word(&umcg->task) & ~UMCG_TASK_USER_MASK;
 }
 
+/* umcg_register_worker() with bits of user space in the word. */
+static inline int register_worker(struct umcg *umcg, struct umcg_pool *p,
+				  uint32_t bits)
+{
+	*umcg = (struct umcg) {
+		.task = {
+			.state = BLOCKED | bits,
+			.idle_workers_ptr = (uintptr_t)&p->idle_workers,
+			.idle_server_tid_ptr = (uintptr_t)&p->idle_server_tid,
+		},
+		.tid = gettid(),
+		.pool = p,
+	};
+	return umcg_sys_ctl(UMCG_CTL_REGISTER | UMCG_CTL_WORKER, &umcg->task);
+}
+
 static inline void *worker_body(void *arg)
 {
 	struct worker *w = arg;
 
 	/* From here on it sleeps nowhere but in the call. */
 	atomic_store(&w->tid, gettid());
-	ASSERT_EQ(0, umcg_register_worker(w->umcg, w->pool));
+	ASSERT_EQ(0, register_worker(w->umcg, w->pool, w->bits));
 	if (w->body)
 		w->body(w);
 	if (!w->stays)
@@ -129,7 +146,8 @@ static inline bool runs_under(struct umcg *server, struct umcg *worker)
  * Sleep until the worker does not run any more, and return its word: BLOCKED
  * also if it has come back from that, and another server has taken it over. A
  * server can be woken for nothing, by a worker that took its tid from the pool
- * before it gave up waiting there.
+ * before it gave up waiting there; and one that yields makes its server RUNNING
+ * before the kernel unlocks it.
  */
 static inline uint32_t until_stopped(struct umcg *server, struct umcg *worker)
 {
@@ -141,6 +159,10 @@ static inline uint32_t until_stopped(struct umcg *server, struct umcg *worker)
 		word = bare_word(worker);
 		if (!runs_under(server, worker))
 			word = BLOCKED;
+		if (word == (IDLE | LOCKED)) {
+			sched_yield();
+			continue;
+		}
 		if ((word & UMCG_TASK_STATE_MASK) != RUNNING)
 			break;
 		err = umcg_sys_wait(0, 0);
