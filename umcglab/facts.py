@@ -167,11 +167,10 @@ class ExactFacts:
 
 @dataclass(frozen=True)
 class ClauseFacts:
-    """One numbered clause of an ABI.md; `pending` is not implemented yet."""
+    """One numbered clause of an ABI.md."""
 
     id: str
     text: str
-    pending: bool = False
 
 
 @dataclass(frozen=True)

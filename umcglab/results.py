@@ -45,7 +45,7 @@ class Cover:
 
     @property
     def is_hole(self) -> bool:
-        return not self.tests and not self.clause.pending
+        return not self.tests
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,8 @@ class ClauseTable:
 
     @property
     def sound(self) -> bool:
-        """Whether every clause in force has tests, and all of those pass."""
-        return all(
-            set(row.outcomes) == {Outcome.PASS}
-            for row in self.rows
-            if not row.clause.pending
-        )
+        """Whether every clause has tests, and all of those pass."""
+        return all(set(row.outcomes) == {Outcome.PASS} for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -131,17 +127,15 @@ def abi_clauses(text: str) -> tuple[ClauseFacts, ...]:
     """Return the numbered clauses of an ABI.md, in its order.
 
     A clause is a line that begins with `**GROUP-N**` and runs to the next empty
-    line; under a heading that says `not yet` it is pending.
+    line.
     """
-    found = []
-    pending = False
-    for paragraph in re.split(r"\n\s*\n", text):
-        first = paragraph.lstrip("\n")
-        if first.startswith("## "):
-            pending = "not yet" in first.partition("\n")[0]
-        if match := re.match(r"\*\*([A-Z]+-[0-9]+)\*\* (.*)", first, re.S):
-            found.append(ClauseFacts(match[1], " ".join(match[2].split()), pending))
-    return tuple(found)
+    matches = (
+        re.match(r"\*\*([A-Z]+-[0-9]+)\*\* (.*)", paragraph.lstrip("\n"), re.S)
+        for paragraph in re.split(r"\n\s*\n", text)
+    )
+    return tuple(
+        ClauseFacts(match[1], " ".join(match[2].split())) for match in matches if match
+    )
 
 
 def _cover(

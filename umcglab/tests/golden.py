@@ -48,10 +48,6 @@ as a server and returns 0.
 **WAIT-2** The word decides. (R1, R2)
 
 **TIME-1** `abs_timeout` is an absolute time on CLOCK_REALTIME.
-
-## Workers (not yet in the series)
-
-**WREG-1** `REGISTER|WORKER` registers a worker.
 """
 TARGETS = (
     "x86_64-control",

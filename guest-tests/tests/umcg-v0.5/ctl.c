@@ -224,17 +224,6 @@ TEST(flags, .clauses = "CTL-10")
 	EXPECT_EQ(0, unreg());
 }
 
-TEST(no_workers_yet, .clauses = "CTL-11")
-{
-	uint32_t flags = UMCG_CTL_REGISTER | UMCG_CTL_WORKER;
-	struct umcg_task *task = good();
-
-	EXPECT_EQ(-EOPNOTSUPP, umcg_sys_ctl(flags, NULL));
-	task->state = BLOCKED;
-	EXPECT_EQ(-EOPNOTSUPP, umcg_sys_ctl(flags, task));
-	EXPECT_EQ(-EINVAL, unreg());
-}
-
 TEST(failure_leaves_no_trace, .clauses = "CTL-12")
 {
 	struct umcg_task *task = good(), before;
