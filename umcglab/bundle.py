@@ -34,7 +34,7 @@ _PARTS = ("bench", "harness", "helpers", "lib", "py", "tests")
 
 Kind: TypeAlias = Literal["test", "py", "bench"]
 
-_KEYS = ("kind", "abi", "needs-umcg", "timeout", "tests")
+_KEYS = ("kind", "abi", "needs-umcg", "timeout", "sizes", "tests")
 _TIMEOUT = 120
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 _CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
@@ -65,6 +65,8 @@ class Program:
     """Whether all of it skips on the control kernel."""
     timeout: float = _TIMEOUT
     """Seconds after which the program as a whole hangs."""
+    sizes: tuple[int, ...] = ()
+    """A bench is run once with each, and is a result of its own each time."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class _Reader(yamlfile.Reader):
         if kind == "bench":
             if "tests" in pairs:
                 raise self.error(pairs["tests"], f"{name}: a bench has no tests")
+        elif "sizes" in pairs:
+            raise self.error(pairs["sizes"], f"{name}: only a bench has sizes")
         else:
             tests = self.need(node, pairs, name, "tests")
             clauses = {
@@ -135,7 +139,18 @@ class _Reader(yamlfile.Reader):
             timeout=self.number(pairs["timeout"], "timeout", 1, 3600)
             if "timeout" in pairs
             else _TIMEOUT,
+            sizes=self.sizes(pairs["sizes"]) if "sizes" in pairs else (),
         )
+
+    def sizes(self, node: yaml.Node) -> tuple[int, ...]:
+        """Return the sizes of a bench: numbers on one line, each larger."""
+        words = self.text(node, "sizes").split()
+        if not all(re.fullmatch(r"[1-9][0-9]{0,5}", word) for word in words):
+            raise self.error(node, "sizes are whole numbers from 1 to 999999")
+        made = tuple(map(int, words))
+        if list(made) != sorted(set(made)):
+            raise self.error(node, "sizes must be in order, each once")
+        return made
 
     def clauses(self, test: str, node: yaml.Node) -> tuple[str, ...]:
         """Return the clauses a test cites: words on one line, or nothing."""

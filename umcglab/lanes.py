@@ -179,16 +179,18 @@ def reproduce(target: Target, program: str) -> str:
 
 def benches(bundle: Bundle) -> Mapping[facts.BenchPlanFacts, Step]:
     """Return the plan of the exact lane: every bench in each scheduling class."""
-    return {
-        facts.BenchPlanFacts(
-            name=f"{bench.name}:{sched}",
-            bench=bench.name,
-            sched=sched,
-            needs_umcg=bool(bench.needs_umcg),
-        ): Step(f"{bench.name}:{sched}", (*bench.argv, "--sched", sched))
-        for bench in bundle.manifest.of_kind("bench")
-        for sched in SCHEDS
-    }
+    plan = {}
+    for bench in bundle.manifest.of_kind("bench"):
+        for size in bench.sizes or (None,):
+            name = f"{bench.name}-{size}" if size else bench.name
+            more = ("--size", str(size)) if size else ()
+            for sched in SCHEDS:
+                step = Step(f"{name}:{sched}", (*bench.argv, "--sched", sched, *more))
+                made = facts.BenchPlanFacts(
+                    step.name, name, sched, needs_umcg=bench.needs_umcg
+                )
+                plan[made] = step
+    return plan
 
 
 def exact_lane(

@@ -40,6 +40,8 @@ static inline uint64_t now(void)
 }
 #endif
 
+unsigned int bench_size = 1;
+
 void bench_die(const char *what)
 {
 	perror(what);
@@ -91,7 +93,7 @@ static void print_histogram(const uint64_t *sorted, unsigned int n)
 	printf("]");
 }
 
-static void measure(const struct bench *bench, const char *sched,
+static void measure(const struct bench *bench, const char *name, const char *sched,
 		    unsigned int batches, unsigned int rounds)
 {
 	uint64_t *total = calloc(batches, sizeof(*total));
@@ -112,7 +114,7 @@ static void measure(const struct bench *bench, const char *sched,
 	       "\"unit\":\"ns\",\"clock\":\"" CLOCK "\",\"clock_overhead\":%"
 	       PRIu64 ",\"warmup\":%u,\"batches\":%u,\"ops_per_batch\":%u,"
 	       "\"min\":%" PRIu64 ",\"max\":%" PRIu64 ",\"sum\":%" PRIu64 ",",
-	       bench->name, bench->version, sched, clock_overhead(), WARMUP,
+	       name, bench->version, sched, clock_overhead(), WARMUP,
 	       batches, rounds * bench->ops_per_round, total[0],
 	       total[batches - 1], sum);
 	print_histogram(total, batches);
@@ -135,6 +137,7 @@ int bench_main(int argc, char **argv, const struct bench *bench)
 {
 	static const struct option options[] = {
 		{ "sched", required_argument, NULL, 's' },
+		{ "size", required_argument, NULL, 'n' },
 		{ "batches", required_argument, NULL, 'b' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ }
@@ -143,12 +146,17 @@ int bench_main(int argc, char **argv, const struct bench *bench)
 	const char *sched = NULL, *why;
 	struct sched_param fifo = { .sched_priority = 10 };
 	cpu_set_t cpu0;
+	char name[64];
 	int opt;
 
+	snprintf(name, sizeof(name), "%s", bench->name);
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 's')
 			sched = optarg;
-		else if (opt == 'b')
+		else if (opt == 'n') {
+			bench_size = number(optarg);
+			snprintf(name, sizeof(name), "%s-%u", bench->name, bench_size);
+		} else if (opt == 'b')
 			batches = number(optarg);
 		else if (opt == 'r')
 			rounds = number(optarg);
@@ -157,8 +165,8 @@ int bench_main(int argc, char **argv, const struct bench *bench)
 	}
 	if (optind != argc || !sched ||
 	    (strcmp(sched, "fair") && strcmp(sched, "fifo"))) {
-		fprintf(stderr, "usage: %s --sched fair|fifo [--batches N] "
-			"[--rounds N]\n", argv[0]);
+		fprintf(stderr, "usage: %s --sched fair|fifo [--size N] "
+			"[--batches N] [--rounds N]\n", argv[0]);
 		return 2;
 	}
 
@@ -175,9 +183,9 @@ int bench_main(int argc, char **argv, const struct bench *bench)
 	why = bench->setup ? bench->setup() : NULL;
 	if (why) {
 		printf("{\"schema\":1,\"bench\":\"%s\",\"sched\":\"%s\","
-		       "\"skip\":\"%s\"}\n", bench->name, sched, why);
+		       "\"skip\":\"%s\"}\n", name, sched, why);
 		return SKIP;
 	}
-	measure(bench, sched, batches, rounds);
+	measure(bench, name, sched, batches, rounds);
 	return 0;
 }

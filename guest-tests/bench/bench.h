@@ -2,7 +2,7 @@
 /*
  * What the benches share: C counts, Python computes.
  *
- *	prog --sched fair|fifo [--batches N] [--rounds N]
+ *	prog --sched fair|fifo [--size N] [--batches N] [--rounds N]
  *
  * A bench times batches of rounds and prints one line of JSON with the total
  * of every batch, as a histogram. All its threads run on CPU 0.
@@ -24,6 +24,12 @@ struct bench {
 	const char *(*setup)(void);
 	void (*rounds)(unsigned int rounds);
 };
+
+/*
+ * How many of what the bench is about; 1 unless --size says otherwise, which then
+ * is part of the name: scale/workers-10.
+ */
+extern unsigned int bench_size;
 
 /* The body of main(); returns its exit status. */
 int bench_main(int argc, char **argv, const struct bench *bench);

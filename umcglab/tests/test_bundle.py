@@ -61,7 +61,7 @@ def lab(tmp_path: Path) -> Lab:
     """Return a lab whose guest suite is the real harness with toy tests."""
     suite = tmp_path / "guest-tests"
     for name in ("Makefile", "harness", "lib/inject.c", "lib/inject.h", "bench/bench.c",
-                 "bench/bench.h", "bench/yard/syscall.c"):  # fmt: skip
+                 "bench/bench.h", "bench/work.h", "bench/yard/syscall.c"):  # fmt: skip
         source = ROOT / "guest-tests" / name
         if source.is_dir():
             shutil.copytree(source, suite / name)

@@ -183,6 +183,7 @@ umcg-x/idle:
   timeout: 7
   tests: {three: SIG-2}
 yard/futex: {kind: bench}
+scale/x: {kind: bench, sizes: 1 10}
 """
 
 
@@ -190,7 +191,7 @@ def test_a_good_one(tmp_path: Path) -> None:
     file = tmp_path / "manifest.yaml"
     file.write_text(GOOD)
     read = load_manifest(file)
-    first, second, third = read.programs
+    first, second, third, fourth = read.programs
     assert (first.kind, first.argv) == ("test", ("bin/harness/selftest",))
     assert first.tests == ("one", "two")
     assert first.clauses == {"two": ("WAIT-1", "R2")}
@@ -200,8 +201,9 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert second.needs_umcg
     assert second.timeout == 7
     assert third.argv == ("bench/yard/futex",)
-    assert read.of_kind("bench") == (third,)
-    assert read.of_abi("umcg-y").programs == (first, third)
+    assert (third.sizes, fourth.sizes) == ((), (1, 10))
+    assert read.of_kind("bench") == (third, fourth)
+    assert read.of_abi("umcg-y").programs == (first, third, fourth)
     assert read.of_abi("umcg-x") == read
 
 
@@ -216,6 +218,14 @@ def test_a_good_one(tmp_path: Path) -> None:
         ("{three: SIG-2}", "{}", "9:10", "there are no tests"),
         ("  tests: {three: SIG-2}\n", "", "5:3", "'tests' is missing"),
         ("{kind: bench}", "{kind: bench, tests: {a: }}", "10:34", "has no tests"),
+        ("sizes: 1 10", "sizes: 1 0", "11:31", "whole numbers"),
+        ("sizes: 1 10", "sizes: 10 1", "11:31", "in order"),
+        (
+            "  tests: {one",
+            "  sizes: 1\n  tests: {one",
+            "3:10",
+            "only a bench has sizes",
+        ),
         ("yard/futex", "harness/selftest", "10:1", "is there twice"),
         ("yard/futex", "futex", "10:8", "<family>/<name>"),
     ],

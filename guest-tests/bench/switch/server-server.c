@@ -8,44 +8,37 @@
 #include <stddef.h>
 
 #include "bench.h"
-#include "umcg.h"
+#include "workers.h"
 
-static struct umcg server[2];
-
-static void check(int err)
-{
-	if (err) {
-		errno = -err;
-		bench_die("umcg");
-	}
-}
+static struct umcg second;
 
 static void *other(void *arg)
 {
-	check(umcg_register_server(&server[1]));
+	bench_check(umcg_register_server(&second));
 	/* Until the first server waits for us. */
-	while (umcg_switch(&server[1], &server[0], 0) == -EAGAIN)
+	while (umcg_switch(&second, &bench_server, 0) == -EAGAIN)
 		sched_yield();
 	for (;;)
-		check(umcg_switch(&server[1], &server[0], 0));
+		bench_check(umcg_switch(&second, &bench_server, 0));
 	return arg;
 }
 
 static const char *setup(void)
 {
-	/* The host knows on which kernels a bench may be skipped. */
-	if (umcg_kernel() != UMCG_HERE)
-		return "no UMCG in this kernel";
-	check(umcg_register_server(&server[0]));
+	const char *why = bench_no_umcg();
+
+	if (why)
+		return why;
+	bench_serve();
 	bench_thread(other);
-	check(umcg_wait(&server[0], 0));
+	bench_check(umcg_wait(&bench_server, 0));
 	return NULL;
 }
 
 static void rounds(unsigned int rounds)
 {
 	while (rounds--)
-		check(umcg_switch(&server[0], &server[1], 0));
+		bench_check(umcg_switch(&bench_server, &second, 0));
 }
 
 static const struct bench bench = {

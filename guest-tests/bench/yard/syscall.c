@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* One operation: one getppid(), the cheapest system call, and its loop. */
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include "bench.h"
-
-static void rounds(unsigned int rounds)
-{
-	while (rounds--)
-		syscall(SYS_getppid);
-}
+#include "work.h"
 
 static const struct bench bench = {
 	.name = "yard/syscall", .version = 1, .op = "one getppid()",
-	.ops_per_round = 1, .rounds = rounds,
+	.ops_per_round = 1, .rounds = work_syscall,
 };
 
 int main(int argc, char **argv) { return bench_main(argc, argv, &bench); }

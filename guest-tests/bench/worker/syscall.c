@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+/* One operation: that of yard/syscall, in a running worker. */
+#include "work.h"
+#include "workers.h"
+
+static const char *setup(void)
+{
+	const char *why = bench_no_umcg();
+
+	if (!why)
+		bench_become_worker();
+	return why;
+}
+
+static const struct bench bench = {
+	.name = "worker/syscall", .version = 1, .op = "one getppid() in a worker",
+	.ops_per_round = 1, .setup = setup, .rounds = work_syscall,
+};
+
+int main(int argc, char **argv) { return bench_main(argc, argv, &bench); }

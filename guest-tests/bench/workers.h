@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The one server of a bench, and its workers. */
+#ifndef WORKERS_H
+#define WORKERS_H
+
+#include "umcg.h"
+
+extern struct umcg bench_server;
+
+/* Of a library call: end the bench if it failed. */
+void bench_check(int err);
+
+/* Why this kernel cannot run the bench, for setup() to return; NULL if it can. */
+const char *bench_no_umcg(void);
+
+/*
+ * Start a worker in a thread of its own, for any thread to do while no other
+ * worker is idle. Once it is run, it runs `body`, which does not return.
+ */
+struct umcg *bench_worker(void (*body)(struct umcg *me));
+
+/* Become the server; and then wait until a worker, the only one, is idle again. */
+void bench_serve(void);
+struct umcg *bench_await_worker(void);
+
+/* Become the one running worker of a server in another thread. */
+struct umcg *bench_become_worker(void);
+
+#endif
