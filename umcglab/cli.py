@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from umcglab import build, config, engine, kbuild, lanes, run
+from umcglab import anatomy, build, config, engine, kbuild, lanes, run
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.errors import UserError
@@ -23,6 +23,8 @@ examples:
   umcglab run --tests umcg/wait:wake_first  one test on every target
   umcglab shell --only x86_64-umcg-v0.5     a root shell where the tests are
   umcglab report results/latest             render a finished run again
+  umcglab anatomy x86_64-umcg-v0.5 yard/futex:fifo
+                                            where its instructions go, by function
 
 exit status:
   0  all is well
@@ -93,6 +95,19 @@ def parser() -> argparse.ArgumentParser:
     made = verb("shell", "Open a root shell in a booted target, over SSH.")
     targets(made)
     jobs(made)
+    made = verb(
+        "anatomy", "Count, by function, the instructions of one operation of a bench."
+    )
+    made.add_argument("target", help="as `umcglab list` has it")
+    made.add_argument(
+        "bench", metavar="BENCH[:fair|fifo]", help="such as switch/server-server:fifo"
+    )
+    made.add_argument(
+        "--function",
+        metavar="NAME",
+        help="show the instructions of this function as well",
+    )
+    jobs(made)
     verb("clean", "Empty the cache: sources, kernels, images, ccache.")
     return top
 
@@ -105,10 +120,12 @@ def main(argv: Sequence[str]) -> int:
     lab = config.load(options.lab)
     if options.verb == "clean":
         return clean(lab)
+    engine.catch_signals()
+    if options.verb == "anatomy":
+        return anatomize(lab, options)
     chosen = config.select(lab, options.only)
     if options.verb == "list":
         return show(lab, chosen)
-    engine.catch_signals()
     cores = build.cores(options.jobs)
     if options.verb == "shell":
         return shell(lab, chosen, cores)
@@ -163,6 +180,31 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
     with Display() as display:
         ready = run.ready(targets[0], build.build(lab, targets, cores, display))
     return lanes.shell(lab, ready)
+
+
+def anatomize(lab: Lab, options: argparse.Namespace) -> int:
+    """Print the anatomy of a bench on one target, in one or both classes."""
+    name, _, sched = options.bench.partition(":")
+    if sched and sched not in lanes.SCHEDS:
+        raise UserError(f"{options.bench}: a class is {' or '.join(lanes.SCHEDS)}")
+    targets = config.select(lab, [options.target])
+    if len(targets) != 1:
+        raise UserError(f"{options.target}: this needs one target")
+    cores = build.cores(options.jobs)
+    with Display() as display:
+        ready = run.ready(targets[0], build.build(lab, targets, cores, display))
+    benches = {bench.name: bench for bench in ready.bundle.manifest.of_kind("bench")}
+    if name not in benches:
+        raise UserError(f"no bench {name!r}", hint=f"benches are {', '.join(benches)}")
+    program = ready.bundle.dir / benches[name].argv[0]
+    for one in [sched] if sched else lanes.SCHEDS:
+        found = anatomy.measure(lab, ready.kernel, ready.bundle.dir, name, one)
+        print(f"{ready.target.name} {ready.kernel.release}")
+        print(*anatomy.table(found), "", sep="\n")
+        if options.function:
+            lines = anatomy.listing(found, ready.kernel, program, options.function)
+            print(*lines, "", sep="\n")
+    return 0
 
 
 def clean(lab: Lab) -> int:

@@ -61,6 +61,7 @@ def run(
     console_log: Path,
     memory: int = 1024,
     seed: int = SEED,
+    plugin: str = "",
     timeout: float = TIMEOUT,
 ) -> ExactRun:
     """Run the programs of `plan`, from folder `bundle`, and keep what they print."""
@@ -78,7 +79,7 @@ def run(
             console_log=console_log,
             cmdline=(*_CMDLINE, *kernel.arch.exact_cmdline),
             memory=memory,
-            exact=Exact(output, seed),
+            exact=Exact(output, seed, plugin),
         )
         start = time.monotonic()
         with qemu.start(vm, attach=False) as machine:

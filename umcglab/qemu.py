@@ -48,6 +48,8 @@ class Exact:
     output: Path
     """What arrives at the second UART, byte for byte."""
     seed: int = SEED
+    plugin: str = ""
+    """A TCG plugin and its arguments, as `-plugin` takes them."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def argv(vm: Vm) -> tuple[str, ...]:
         ]
     if vm.disk:
         args += [
-            "-drive", f"if=none,id=root,format=raw,read-only=on,file={_value(vm.disk)}",
+            "-drive", f"if=none,id=root,format=raw,read-only=on,file={option_value(vm.disk)}",
             "-device", f"{arch.disk},drive=root",
         ]
     if vm.ssh:
@@ -118,21 +120,23 @@ def argv(vm: Vm) -> tuple[str, ...]:
             "-icount", "shift=0,sleep=off",
             "-rtc", "base=2026-01-01,clock=vm",
             "-seed", str(vm.exact.seed),
-            "-chardev", f"file,id=exact,path={_value(vm.exact.output)}",
+            "-chardev", f"file,id=exact,path={option_value(vm.exact.output)}",
             *arch.exact_serial,
         ]
+        if vm.exact.plugin:
+            args += ["-plugin", vm.exact.plugin]
     # fmt: on
     return tuple(args)
 
 
 def _console(vm: Vm) -> str:
-    log = _value(vm.console_log)
+    log = option_value(vm.console_log)
     if vm.console_fd is None:
         return f"file,id=console,path={log}"
     return f"socket,id=console,fd={vm.console_fd},logfile={log}"
 
 
-def _value(path: Path) -> str:
+def option_value(path: Path) -> str:
     """Quote a path for the inside of an option."""
     return str(path).replace(",", ",,")
 

@@ -42,6 +42,13 @@ static inline uint64_t now(void)
 
 unsigned int bench_size = 1;
 
+/*
+ * Labels that `umcglab anatomy` counts between. They are no instructions, and
+ * as far before each reading of the clock as before the other: what is executed
+ * between them is what the clock counts.
+ */
+#define MARK(name) asm volatile(".globl " #name "\n" #name ":")
+
 void bench_die(const char *what)
 {
 	perror(what);
@@ -93,8 +100,10 @@ static void print_histogram(const uint64_t *sorted, unsigned int n)
 	printf("]");
 }
 
-static void measure(const struct bench *bench, const char *name, const char *sched,
-		    unsigned int batches, unsigned int rounds)
+/* A label must be there once. */
+static __attribute__((noinline, noclone)) void
+measure(const struct bench *bench, const char *name, const char *sched,
+	unsigned int batches, unsigned int rounds)
 {
 	uint64_t *total = calloc(batches, sizeof(*total));
 	uint64_t sum = 0;
@@ -103,9 +112,12 @@ static void measure(const struct bench *bench, const char *name, const char *sch
 	for (i = 0; i < WARMUP; i++)
 		bench->rounds(rounds);
 	for (i = 0; i < batches; i++) {
-		uint64_t start = now();
+		uint64_t start;
 
+		MARK(bench_mark_begin);
+		start = now();
 		bench->rounds(rounds);
+		MARK(bench_mark_end);
 		total[i] = now() - start;
 		sum += total[i];
 	}

@@ -52,6 +52,13 @@ GUESTS = {
 }
 
 
+def test_an_exact_guest_may_have_a_plugin() -> None:
+    vm = exact(X86_64)
+    plugin = f"{qemu.option_value(Path('/a,b/count.so'))},out=/x"
+    counted = replace(vm, exact=Exact(Path("/results/1.out"), seed=7, plugin=plugin))
+    assert qemu.argv(counted) == (*qemu.argv(vm), "-plugin", "/a,,b/count.so,out=/x")
+
+
 @pytest.mark.parametrize("arch", ARCHES.values(), ids=ARCHES)
 @pytest.mark.parametrize("guest", GUESTS)
 def test_argv_is_as_recorded(guest: str, arch: Arch) -> None:

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""Counting instructions in guests of real kernels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from umcglab import anatomy, bundle, config, exact, kbuild
+from umcglab.arch import ARCHES
+from umcglab.exact import Step
+from umcglab.progress import Silent
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+
+LAB = config.load(config.ROOT / "lab.yaml")
+CORES = len(os.sched_getaffinity(0))
+BENCH = "switch/server-server"
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_an_anatomy_adds_up_and_counting_changes_nothing(
+    arch: str, tmp_path: Path
+) -> None:
+    (target,) = config.select(LAB, [f"{arch}-umcg-v0.5"])
+    kernel = kbuild.build(target, LAB, Silent(), CORES)
+    suite = bundle.build(LAB, target.arch, kernel, target.abi, Silent())
+    found = anatomy.measure(LAB, kernel, suite.dir, BENCH, "fifo")
+    plain = exact.run(
+        LAB,
+        kernel,
+        suite.dir,
+        [Step(f"{BENCH}:fifo", (f"bench/{BENCH}", "--sched", "fifo"))],
+        output=tmp_path / "output",
+        console_log=tmp_path / "console",
+    )
+    assert anatomy.result(plain.output.read_text(), BENCH, "fifo") == found.bench
+    assert found.total == pytest.approx(found.bench.per_op, abs=0.5)
+    # One switch and one wake-up each, by our own code.
+    groups = found.groups()
+    assert {"entry", "umcg", "wake-up", "runqueue", "switch", "user"} <= groups.keys()
+    assert groups.get("other", 0.0) < 0.05 * found.total
+    assert found.functions["__schedule"] > found.functions["schedule"]
