@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import bench, exact, tool
+from umcglab import bench, exact, lanes, tool
 from umcglab.arch import Arch
 from umcglab.bench import Bench
+from umcglab.bundle import Bundle
 from umcglab.cache import Cache, digest, tree_digest
 from umcglab.config import Lab
 from umcglab.errors import InfraError, UserError
@@ -41,6 +42,9 @@ _SMALL = 0.5
 """Functions with fewer instructions per operation share a line."""
 
 _KERNEL = 1 << 63
+_TWICE = "[counted twice, for they faulted]"
+_FAULTS = ("asm_exc_page_fault", "do_mem_abort")
+"""Where each architecture begins to handle an access that could not be made."""
 _OUTSIDE = {True: "[kernel, no symbol]", False: "[vdso]"}
 
 GROUPS = {
@@ -70,12 +74,14 @@ GROUPS = {
     r".*task_rq_lock|.*balance",
     "look-up": r"find_task|find_vpid|find_get|idr_|_*radix_tree|.*pid_|_*put_task|"
     r"security_|ptrace_may|kill_ok|ns_capable",
-    "faults": r".*page_fault|el1|.*mem_abort|.*kernel_fault|asm_exc|exc_|.*except|"
+    "faults": r".*faulted|.*page_fault|el1|.*mem_abort|.*kernel_fault|asm_exc|exc_|.*except|"
     r"error_|.*extable|handle_mm|lock_vma|lock_mm|find_vma|mas_|ret_to_kernel",
     "futex": r".*futex|get_user_pages|gup_|.*hash",
+    "memory": r".*(page|folio|vma|tlb|_lru|lru_|pte|madvise|pmd|memcg|charge|plug)|"
+    r"memset|memcpy|up_read|down_read",
     "files": r"vfs_|ksys_|.*pipe_|eventfd_|_*fd|_*fget|_*copy|rw_verify|new_sync|"
     r"_*f[dl]?put|file_|.*atime|fsnotify|_*arch_copy|_*get_user|_*put_user|"
-    r"_*clear_user|iov_|import_|inode_|current_time|mnt_|rep_movs|.*mutex|.*page",
+    r"_*clear_user|iov_|import_|inode_|current_time|mnt_|rep_movs|.*mutex",
 }
 """Groups of functions, by the beginnings of their names; the first that fits has it."""
 
@@ -111,6 +117,12 @@ class Symbols:
     addresses: tuple[int, ...]
     names: tuple[str, ...]
 
+    @property
+    def faults(self) -> tuple[int, ...]:
+        """Where an instruction that faults leads."""
+        pairs = zip(self.addresses, self.names, strict=True)
+        return tuple(address for address, name in pairs if name in _FAULTS)
+
     def name(self, address: int) -> str | None:
         """Return the function an address is in."""
         at = bisect_right(self.addresses, address) - 1
@@ -124,12 +136,11 @@ def group(function: str) -> str:
 
 
 def measure(
-    lab: Lab, kernel: Kernel, bundle: Path, bench_name: str, sched: str
+    lab: Lab, kernel: Kernel, bundle: Bundle, bench_name: str, sched: str
 ) -> Anatomy:
     """Run one bench in an exact guest and return its anatomy."""
-    name = f"{bench_name}:{sched}"
-    step = Step(name, (f"bench/{bench_name}", "--sched", sched))
-    program = bundle / step.argv[0]
+    plan, step = find(bundle, bench_name, sched)
+    program = bundle.dir / step.argv[0]
     symbols = symbol_table(kernel.arch, program)
     begin, end = (mark(symbols, name, program) for name in _MARKS)
     with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
@@ -139,7 +150,7 @@ def measure(
         done = exact.run(
             lab,
             kernel,
-            bundle,
+            bundle.dir,
             [step],
             output=Path(tmp) / "output",
             console_log=Path(tmp) / "console",
@@ -148,20 +159,28 @@ def measure(
         said = done.output.read_text(errors="replace")
         batches = read_counts(counts.read_text())
     return dissect(
-        result(said, bench_name, sched),
+        result(said, plan),
         batches,
         functions(symbol_table(kernel.arch, kernel.vmlinux)),
         functions(symbols),
     )
 
 
-def result(said: str, bench_name: str, sched: str) -> Bench:
+def find(bundle: Bundle, bench_name: str, sched: str) -> tuple[BenchPlanFacts, Step]:
+    """Return a bench as the exact lane runs it."""
+    benches = lanes.benches(bundle)
+    for plan, step in benches.items():
+        if (plan.bench, plan.sched) == (bench_name, sched):
+            return plan, step
+    names = ", ".join(dict.fromkeys(plan.bench for plan in benches))
+    raise UserError(f"no bench {bench_name!r}", hint=f"benches are {names}")
+
+
+def result(said: str, plan: BenchPlanFacts) -> Bench:
     """Return what a bench printed; raise unless it was measured."""
-    name = f"{bench_name}:{sched}"
-    plan = BenchPlanFacts(name=name, bench=bench_name, sched=sched, needs_umcg=False)
     read = bench.parse_uart(said, [plan])
     for skipped in read.skipped:
-        raise UserError(f"{name}: skipped in this kernel: {skipped.reason}")
+        raise UserError(f"{plan.name}: skipped in this kernel: {skipped.reason}")
     if read.problems:
         raise InfraError(read.problems[0])
     return read.benches[0]
@@ -182,20 +201,23 @@ def dissect(
     # The lower of two in the middle, as the bench's figure is.
     batch = sorted(batches, key=lambda places: sum(places.values()))
     places = batch[(len(batch) - 1) // 2]
-    counted = sum(places.values())
+    by_name: Counter[str] = Counter()
+    for address, count in places.items():
+        by_name[_function(address, kernel, program)] += count
+    # The plugin sees an instruction begin: one that faults, twice.
+    twice = sum(places.get(address, 0) for address in kernel.faults)
+    by_name[_TWICE] -= twice
+    counted = sum(by_name.values())
     timed = measured.per_op * measured.ops_per_batch
     if abs(counted - timed) > _ROUNDING:
         raise InfraError(
             f"{measured.bench}: a batch executes {counted} instructions, and takes "
             f"{timed:.0f} ns by the bench's own clock"
         )
-    by_name: Counter[str] = Counter()
-    for address, count in places.items():
-        by_name[_function(address, kernel, program)] += count
     ops = measured.ops_per_batch
     return Anatomy(
         bench=measured,
-        functions={name: count / ops for name, count in by_name.most_common()},
+        functions={name: count / ops for name, count in by_name.most_common() if count},
         places={address: count / ops for address, count in places.items()},
     )
 
@@ -272,8 +294,8 @@ def table(anatomy: Anatomy) -> Iterator[str]:
     )
     yield ""
     rows = list(anatomy.functions.items())
-    large = [(name, n) for name, n in rows if n >= _SMALL]
-    small = [n for _, n in rows if n < _SMALL]
+    large = [(name, n) for name, n in rows if abs(n) >= _SMALL]
+    small = [n for _, n in rows if abs(n) < _SMALL]
     if small:
         large.append((f"[{len(small)} more below {_SMALL} each]", sum(small)))
     yield from _rows("function", large, anatomy.total, with_group=True)

@@ -193,15 +193,14 @@ def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     cores = build.cores(options.jobs)
     with Display() as display:
         ready = run.ready(targets[0], build.build(lab, targets, cores, display))
-    benches = {bench.name: bench for bench in ready.bundle.manifest.of_kind("bench")}
-    if name not in benches:
-        raise UserError(f"no bench {name!r}", hint=f"benches are {', '.join(benches)}")
-    program = ready.bundle.dir / benches[name].argv[0]
     for one in [sched] if sched else lanes.SCHEDS:
-        found = anatomy.measure(lab, ready.kernel, ready.bundle.dir, name, one)
+        found = anatomy.measure(lab, ready.kernel, ready.bundle, name, one)
         print(f"{ready.target.name} {ready.kernel.release}")
         print(*anatomy.table(found), "", sep="\n")
         if options.function:
+            program = (
+                ready.bundle.dir / anatomy.find(ready.bundle, name, one)[1].argv[0]
+            )
             lines = anatomy.listing(found, ready.kernel, program, options.function)
             print(*lines, "", sep="\n")
     return 0

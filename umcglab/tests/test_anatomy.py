@@ -13,8 +13,10 @@ from umcglab import anatomy, cli, config
 from umcglab.anatomy import Anatomy
 from umcglab.arch import X86_64
 from umcglab.bench import Bench
+from umcglab.bundle import Bundle, load_manifest
 from umcglab.config import Lab
 from umcglab.errors import InfraError, UserError
+from umcglab.facts import BenchPlanFacts
 from umcglab.kbuild import Kernel
 
 BENCH = Bench(
@@ -196,6 +198,15 @@ def test_a_sum_that_is_not_the_benchs_figure_is_an_error(off: int) -> None:
         anatomy.dissect(BENCH, wrong, KERNEL, PROGRAM)
 
 
+def test_an_instruction_that_faults_is_counted_once() -> None:
+    fault = UMCG + 0x80
+    kernel = anatomy.functions({"asm_exc_page_fault": fault, "last": fault + 0x100})
+    places = {0x1004: 1030 + 30 - 60, fault: 30, fault + 4: 30}
+    found = anatomy.dissect(BENCH, [places] * 3, kernel, PROGRAM)
+    assert found.total == pytest.approx(BENCH.per_op)
+    assert found.groups() == {"user": 100.0, "faults": 3.0}
+
+
 def test_a_batch_too_few_is_an_error() -> None:
     with pytest.raises(
         InfraError, match="2 batches were counted, the bench measured 3"
@@ -259,10 +270,23 @@ def test_a_program_without_marks_and_a_bench_that_skips() -> None:
         '@@ begin a/b:fair\n{"schema":1,"bench":"a/b","sched":"fair","skip":"not here"}\n'
         "@@ end a/b:fair 4\n@@ done\n"
     )
+    plan = BenchPlanFacts("a/b:fair", "a/b", "fair", needs_umcg=False)
     with pytest.raises(UserError, match="a/b:fair: skipped in this kernel: not here"):
-        anatomy.result(said, "a/b", "fair")
+        anatomy.result(said, plan)
     with pytest.raises(InfraError, match="not measured"):
-        anatomy.result("@@ done\n", "a/b", "fair")
+        anatomy.result("@@ done\n", plan)
+
+
+def test_a_bench_by_its_name_and_size(tmp_path: Path) -> None:
+    manifest = load_manifest(config.ROOT / "guest-tests" / "manifest.yaml")
+    bundle = Bundle(tmp_path, "d1e5", manifest)
+    _, step = anatomy.find(bundle, "scale/workers-100", "fifo")
+    assert step.argv == (
+        "bench/scale/workers", "--sched", "fifo", "--size", "100"
+    )  # fmt: skip
+    with pytest.raises(UserError, match="no bench 'scale/workers'") as e:
+        anatomy.find(bundle, "scale/workers", "fifo")
+    assert "yard/futex, " in str(e.value.hint)
 
 
 def test_the_command_line_is_checked_before_anything_is_built() -> None:

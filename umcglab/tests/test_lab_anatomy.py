@@ -10,7 +10,6 @@ import pytest
 
 from umcglab import anatomy, bundle, config, exact, kbuild
 from umcglab.arch import ARCHES
-from umcglab.exact import Step
 from umcglab.progress import Silent
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
@@ -27,16 +26,17 @@ def test_an_anatomy_adds_up_and_counting_changes_nothing(
     (target,) = config.select(LAB, [f"{arch}-umcg-v0.5"])
     kernel = kbuild.build(target, LAB, Silent(), CORES)
     suite = bundle.build(LAB, target.arch, kernel, target.abi, Silent())
-    found = anatomy.measure(LAB, kernel, suite.dir, BENCH, "fifo")
+    found = anatomy.measure(LAB, kernel, suite, BENCH, "fifo")
+    plan, step = anatomy.find(suite, BENCH, "fifo")
     plain = exact.run(
         LAB,
         kernel,
         suite.dir,
-        [Step(f"{BENCH}:fifo", (f"bench/{BENCH}", "--sched", "fifo"))],
+        [step],
         output=tmp_path / "output",
         console_log=tmp_path / "console",
     )
-    assert anatomy.result(plain.output.read_text(), BENCH, "fifo") == found.bench
+    assert anatomy.result(plain.output.read_text(), plan) == found.bench
     assert found.total == pytest.approx(found.bench.per_op, abs=0.5)
     # One switch and one wake-up each, by our own code.
     groups = found.groups()
