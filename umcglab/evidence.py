@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import baseline, bench, facts, judge, splat
+from umcglab import baseline, bench, facts, judge, limits, splat
 from umcglab.baseline import Agreement, Baseline
 from umcglab.bench import Bench
 from umcglab.errors import LabError
 from umcglab.facts import ErrorFacts, ExactFacts, RunDir, RunFacts, TargetFacts
-from umcglab.judge import LAB, Context, ExactVerdict, Problem, ProgramVerdict
+from umcglab.judge import LAB, PATCH, Context, ExactVerdict, Problem, ProgramVerdict
 from umcglab.ktap import Outcome
+from umcglab.limits import Bound, Limits
 from umcglab.splat import Splat
 
 EXACT_RUNS = 2
@@ -52,6 +53,8 @@ class TargetResult:
     exact_facts: ExactFacts | None = None
     problems: tuple[Problem, ...] = ()
     numbers: tuple[Number, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    """Figures that have a limit."""
 
     @property
     def name(self) -> str:
@@ -75,6 +78,11 @@ class TargetResult:
             yield from program.problems
         if self.exact:
             yield from self.exact.problems
+        yield from (Problem(str(bound), PATCH) for bound in self.over_limit)
+
+    @property
+    def over_limit(self) -> tuple[Bound, ...]:
+        return tuple(bound for bound in self.bounds if not bound.holds)
 
     @property
     def faults(self) -> frozenset[int]:
@@ -106,7 +114,11 @@ class TargetResult:
 
 
 def read(
-    run_dir: RunDir, name: str, run: RunFacts, baselines: Sequence[Baseline]
+    run_dir: RunDir,
+    name: str,
+    run: RunFacts,
+    baselines: Sequence[Baseline],
+    known: Sequence[Limits],
 ) -> TargetResult:
     """Read and judge one target of a run."""
     try:
@@ -153,6 +165,8 @@ def read(
         _exact_facts(run_dir, name),
         tuple(problems),
         _numbers(target, exact, baselines),
+        # What guests measured that something is wrong with proves nothing.
+        () if exact is None or exact.problems else _bounds(target, exact, known),
     )
 
 
@@ -249,6 +263,13 @@ def _exact(
 def _exact_facts(run_dir: RunDir, target: str) -> ExactFacts | None:
     path = run_dir.exact(target)
     return facts.read(path, ExactFacts) if path.exists() else None
+
+
+def _bounds(
+    target: TargetFacts, exact: ExactVerdict, known: Sequence[Limits]
+) -> tuple[Bound, ...]:
+    costs = {(made.bench, made.sched): made.per_op for made in exact.benches}
+    return limits.bounds(known, target, costs)
 
 
 def _numbers(

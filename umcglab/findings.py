@@ -175,6 +175,20 @@ class _Maker:
             hint="do not quote numbers of this target" if difference else "",
         )
 
+    def limits(self) -> Iterator[Finding]:
+        over = tuple(str(bound) for bound in self.target.over_limit)
+        if over:
+            yield Finding(
+                PATCH,
+                self.target.name,
+                "limits",
+                over[0],
+                problems=over[1:],
+                commands=(self.again(),),
+                logs=(self.mine("exact/1.out"),),
+                hint="the counts are exact: the same code costs the same again",
+            )
+
 
 def _read(path: Path) -> str:
     try:
@@ -202,6 +216,7 @@ def findings(run: Run) -> tuple[Finding, ...]:
             *maker.problems(),
             *maker.programs(),
             *maker.exact(),
+            *maker.limits(),
         ]
     return tuple(sorted(made, key=lambda f: f.fault))
 

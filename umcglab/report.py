@@ -21,6 +21,7 @@ from umcglab.evidence import FUTEX, Number, TargetResult
 from umcglab.facts import program_stem
 from umcglab.findings import Finding
 from umcglab.ktap import Outcome
+from umcglab.limits import Bound
 from umcglab.results import Run
 
 SCHEDS = ("fair", "fifo")
@@ -55,6 +56,16 @@ class NumberRow:
     cells: tuple[Number | str, ...]
     reference: tuple[Number | None, ...]
     """Per class, a number that has a reference or a posted figure."""
+
+
+@dataclass(frozen=True)
+class LimitRow:
+    """One figure of one target that has a limit, and what posted code costs."""
+
+    target: str
+    bound: Bound
+    posted: float | None
+    posted_what: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ def render(run: Run, path: Path) -> Path:
         tally=findings.tally(run.counts()),
         grid=tuple(grid(run, found)),
         numbers=tuple(numbers(run)),
+        limits=tuple(limits(run)),
         clause_texts={
             row.clause.id: row.clause.text
             for table in run.clauses
@@ -232,6 +244,8 @@ def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
     if exact.problems:
         worst = min(p.fault for p in exact.problems)
         return Cell("problem", "fail" if worst == 1 else "lab-error", link)
+    if over := len(target.over_limit):
+        return Cell(f"{over} over limit", "fail", ids[target.name, "limits"])
     return Cell("bit-identical", "pass", "numbers")
 
 
@@ -258,9 +272,20 @@ def numbers(run: Run) -> Iterator[Numbers]:
         )
 
 
+def limits(run: Run) -> Iterator[LimitRow]:
+    """Yield every figure that has a limit; posted ones are of x86_64 alone."""
+    for target in run.targets:
+        posted = {
+            (n.bench.bench, n.bench.sched): (n.posted, n.posted_what)
+            for n in target.numbers
+        }
+        for bound in target.bounds:
+            yield LimitRow(target.name, bound, *posted[bound.bench, bound.sched])
+
+
 def _order(bench: str) -> tuple[bool, bool, bool]:
     """Sort hand-offs of the ABI first, then futex, then what makes no hand-off."""
-    bare = bench in ("yard/syscall", "yard/swapcontext")
+    bare = bench in ("yard/syscall", "yard/fault", "yard/swapcontext")
     return (bench.startswith("yard/"), bench != FUTEX, bare)
 
 

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from umcglab import baseline, evidence, facts, judge
+from umcglab import baseline, evidence, facts, judge, limits
 from umcglab.baseline import Baseline
 from umcglab.evidence import TargetResult
 from umcglab.facts import ClauseFacts, RunDir, RunFacts
 from umcglab.judge import ProgramVerdict
 from umcglab.ktap import Outcome
+from umcglab.limits import Limits
 
 BOOT_RATIO = 2.0
 """Boot to first SSH command over the floor: what the lab aims for."""
@@ -110,12 +111,17 @@ class Run:
         return {o: sum(c[o] for c in per_target) for o in Outcome}
 
 
-def collect(path: Path, baselines: Sequence[Baseline] | None = None) -> Run:
+def collect(
+    path: Path,
+    baselines: Sequence[Baseline] | None = None,
+    bounds: Sequence[Limits] | None = None,
+) -> Run:
     """Read the folder of a run, finished or not; UserError if it is none."""
     run_dir = RunDir(path)
     run = facts.read(run_dir.run, RunFacts)
     known = tuple(baseline.load() if baselines is None else baselines)
-    targets = tuple(evidence.read(run_dir, name, run, known) for name in run.plan)
+    held = tuple(limits.load() if bounds is None else bounds)
+    targets = tuple(evidence.read(run_dir, name, run, known, held) for name in run.plan)
     tables = tuple(
         _cover(abi, clauses, [t for t in targets if t.facts.abi == abi])
         for abi, clauses in run.clauses.items()
@@ -214,6 +220,7 @@ def _target_json(target: TargetResult) -> dict[str, object]:
                 }
                 for n in target.numbers
             ],
+            "limits": [asdict(b) | {"holds": b.holds} for b in target.bounds],
         },
     }
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "bench.h"
 #include "workers.h"
 
 struct umcg bench_server;
@@ -16,14 +15,6 @@ struct worker {
 	struct umcg umcg;
 	void (*body)(struct umcg *me);
 };
-
-void bench_check(int err)
-{
-	if (err) {
-		errno = -err;
-		bench_die("umcg");
-	}
-}
 
 const char *bench_no_umcg(void)
 {

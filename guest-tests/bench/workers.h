@@ -3,12 +3,21 @@
 #ifndef WORKERS_H
 #define WORKERS_H
 
+#include <errno.h>
+
+#include "bench.h"
 #include "umcg.h"
 
 extern struct umcg bench_server;
 
 /* Of a library call: end the bench if it failed. */
-void bench_check(int err);
+static inline void bench_check(int err)
+{
+	if (err) {
+		errno = -err;
+		bench_die("umcg");
+	}
+}
 
 /* Why this kernel cannot run the bench, for setup() to return; NULL if it can. */
 const char *bench_no_umcg(void);

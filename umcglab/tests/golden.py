@@ -490,6 +490,11 @@ def off_reference(path: Path) -> None:
     Golden(path).measure("x86_64-control", scale=1.2)
 
 
+def over_limit(path: Path) -> None:
+    """Everything passes, but a hand-off of a patched kernel costs too much."""
+    Golden(path).measure(X86, scale=1.2)
+
+
 SCENARIOS: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
@@ -503,6 +508,7 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
         interrupted,
         lab_error,
         off_reference,
+        over_limit,
     )
 }
 

@@ -143,6 +143,17 @@ def test_a_figure_off_its_reference_is_marked(folder: Callable[[Make], Path]) ->
     assert 'class="off bad"' not in page(folder(golden.passing))
 
 
+def test_limits_stand_beside_what_was_measured_and_posted(
+    folder: Callable[[Make], Path],
+) -> None:
+    row = f"{X86} switch/server-server fair {{}} 2,650.0 2,675 {{}} 2,650"
+    assert row.format("2,401.0", "holds") in words(folder(golden.passing))
+    said = words(folder(golden.over_limit))
+    assert row.format("2,881.0", "over") in said
+    assert "2 over limit" in said
+    assert f"{ARM} switch/server-server FIFO" in said
+
+
 def test_holes_are_marked(folder: Callable[[Make], Path]) -> None:
     text = page(folder(golden.passing))
     assert re.search(r'<tr class="hole"><th class="mono">TIME-1<', text)
@@ -228,6 +239,7 @@ def test_junit_of_a_good_run(folder: Callable[[Make], Path]) -> None:
         (golden.unbuilt, (f"{X86}.lab", "build"), ["Failure"]),
         (golden.unbuilt, (f"{X86}.lab", "boot"), ["Skipped"]),
         (golden.inexact, (f"{ARM}.lab", "exact lane"), ["Error"]),
+        (golden.over_limit, (f"{X86}.lab", "limits"), ["Failure"]),
         (golden.lab_error, ("arm64-control.lab", "boot"), ["Error"]),
     ],
 )

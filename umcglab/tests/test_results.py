@@ -75,6 +75,12 @@ def collected(tmp_path: Path, make: Callable[[Path], None]) -> Run:
             3,
             [(3, "arm64-control", "boot", "init said ready, but SSH did not")],
         ),
+        (
+            golden.over_limit,
+            Verdict.FAIL,
+            1,
+            [(1, X86, "limits", "switch/server-server fair: 2,881.0 instructions, at")],
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "bench.h"
 #include "workers.h"
 
 static struct umcg **worker;

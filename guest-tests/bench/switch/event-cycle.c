@@ -8,7 +8,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "bench.h"
 #include "workers.h"
 
 static struct umcg *worker;

@@ -7,7 +7,6 @@
 #include <sched.h>
 #include <stddef.h>
 
-#include "bench.h"
 #include "workers.h"
 
 static struct umcg second;

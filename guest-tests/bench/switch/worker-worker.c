@@ -5,7 +5,6 @@
  */
 #include <stddef.h>
 
-#include "bench.h"
 #include "workers.h"
 
 static struct umcg *first, *second;

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""What the exact lane may show at most: results/limits/*.json.
+
+Instruction counts are exact, so they can be asserted: a figure over its limit
+is a failure of the patch. Limits are of one architecture; on the others they are
+scaled by what a yardstick costs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umcglab import facts
+from umcglab.facts import TargetFacts
+
+FOLDER = Path(__file__).resolve().parent.parent / "results/limits"
+
+Costs = Mapping[tuple[str, str], float]
+"""(bench, scheduling class) -> what one operation costs."""
+
+
+@dataclass(frozen=True)
+class Of:
+    """The targets that limits hold for, of every architecture."""
+
+    abi: str
+    base: str
+    flavor: str
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """A figure of the limits' own architecture; its ratio to another's scales them."""
+
+    bench: str
+    sched: str
+    costs: float
+
+
+@dataclass(frozen=True)
+class Over:
+    """A bench may cost this many instructions more than another."""
+
+    than: str
+    by: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """One file."""
+
+    of: Of
+    arch: str
+    elsewhere: Yardstick
+    at_most: dict[str, dict[str, float]]
+    """bench -> scheduling class -> instructions per operation"""
+    over: dict[str, Over]
+    flat: dict[str, float]
+    """Bench with sizes -> by which part any may cost more than the cheapest."""
+    schema: int = facts.SCHEMA
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One figure and the limit that it is held to."""
+
+    bench: str
+    sched: str
+    seen: float
+    limit: float
+    rule: str
+    """Where the limit is from."""
+
+    @property
+    def holds(self) -> bool:
+        return self.seen <= self.limit
+
+    def __str__(self) -> str:
+        return (
+            f"{self.bench} {self.sched}: {self.seen:,.1f} instructions, "
+            f"at most {self.limit:,.1f} ({self.rule})"
+        )
+
+
+def load(folder: Path = FOLDER) -> tuple[Limits, ...]:
+    """Read the limits in `folder`."""
+    return tuple(facts.read(path, Limits) for path in sorted(folder.glob("*.json")))
+
+
+def bounds(
+    known: Sequence[Limits], target: TargetFacts, costs: Costs
+) -> tuple[Bound, ...]:
+    """Return what was measured beside its limits; what was not has none."""
+    mine = Of(target.abi, target.base, target.flavor)
+    return tuple(
+        bound
+        for limits in known
+        if limits.of == mine
+        for bound in _bounds(limits, target.arch, costs)
+    )
+
+
+def _bounds(limits: Limits, arch: str, costs: Costs) -> Iterator[Bound]:
+    scale, how = 1.0, ""
+    if arch != limits.arch:
+        yardstick = limits.elsewhere
+        here = costs.get((yardstick.bench, yardstick.sched))
+        if here is None:
+            return
+        scale = here / yardstick.costs
+        how = f", x {yardstick.bench} {here:,.0f} / {yardstick.costs:,.0f}"
+    for (bench, sched), seen in costs.items():
+        if (most := limits.at_most.get(bench, {}).get(sched)) is not None:
+            yield Bound(bench, sched, seen, most * scale, f"{most:,.0f}{how}")
+        if over := limits.over.get(bench):
+            than = costs.get((over.than, sched))
+            if than is not None:
+                rule = f"{over.than} {than:,.0f} + {over.by:,.0f}{how}"
+                yield Bound(bench, sched, seen, than + over.by * scale, rule)
+    for family, part in limits.flat.items():
+        yield from _flat(family, part, costs)
+
+
+def _flat(family: str, part: float, costs: Costs) -> Iterator[Bound]:
+    """Yield each size of a bench, held to the cheapest one of its class."""
+    sizes = {
+        key: seen for key, seen in costs.items() if key[0].startswith(f"{family}-")
+    }
+    for (bench, sched), seen in sizes.items():
+        cheapest, size = min((v, b) for (b, s), v in sizes.items() if s == sched)
+        rule = f"{size} {cheapest:,.0f} + {part:.0%}"
+        yield Bound(bench, sched, seen, cheapest * (1 + part), rule)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Exact figures held to their limits."""
+
+from __future__ import annotations
+
+import pytest
+
+from umcglab import limits
+from umcglab.bundle import load_manifest
+from umcglab.config import ROOT
+from umcglab.facts import TargetFacts
+from umcglab.limits import Bound, Limits, Of, Over, Yardstick
+
+RULES = Limits(
+    of=Of("umcg-x", "6.12", "bench"),
+    arch="x86_64",
+    elsewhere=Yardstick("yard/futex", "fair", 2000),
+    at_most={"switch/a": {"fair": 3000, "fifo": 2000}},
+    over={"worker/b": Over("yard/b", 20)},
+    flat={"scale/c": 0.1},
+)
+TARGET = TargetFacts("t", "x86_64", "umcg-x", "6.12", "bench")
+
+
+def held(costs: limits.Costs, target: TargetFacts = TARGET) -> dict[str, Bound]:
+    made = limits.bounds([RULES], target, costs)
+    return {f"{b.bench}:{b.sched}": b for b in made}
+
+
+@pytest.mark.parametrize(("seen", "holds"), [(3000, True), (3000.1, False)])
+def test_at_most(seen: float, holds: bool) -> None:
+    made = held({("switch/a", "fair"): seen, ("switch/a", "fifo"): 1})
+    assert made["switch/a:fair"] == Bound("switch/a", "fair", seen, 3000, "3,000")
+    assert made["switch/a:fair"].holds is holds
+    assert made["switch/a:fifo"].limit == 2000
+    assert str(made["switch/a:fair"]) == (
+        f"switch/a fair: {seen:,.1f} instructions, at most 3,000.0 (3,000)"
+    )
+
+
+def test_over_another_of_the_same_class() -> None:
+    costs = {
+        ("yard/b", "fair"): 200.0,
+        ("yard/b", "fifo"): 100.0,
+        ("worker/b", "fair"): 220.0,
+        ("worker/b", "fifo"): 121.0,
+    }
+    made = held(costs)
+    assert {name: b.holds for name, b in made.items()} == {
+        "worker/b:fair": True,
+        "worker/b:fifo": False,
+    }
+    assert made["worker/b:fifo"].rule == "yard/b 100 + 20"
+    assert not held({("worker/b", "fair"): 220.0}), "nothing to hold it to"
+
+
+def test_every_size_is_held_to_the_cheapest_of_its_class() -> None:
+    costs = {
+        ("scale/c-1", "fair"): 110.1,
+        ("scale/c-10", "fair"): 100.0,
+        ("scale/c-100", "fair"): 109.9,
+        ("scale/c-1", "fifo"): 50.0,
+        ("scale/c", "fair"): 1.0,
+    }
+    made = held(costs)
+    assert {name: b.holds for name, b in made.items()} == {
+        "scale/c-1:fair": False,
+        "scale/c-10:fair": True,
+        "scale/c-100:fair": True,
+        "scale/c-1:fifo": True,
+    }
+    assert made["scale/c-1:fair"].rule == "scale/c-10 100 + 10%"
+
+
+def test_elsewhere_it_goes_by_the_yardstick() -> None:
+    arm = TargetFacts("t", "arm64", "umcg-x", "6.12", "bench")
+    costs = {("yard/futex", "fair"): 1000.0, ("switch/a", "fifo"): 1001.0}
+    (bound,) = held(costs, arm).values()
+    assert (bound.limit, bound.holds) == (1000, False)
+    assert bound.rule == "2,000, x yard/futex 1,000 / 2,000"
+    assert not held({("switch/a", "fifo"): 1.0}, arm), "without it there is no limit"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TargetFacts("t", "x86_64", "control", "6.12", "bench"),
+        TargetFacts("t", "x86_64", "umcg-x", "6.1", "bench"),
+        TargetFacts("t", "x86_64", "umcg-x", "6.12", "debug"),
+    ],
+)
+def test_other_targets_have_none(other: TargetFacts) -> None:
+    assert not held({("switch/a", "fair"): 1.0}, other)
+
+
+def test_what_has_a_limit_is_measured() -> None:
+    manifest = load_manifest(ROOT / "guest-tests/manifest.yaml")
+    known = limits.load()
+    assert known
+    for rules in known:
+        benches = {b.name: b for b in manifest.of_abi(rules.of.abi).of_kind("bench")}
+        named = {*rules.at_most, *rules.over, *(o.than for o in rules.over.values())}
+        assert named | {rules.elsewhere.bench} <= benches.keys()
+        for sizes in (benches[name].sizes for name in rules.flat):
+            assert (sizes[0], sizes[-1]) == (1, 10000)
