@@ -163,11 +163,16 @@ def check_without_abi(target: Target, lab: Lab, progress: Progress, jobs: int) -
 
 def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
     folder = lab.patches / "kconfig"
-    fragments = [
-        folder / "base.config",
-        folder / "arch" / f"{target.arch.name}.config",
-        folder / "flavor" / f"{target.flavor}.config",
-    ]
+    fragments = []
+    for name in (
+        "base.config",
+        f"arch/{target.arch.name}.config",
+        f"flavor/{target.flavor}.config",
+    ):
+        fragments.append(folder / name)
+        # What another kernel calls otherwise, or does not have.
+        if (of_base := folder / target.base / name).exists():
+            fragments.append(of_base)
     if not target.is_control:
         fragments.append(lab.patches / target.abi / "config")
     return _Recipe(

@@ -270,6 +270,24 @@ def test_a_config_can_be_checked_alone(toy: ToyLab) -> None:
         kbuild.check_config(target, lab, Silent(), jobs=2)
 
 
+def test_a_base_has_options_of_its_own(toy: ToyLab) -> None:
+    toy.write("kernel-patches/kconfig/flavor/bench.config", "CONFIG_NEWER=y\n")
+    assert "CONFIG_NEWER=y is absent" in fails(toy, PatchError).message
+    ours = "# CONFIG_NEWER is not set\n# CONFIG_DEBUG is not set\n"
+    toy.write("kernel-patches/kconfig/6.98/flavor/bench.config", ours)
+    assert "CONFIG_NEWER=y is absent" in fails(toy, PatchError).message
+    toy.write("kernel-patches/kconfig/6.99/flavor/bench.config", ours)
+    fragments = build(toy).identity["fragments"]
+    assert isinstance(fragments, dict)
+    assert list(fragments) == [
+        "kconfig/base.config",
+        "kconfig/arch/x86_64.config",
+        "kconfig/flavor/bench.config",
+        "kconfig/6.99/flavor/bench.config",
+        "umcg-toy/config",
+    ]
+
+
 def test_a_patch_that_does_not_apply_fails(toy: ToyLab) -> None:
     fork = (toy.tree / "kernel" / "fork.c").read_text()
     changed = fork.replace("pid = 100", "pid = 300")
