@@ -217,6 +217,60 @@ TEST(pid_namespaces, .clauses = "XPROC-3 WAKE-8 R5 R18")
 	EXPECT_EQ(0, reap_child(pid));
 }
 
+#define MOST_NAMESPACES "user/max_pid_namespaces"
+
+static void sysctl(const char *name, int value)
+{
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/sys/%s", name);
+	file = fopen(path, "w");
+	ASSERT_NE(NULL, file);
+	fprintf(file, "%d\n", value);
+	ASSERT_EQ(0, fclose(file));
+}
+
+/* In a namespace of its own: two threads register, wake each other, and end. */
+static void come_and_go(void)
+{
+	static struct peer p;
+	pid_t pid;
+
+	/* The last one is let go of a while after its tasks have ended. */
+	while (unshare(CLONE_NEWPID)) {
+		ASSERT_EQ(ENOSPC, errno);
+		nap(10 * MS);
+	}
+	pid = fork();
+	if (!pid) {
+		peer_start(&p);
+		become_server();
+		EXPECT_EQ(0, wake_tid(p.tid, 0));
+		ASSERT_TRUE(umcg_move(&p.umcg.task, IDLE, RUNNING));
+		/* It may have found that out, and be gone. */
+		wake_tid(p.tid, 0);
+		_exit(peer_join(&p));
+	}
+	_exit(reap_child(pid));
+}
+
+/* What keeps a reference to a task's number keeps the namespace it is of. */
+TEST(numbers_are_let_go, .clauses = "LIFE-5 R3 R20")
+{
+	enum { MOST = 4 };
+
+	sysctl(MOST_NAMESPACES, MOST);
+	for (int i = 0; i < 3 * MOST; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			come_and_go();
+		EXPECT_EQ(0, reap_child(pid));
+	}
+	sysctl(MOST_NAMESPACES, 1000);
+}
+
 /* Give the number of a server that has gone to another task. */
 TEST(number_that_passed_on, .clauses = "XPROC-4 WAKE-6 R18 R57")
 {
