@@ -46,5 +46,6 @@ check: setup
 test: check
 	.venv/bin/pytest -m lab
 
+# Both, whatever comes of the first.
 nightly: setup
-	@$(umcglab) run $(options)
+	@$(umcglab) run $(options); s=$$?; $(umcglab) mutants $(options) && exit $$s

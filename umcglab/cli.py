@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from umcglab import anatomy, build, config, engine, kbuild, lanes, run
+from umcglab import anatomy, build, config, engine, kbuild, lanes, mutants, run
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.errors import UserError
@@ -95,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
     made = verb("shell", "Open a root shell in a booted target, over SSH.")
     targets(made)
     jobs(made)
+    made = verb("mutants", "See that the tests fail on kernels that are wrong.")
+    made.add_argument(
+        "mutants", nargs="*", metavar="MUTANT", help="which to try (default: all)"
+    )
+    targets(made)
+    jobs(made)
     made = verb(
         "anatomy", "Count, by function, the instructions of one operation of a bench."
     )
@@ -130,6 +136,10 @@ def main(argv: Sequence[str]) -> int:
     if options.verb == "shell":
         return shell(lab, chosen, cores)
     with Display() as display:
+        if options.verb == "mutants":
+            fit = mutants.targets(lab, chosen, all_of_them=bool(options.only))
+            command = shlex.join(["umcglab", *argv])
+            return mutants.execute(lab, fit, options.mutants, command, cores, display)
         if options.verb == "build":
             return make(lab, chosen, cores, display)
         what = run.Options(

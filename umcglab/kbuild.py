@@ -161,6 +161,25 @@ def check_without_abi(target: Target, lab: Lab, progress: Progress, jobs: int) -
     lab.cache.make("checks", digest("without-abi", recipe.inputs), fill)
 
 
+def work_tree(
+    target: Target, lab: Lab, folder: Path, progress: Progress, jobs: int
+) -> Build:
+    """Return the target's kernel as a compiled tree in `folder`, made if it is not.
+
+    It is the caller's to change, and to hold against others.
+    """
+    recipe = _recipe(target, lab, source.fetch(target.source, lab.cache, progress))
+    complete = folder / "complete"
+    if not complete.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with _logged(recipe, lab, folder):
+            built = _prepare(recipe, lab, folder, progress, jobs, recipe.fragments)
+            _compile(recipe, built, folder, progress)
+        complete.touch()
+    return _build_in(recipe, lab, folder, jobs)
+
+
 def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
     folder = lab.patches / "kconfig"
     fragments = []
@@ -208,6 +227,19 @@ def _load(recipe: _Recipe, folder: Path | None) -> Kernel | None:
     )
 
 
+def _build_in(recipe: _Recipe, lab: Lab, folder: Path, jobs: int) -> Build:
+    return Build(
+        name=recipe.target.name,
+        arch=recipe.target.arch,
+        tree=folder / "linux",
+        log=folder / "build.log",
+        cache=lab.cache.root,
+        ccache_size=lab.cache_size // 4,
+        jobs=jobs,
+        blame=InfraError if recipe.target.is_control else PatchError,
+    )
+
+
 def _prepare(
     recipe: _Recipe,
     lab: Lab,
@@ -218,16 +250,7 @@ def _prepare(
 ) -> Build:
     """Unpack, patch and configure a tree in `tmp`; return the build to go on with."""
     progress.phase("unpack")
-    built = Build(
-        name=recipe.target.name,
-        arch=recipe.target.arch,
-        tree=tmp / "linux",
-        log=tmp / "build.log",
-        cache=lab.cache.root,
-        ccache_size=lab.cache_size // 4,
-        jobs=jobs,
-        blame=InfraError if recipe.target.is_control else PatchError,
-    )
+    built = _build_in(recipe, lab, tmp, jobs)
     source.unpack(recipe.source, built.tree)
     for one in recipe.series:
         series.apply(one, built.tree, progress)

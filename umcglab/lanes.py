@@ -48,8 +48,8 @@ class Ready:
     bundle: Bundle
     programs: tuple[Program, ...]
     """What to run in the test lane, in order."""
-    select: str | None = None
-    """Run only the tests of this name in each program."""
+    select: bool = False
+    """Run only the tests that `programs` name, which need not be all they have."""
 
 
 def environment(ready: Ready) -> dict[str, str]:
@@ -61,7 +61,8 @@ def environment(ready: Ready) -> dict[str, str]:
 
 def command(ready: Ready, program: Program) -> str:
     """Return the shell line that runs `program` in the guest."""
-    argv = [*program.argv, *(["-t", ready.select] if ready.select else [])]
+    chosen = program.tests if ready.select else ()
+    argv = [*program.argv, *(word for test in chosen for word in ("-t", test))]
     return f"cd {GUEST_BUNDLE} && exec {shlex.join(argv)}"
 
 

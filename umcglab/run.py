@@ -84,6 +84,23 @@ def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
     run_dir = make_folder(lab.results / "runs", f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}")
     name = run_dir.path.name
     shutil.copyfile(lab.file, run_dir.path / "lab.yaml")
+    describe(run_dir, lab, targets, options.command, started, git)
+    latest = lab.results / "latest"
+    link = latest.with_name(f".latest.{os.getpid()}")
+    link.symlink_to(Path("runs") / name)
+    link.replace(latest)
+    return run_dir
+
+
+def describe(
+    run_dir: RunDir,
+    lab: Lab,
+    targets: Sequence[Target],
+    command: str,
+    started: datetime,
+    git: str,
+) -> None:
+    """Write down what a run is and which targets it is going to try."""
     for target in targets:
         facts.write(
             run_dir.target(target.name),
@@ -100,9 +117,9 @@ def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
     facts.write(
         run_dir.run,
         facts.RunFacts(
-            id=name,
+            id=run_dir.path.name,
             started=started.isoformat(timespec="seconds"),
-            command=options.command,
+            command=command,
             lab_git=git,
             plan=tuple(t.name for t in targets),
             host=host(),
@@ -113,11 +130,6 @@ def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
             },
         ),
     )
-    latest = lab.results / "latest"
-    link = latest.with_name(f".latest.{os.getpid()}")
-    link.symlink_to(Path("runs") / name)
-    link.replace(latest)
-    return run_dir
 
 
 def make_folder(runs: Path, name: str) -> RunDir:
@@ -234,7 +246,7 @@ def choose(made: Ready, tests: str | None) -> Ready:
         )
         if not programs:
             raise UserError(f"no test {test!r} in {pattern!r}")
-    return replace(made, programs=programs, select=test or None)
+    return replace(made, programs=programs, select=bool(test))
 
 
 def plan(program: Program) -> facts.PlanFacts:

@@ -64,7 +64,7 @@ def load(folder: Path) -> Series:
             where=str(listing),
             hint="list it, or remove it",
         )
-    patches = tuple(_patch(folder / name) for name in order)
+    patches = tuple(read_patch(folder / name) for name in order)
     return Series(f"{folder.parent.name}/{folder.name}", folder, patches)
 
 
@@ -126,7 +126,8 @@ def _fault(said: str) -> str:
     return said.strip().splitlines()[-1] if said.strip() else "patch(1) failed"
 
 
-def _patch(path: Path) -> Patch:
+def read_patch(path: Path) -> Patch:
+    """Return one patch file, and what it says it changes."""
     text = path.read_text(errors="replace")
     subject = re.search(r"^Subject: (?:\[[^]]*\] *)?(.*(?:\n[ \t].*)*)", text, re.M)
     pairs = re.findall(r"^--- (\S+).*\n\+\+\+ (\S+)", text, re.M)

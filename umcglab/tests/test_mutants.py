@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""Mutants: their index, the tree they are made in, and what counts as noticed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+
+from umcglab import build, cli, config, facts, kbuild, lanes, mutants, rebuild
+from umcglab.build import Built
+from umcglab.bundle import Bundle, Manifest, Program
+from umcglab.config import Lab, Target
+from umcglab.display import Display
+from umcglab.errors import PatchError, UserError
+from umcglab.facts import BootFacts, ErrorFacts, ProgramFacts, RunDir, TargetFacts
+from umcglab.image import Image
+from umcglab.lanes import Ready
+from umcglab.progress import Progress
+from umcglab.tests import toylab
+from umcglab.tests.toylab import UMCG_C, ToyLab
+
+UMCG = "kernel/umcg.c"
+MANIFEST = """\
+umcg/wait:
+  kind: test
+  tests:
+    wakes:
+    sleeps:
+"""
+INDEX = """\
+lost-wake:
+  breaks: a wake is lost
+  killed-by:
+    umcg/wait: wakes
+no-barrier:
+  breaks: a barrier is missing
+  unseen: no CPU here reorders that
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
+    """A lab with two mutants of its toy series."""
+    monkeypatch.delenv("UMCGLAB_CACHE", raising=False)
+    lab = toylab.make(tmp_path)
+    lab.write("guest-tests/manifest.yaml", MANIFEST)
+    mutant(lab, "lost-wake", "return flags", "return 7")
+    mutant(lab, "no-barrier", "return flags", "return 8")
+    write_index(lab, INDEX)
+    return lab
+
+
+def mutant(lab: ToyLab, name: str, old: str, new: str) -> None:
+    text = toylab.patch(f"{name}: wrong", {UMCG: (UMCG_C, UMCG_C.replace(old, new))})
+    lab.write(f"kernel-patches/umcg-toy/mutants/{name}.patch", text)
+
+
+def write_index(lab: ToyLab, text: str) -> None:
+    lab.write("kernel-patches/umcg-toy/mutants/index.yaml", text)
+
+
+def patched(lab: Lab) -> Target:
+    return next(target for target in lab.targets if target.abi == "umcg-toy")
+
+
+def test_the_index_is_read(toy: ToyLab) -> None:
+    lab = toy.load()
+    lost, barrier = mutants.of(lab, patched(lab))
+    assert (lost.name, lost.breaks) == ("lost-wake", "a wake is lost")
+    assert lost.tests == {"umcg/wait": ("wakes",)}
+    assert lost.patch.files == (UMCG,)
+    assert barrier.unseen == "no CPU here reorders that"
+    control = next(target for target in lab.targets if target.is_control)
+    assert mutants.of(lab, control) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("umcg/wait: wakes", "umcg/wiat: wakes", "did you mean 'umcg/wait'?"),
+        ("umcg/wait: wakes", "umcg/wait: waken", "has no test 'waken'; did you mean"),
+        ("  breaks: a wake is lost\n", "", "'breaks' is missing"),
+        ("lost-wake:", "last-wake:", "there is no last-wake.patch"),
+        ("  unseen: no CPU here reorders that\n", "", "`killed-by` or `unseen`"),
+        (INDEX[INDEX.index("no-barrier") :], "", "no-barrier: not in the index"),
+        (INDEX, "", "it has no mutants"),
+    ],
+)
+def test_a_mistake_in_the_index(toy: ToyLab, old: str, new: str, said: str) -> None:
+    assert old in INDEX
+    write_index(toy, INDEX.replace(old, new))
+    lab = toy.load()
+    with pytest.raises(UserError, match=said.replace("?", r"\?")) as e:
+        mutants.of(lab, patched(lab))
+    assert "index.yaml" in str(e.value.where)
+
+
+def test_a_mutant_has_one_hunk(toy: ToyLab) -> None:
+    padded = UMCG_C.replace("return", "\n" * 9 + "return")
+    changed = padded.replace("flags;", "f;").replace("SPDX", "")
+    text = toylab.patch("two", {UMCG: (padded, changed)})
+    toy.write("kernel-patches/umcg-toy/mutants/lost-wake.patch", text)
+    lab = toy.load()
+    with pytest.raises(UserError, match="lost-wake: 2 hunks, a mutant has one"):
+        mutants.of(lab, patched(lab))
+
+
+def test_which_mutants(toy: ToyLab) -> None:
+    lab = toy.load()
+    both = mutants.of(lab, patched(lab))
+    assert mutants.pick(both, []) == both
+    assert [m.name for m in mutants.pick(both, ["no-barrier"])] == ["no-barrier"]
+    with pytest.raises(UserError, match="did you mean 'lost-wake'"):
+        mutants.pick(both, ["lost-wkae"])
+    assert mutants.targets(lab, lab.targets, False) == [patched(lab)]
+    debug = replace(patched(lab), flavor="debug")
+    with pytest.raises(UserError, match="no target of flavor bench"):
+        mutants.targets(lab, [debug], True)
+
+
+def test_a_tree_is_changed_and_made_again(toy: ToyLab, tmp_path: Path) -> None:
+    lab = toy.load()
+    lost, barrier = mutants.of(lab, patched(lab))
+    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        source = tree.built.tree / UMCG
+        for one, line in ((lost, "return 7;"), (barrier, "return 8;")):
+            kernel = tree.remake(one.patch, tmp_path / "log", toylab.Progress())
+            assert line in source.read_text()
+            assert kernel.image.exists()
+            assert kernel.release == tree.kernel.release
+            assert kernel.digest != tree.kernel.digest
+        made = tree.built.objects.stat().st_ino
+    # Kept, and as the series leave it, whatever ended the one before.
+    source.write_text("cut short")
+    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        assert tree.built.objects.stat().st_ino == made
+        tree.remake(lost.patch, tmp_path / "log", toylab.Progress())
+        assert source.read_text() == UMCG_C.replace("flags;", "7;", 1)
+
+
+def test_a_tree_that_was_not_finished_is_made_anew(toy: ToyLab) -> None:
+    lab = toy.load()
+    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        folder = tree.built.tree.parent
+    (folder / "complete").unlink()
+    (folder / "linux" / "left").touch()
+    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        assert not (tree.built.tree / "left").exists()
+
+
+def test_a_mutant_that_does_not_fit_or_compile(toy: ToyLab, tmp_path: Path) -> None:
+    mutant(toy, "lost-wake", "return flags", "return wrong")
+    mutant(toy, "no-barrier", "return flags", "return 8")
+    lab = toy.load()
+    lost, barrier = mutants.of(lab, patched(lab))
+    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        with pytest.raises(PatchError, match="lost-wake does not build"):
+            tree.remake(lost.patch, tmp_path / "log", toylab.Progress())
+        text = barrier.patch.path.read_text().replace(
+            " int umcg_wait", " int umcg_wiat"
+        )
+        barrier.patch.path.write_text(text)
+        with pytest.raises(PatchError, match="does not apply"):
+            tree.remake(barrier.patch, tmp_path / "log", toylab.Progress())
+
+
+Play = Callable[[Mapping[str, str]], int]
+
+
+@pytest.fixture
+def play(
+    toy: ToyLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Play:
+    """Run all mutants; the outcome of each test depends on what the kernel is."""
+    lab = toy.load()
+    program = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes", "sleeps"))
+    parts: dict[str, str] = {}
+
+    def test_lane(
+        lab: Lab, ready: Ready, start: TargetFacts, folder: RunDir, progress: Progress
+    ) -> TargetFacts:
+        (made,) = ready.programs
+        assert made.tests == ("wakes",)
+        assert "-t wakes" in lanes.command(ready, made)
+        changed = ready.kernel.identity.get("changed-by", "unchanged.patch")
+        part = parts[str(changed).removesuffix(".patch")]
+        name = ready.target.name
+        log = folder.program_log(name, made.name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"KTAP version 1\n1..1\n{part} 1 wakes\n")
+        folder.console(name, 1).write_text("")
+        facts.write(
+            folder.program(name, made.name),
+            ProgramFacts(made.name, 1, int(part != "ok"), 1.0, 0, 0),
+        )
+        boots = (BootFacts(1, uname=ready.kernel.release),)
+        done = replace(start, status="done", boots=boots)
+        if part == "lab":
+            error = ErrorFacts(3, "no QEMU", "boot")
+            done = replace(start, status="error", errors=(error,))
+        facts.write(folder.target(name), done)
+        return done
+
+    def built(lab: Lab, targets: list[Target], cores: int, display: Display) -> Built:
+        (target,) = targets
+        kernel = kbuild.build(target, lab, toylab.Progress(), 1)
+        bundle = Bundle(toy.root, "d1e5", Manifest((program,)))
+        image = Image(toy.root / "disk", "d1e5", target.arch, {})
+        return Built(
+            {target.name: kernel}, {target.arch.name: image}, {target.name: bundle}
+        )
+
+    monkeypatch.setattr(lanes, "test_lane", test_lane)
+    monkeypatch.setattr(build, "build", built)
+
+    def run(given: Mapping[str, str]) -> int:
+        parts.update({"unchanged": "ok"} | dict(given))
+        with Display() as display:
+            return mutants.execute(
+                lab, [patched(lab)], [], "umcglab mutants", 1, display
+            )
+
+    return run
+
+
+def top(toy: ToyLab) -> Path:
+    (folder,) = (toy.root / "results" / "runs").iterdir()
+    assert folder.name.endswith("-mutants")
+    return folder
+
+
+def test_a_mutant_that_a_test_notices_is_killed(
+    play: Play, toy: ToyLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert play({"lost-wake": "not ok"}) == 0
+    said = capsys.readouterr().err
+    assert "lost-wake: a wake is lost" in said
+    assert "x86_64-umcg-toy: killed by umcg/wait:wakes" in said
+    assert "x86_64-umcg-toy: unseen: no CPU here reorders that" in said
+    assert "mutants: 1 killed, 1 unseen" in said
+    words = [v["word"] for v in json.loads((top(toy) / "mutants.json").read_text())]
+    assert words == ["passes", "killed", "unseen"]
+    assert not (toy.root / "results" / "latest").exists()
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "said"),
+    [
+        ({"lost-wake": "ok"}, 1, "SURVIVED"),
+        ({"lost-wake": "lab"}, 3, "not tried: no QEMU"),
+        ({"lost-wake": "not ok", "unchanged": "not ok"}, 1, "fails without a mutant"),
+    ],
+)
+def test_whatever_else_comes_of_a_mutant_is_a_failure(
+    play: Play,
+    toy: ToyLab,
+    capsys: pytest.CaptureFixture[str],
+    parts: Mapping[str, str],
+    status: int,
+    said: str,
+) -> None:
+    assert play(parts) == status
+    assert said in capsys.readouterr().err
+    xml = JUnitXml.fromfile(str(top(toy) / "junit.xml"))
+    assert (xml.tests, xml.failures) == (3, 1)
+
+
+def test_a_mutant_that_does_not_apply_is_a_failure(
+    play: Play, toy: ToyLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy.root / "kernel-patches/umcg-toy/mutants/lost-wake.patch"
+    path.write_text(path.read_text().replace("-\treturn flags", "-\treturn fligs"))
+    assert play({}) == 1
+    assert "lost-wake.patch does not apply" in capsys.readouterr().err
+
+
+def test_no_target_has_mutants(tmp_path: Path) -> None:
+    lab = str(config.ROOT / "lab.yaml")
+    with pytest.raises(UserError, match="no target of flavor bench"):
+        cli.main(["mutants", "--lab", lab, "--only", "x86_64-control"])
