@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Workers that block while the memory the kernel needs for that is away. */
+#include "away.h"
+#include "crew.h"
+
+/* Each in a page of its own, and nothing else is. */
+static struct umcg *server;
+static struct worker w;
+static struct gate gate;
+static atomic_bool go;
+static int rounds;
+
+enum { WORKER = 1, SERVER = 2, BOTH = 3 };
+
+static struct kept kept[2];
+
+static void begin(void (*body)(struct worker *))
+{
+	server = server ?: own_page();
+	w.umcg = w.umcg ?: own_page();
+	w.body = body;
+	gate_make(&gate);
+	ASSERT_EQ(0, umcg_register_server(server));
+	hire(&w);
+}
+
+/* Between `steps` and the block it touches no memory but this test's own. */
+static void await_go_and_pass(struct worker *worker)
+{
+	for (;;) {
+		atomic_fetch_add(&worker->steps, 1);
+		while (!atomic_load(&go))
+			;
+		atomic_store(&go, false);
+		if (!gate_pass(&gate))
+			worker->result = -1;
+		if (worker->result)
+			return;
+		if (atomic_load(&worker->steps) == rounds)
+			return;
+	}
+}
+
+/* What takes the pages away and brings them back, and whose. */
+struct absence {
+	void (*take)(void *page, int whose);
+	void (*give)(int whose);
+	int whose;
+	int round, rounds;
+};
+
+/* The server sleeps, the worker runs: take memory away, let the worker block. */
+static void *take_away(void *arg)
+{
+	const struct absence *absence = arg;
+
+	while (atomic_load(&w.steps) < absence->round)
+		sched_yield();
+	until_state(getpid(), getpid(), 'S');
+	if (absence->whose & WORKER)
+		absence->take(w.umcg, WORKER);
+	if (absence->whose & SERVER)
+		absence->take(server, SERVER);
+	atomic_store(&go, true);
+	if (absence->give) {
+		until_state(getpid(), w.tid, 'S');
+		for (int whose = WORKER; whose <= SERVER; whose++)
+			if (absence->whose & whose)
+				absence->give(whose);
+	}
+	return arg;
+}
+
+static void block_while_away(struct absence *absence)
+{
+	pthread_t thread;
+
+	rounds = absence->rounds;
+	begin(await_go_and_pass);
+	for (absence->round = 1; absence->round <= absence->rounds; absence->round++) {
+		ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, absence));
+		EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+		EXPECT_EQ(RUNNING, umcg_word(&server->task));
+		EXPECT_EQ(BLOCKED, umcg_word(&w.umcg->task));
+		pthread_join(thread, NULL);
+		gate_open(&gate);
+		until_back(&w);
+	}
+	EXPECT_EQ(NONE, run_under(server, w.umcg));
+	worker_join(&w);
+	EXPECT_EQ(0, w.result);
+}
+
+static void swap_out(void *page, int whose)
+{
+	(void)whose;
+	page_out(page);
+}
+
+static void while_swapped_out(int whose)
+{
+	struct absence absence = { .take = swap_out, .whose = whose, .rounds = 5 };
+
+	swap_on();
+	block_while_away(&absence);
+	swap_off();
+}
+
+#define CLAUSES "BLOCK-6 R15 R26 R34 R46"
+
+TEST(worker_swapped_out, .clauses = CLAUSES) { while_swapped_out(WORKER); }
+TEST(server_swapped_out, .clauses = CLAUSES) { while_swapped_out(SERVER); }
+TEST(both_swapped_out, .clauses = CLAUSES) { while_swapped_out(BOTH); }
+
+static void keep_back(void *page, int whose)
+{
+	page_keep(&kept[whose - 1], page);
+}
+
+/* Somebody who is awake wants it, and sleeps for as long as it takes. */
+static void give_back(int whose)
+{
+	until_wanted(&kept[whose - 1]);
+	nap(SOON);
+	page_give(&kept[whose - 1]);
+}
+
+static void while_kept_back(int whose)
+{
+	struct absence absence = {
+		.take = keep_back, .give = give_back, .whose = whose, .rounds = 5,
+	};
+
+	block_while_away(&absence);
+}
+
+TEST(worker_kept_back, .clauses = CLAUSES) { while_kept_back(WORKER); }
+TEST(server_kept_back, .clauses = CLAUSES) { while_kept_back(SERVER); }
+
+/*
+ * Compaction moves pages from low memory to high: take the lowest of many, and
+ * give back the rest.
+ */
+static void *low_page(void)
+{
+	enum { SIZE = 256 << 20 };
+	char *all = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			 MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	char *lowest = all;
+
+	ASSERT_NE(MAP_FAILED, (void *)all);
+	for (char *page = all; page < all + SIZE; page += 16 * PAGE)
+		if (page_frame(page) < page_frame(lowest))
+			lowest = page;
+	munmap(all, lowest - all);
+	munmap(lowest + PAGE, all + SIZE - lowest - PAGE);
+	return lowest;
+}
+
+static void migrate(void *page, int whose)
+{
+	uint64_t frame = page_frame(page);
+
+	(void)whose;
+	do
+		compact_memory();
+	while (page_frame(page) == frame);
+}
+
+static void while_migrating(int whose)
+{
+	struct absence absence = { .take = migrate, .whose = whose, .rounds = 1 };
+
+	server = whose == SERVER ? low_page() : NULL;
+	w.umcg = whose == WORKER ? low_page() : NULL;
+	block_while_away(&absence);
+}
+
+TEST(worker_migrated, .clauses = "BLOCK-6 R46") { while_migrating(WORKER); }
+TEST(server_migrated, .clauses = "BLOCK-6 R46") { while_migrating(SERVER); }
+
+/* A fork leaves the pages there, but not to be written before they are copied. */
+static void share_with_child(void *page, int whose)
+{
+	pid_t pid = fork();
+
+	(void)page;
+	(void)whose;
+	ASSERT_NE(-1, pid);
+	if (!pid) {
+		for (;;)
+			pause();
+	}
+}
+
+TEST(both_copied_on_write, .clauses = "BLOCK-6 R47")
+{
+	struct absence absence = {
+		.take = share_with_child, .whose = WORKER, .rounds = 5,
+	};
+
+	block_while_away(&absence);
+}
+
+static volatile char *touched;
+
+static void await_go_and_touch(struct worker *worker)
+{
+	atomic_fetch_add(&worker->steps, 1);
+	while (!atomic_load(&go))
+		;
+	(void)*touched;
+	atomic_fetch_add(&worker->steps, 1);
+}
+
+/* The page fault that sleeps is for the very page the report of it needs. */
+static void block_for(volatile void *page, int whose)
+{
+	struct absence absence = {
+		.take = keep_back, .give = give_back, .whose = whose, .round = 1,
+	};
+	pthread_t thread;
+
+	touched = page;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
+	EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+	EXPECT_EQ(1, atomic_load(&w.steps));
+	EXPECT_EQ(RUNNING, umcg_word(&server->task));
+	pthread_join(thread, NULL);
+	until_back(&w);
+	EXPECT_EQ(NONE, run_under(server, w.umcg));
+	worker_join(&w);
+	EXPECT_EQ(2, atomic_load(&w.steps));
+}
+
+TEST(fault_on_its_own_structure, .clauses = "BLOCK-6 BLOCK-2 R15 R32")
+{
+	begin(await_go_and_touch);
+	block_for(w.umcg, WORKER);
+}
+
+TEST(fault_on_its_servers_structure, .clauses = "BLOCK-6 BLOCK-2 R15 R32")
+{
+	begin(await_go_and_touch);
+	block_for(server, SERVER);
+}
+
+/* What a worker needs to come back: its word, the list head, the tid word. */
+static void come_back_to(void (*take)(void *, int), void (*give)(int))
+{
+	struct umcg_pool *far = own_page();
+
+	w.pool = far;
+	begin(await_go_and_pass);
+	rounds = 1;
+	atomic_store(&go, true);
+	ASSERT_EQ(BLOCKED, run_under(server, w.umcg));
+	take(far, SERVER);
+	take(w.umcg, WORKER);
+	gate_open(&gate);
+	if (give) {
+		give(WORKER);
+		give(SERVER);
+	}
+	until_back(&w);
+	EXPECT_EQ(NONE, run_under(server, w.umcg));
+	worker_join(&w);
+}
+
+TEST(back_to_swapped_memory, .clauses = "BLOCK-6 WIDLE-1 R26 R34")
+{
+	swap_on();
+	come_back_to(swap_out, NULL);
+	swap_off();
+}
+
+TEST(back_to_kept_memory, .clauses = "BLOCK-6 WIDLE-1 R26 R34")
+{
+	come_back_to(keep_back, give_back);
+}
+
+/* Its structure is gone for good: that is its own fault, and nobody waits for it. */
+static atomic_int violations;
+
+static void count_violation(int signal)
+{
+	(void)signal;
+	atomic_fetch_add(&violations, 1);
+}
+
+static void unmap(void *page, int whose)
+{
+	(void)whose;
+	ASSERT_EQ(0, munmap(page, PAGE));
+}
+
+static void forbid_writing(void *page, int whose)
+{
+	(void)whose;
+	ASSERT_EQ(0, mprotect(page, PAGE, PROT_READ));
+}
+
+static void await_go_and_block(struct worker *worker)
+{
+	atomic_fetch_add(&worker->steps, 1);
+	while (!atomic_load(&go))
+		;
+	worker->result = gate_pass(&gate) ? 0 : -errno;
+}
+
+static void block_without(void (*take)(void *, int))
+{
+	struct absence absence = { .take = take, .whose = WORKER, .round = 1 };
+	pthread_t thread;
+
+	on_signal(SIGSEGV, count_violation, 0);
+	w.stays = true;
+	begin(await_go_and_block);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
+	EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+	EXPECT_EQ(RUNNING, umcg_word(&server->task));
+	pthread_join(thread, NULL);
+	gate_open(&gate);
+	worker_join(&w);
+	EXPECT_EQ(1, atomic_load(&violations));
+	EXPECT_EQ(-EFAULT, w.result);
+	expect_none_queued(&pool);
+}
+
+TEST(worker_unmapped, .clauses = "BLOCK-6 WVIOL-1 WVIOL-2 WVIOL-3 R15 R26")
+{
+	block_without(unmap);
+}
+
+TEST(worker_write_protected, .clauses = "BLOCK-6 WVIOL-1 WVIOL-2 WVIOL-3 R47")
+{
+	block_without(forbid_writing);
+}
+
+UMCG_TEST_MAIN
