@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Processes that fork and exec while they have workers. */
+#include "crew.h"
+
+extern char **environ;
+
+static struct worker w;
+static struct gate gate;
+
+static void begin(void (*body)(struct worker *))
+{
+	become_server();
+	gate_make(&gate);
+	w.body = body;
+	hire(&w);
+}
+
+/* 0 if the caller is not registered. */
+static int is_nobody(void)
+{
+	return umcg_sys_ctl(UMCG_CTL_UNREGISTER, NULL) != -EINVAL ||
+	       umcg_sys_wait(0, 1) != -EINVAL;
+}
+
+/* The child blocks, too, and nobody is told. */
+static void fork_and_pass(struct worker *worker)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		int status = is_nobody();
+
+		nap(MS);
+		_exit(status || umcg_word(&worker->own.task) != RUNNING);
+	}
+	/* The child's memory is a copy, and this word is not shared with it. */
+	worker->result = reap_child(pid);
+	atomic_fetch_add(&worker->steps, 1);
+}
+
+TEST(fork_of_a_worker, .clauses = "WLIFE-3 R4")
+{
+	begin(fork_and_pass);
+	while (run(&w) != NONE)
+		until_back(&w);
+	worker_join(&w);
+	EXPECT_EQ(1, atomic_load(&w.steps));
+	EXPECT_EQ(0, w.result);
+}
+
+static void *be_nobody(void *arg)
+{
+	*(int *)arg = is_nobody();
+	return NULL;
+}
+
+static void start_a_thread(struct worker *worker)
+{
+	static int status = -1;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, be_nobody, &status));
+	pthread_join(thread, NULL);
+	worker->result = status;
+}
+
+TEST(thread_of_a_worker, .clauses = "WLIFE-3 R4")
+{
+	begin(start_a_thread);
+	while (run(&w) != NONE)
+		until_back(&w);
+	worker_join(&w);
+	EXPECT_EQ(0, w.result);
+}
+
+/* Beside workers that wait, run and block: their copies are nobody. */
+static struct worker blocked, running;
+static atomic_bool over;
+
+static void pass(struct worker *worker)
+{
+	worker->result = gate_pass(&gate) ? 0 : -1;
+}
+
+/* A fork beside it is none of its business: it writes nothing, so copies nothing. */
+static void spin(struct worker *worker)
+{
+	(void)worker;
+	while (!atomic_load(&over))
+		;
+}
+
+static void hire_all(void)
+{
+	begin(NULL);
+	blocked.body = pass;
+	running.body = spin;
+	hire(&blocked);
+	hire(&running);
+	ASSERT_EQ(BLOCKED, run(&blocked));
+	ASSERT_EQ(-ETIMEDOUT, umcg_run(&me, &running.own, from_now(MS)));
+}
+
+TEST(fork_beside_workers, .clauses = "WLIFE-3 R4")
+{
+	pid_t pid;
+
+	hire_all();
+	pid = fork();
+	if (!pid)
+		_exit(is_nobody());
+	EXPECT_EQ(0, reap_child(pid));
+	EXPECT_EQ(BLOCKED, bare_word(&blocked.own));
+	EXPECT_EQ(RUNNING, bare_word(&running.own));
+	gate_open(&gate);
+	until_back(&blocked);
+	atomic_store(&over, true);
+	worker_join(&running);
+	finish(&blocked);
+	finish(&w);
+}
+
+static void fail_to_exec(struct worker *worker)
+{
+	char *const argv[] = { "none", NULL };
+
+	EXPECT_EQ(-1, execve("/nonexistent", argv, environ));
+	EXPECT_EQ(-1, execve("/proc/self/maps", argv, environ));
+	worker->result = umcg_yield(&worker->own, 0);
+}
+
+TEST(failed_exec_changes_nothing, .clauses = "WLIFE-3")
+{
+	begin(fail_to_exec);
+	/* Looking for a program may sleep. */
+	while (run(&w) != IDLE || __atomic_load_n(&pool.idle_workers, __ATOMIC_SEQ_CST))
+		until_back(&w);
+	finish(&w);
+	EXPECT_EQ(0, w.result);
+}
+
+static void exec_myself(void)
+{
+	char *const argv[] = { "worker-exec", "--after-exec", NULL };
+
+	execve("/proc/self/exe", argv, environ);
+	_exit(2);
+}
+
+static void exec_as_worker(struct worker *worker)
+{
+	(void)worker;
+	exec_myself();
+}
+
+/* Of a process that has workers in every state; one of its threads execs. */
+static void worker_execs(void *arg)
+{
+	(void)arg;
+	hire_all();
+	w.body = exec_as_worker;
+	for (;;)
+		if (run(&w) == IDLE)
+			until_back(&w);
+}
+
+static void server_execs(void *arg)
+{
+	(void)arg;
+	hire_all();
+	exec_myself();
+}
+
+static void *exec_thread(void *arg)
+{
+	exec_myself();
+	return arg;
+}
+
+static void plain_thread_execs(void *arg)
+{
+	pthread_t thread;
+
+	(void)arg;
+	hire_all();
+	pthread_create(&thread, NULL, exec_thread, NULL);
+	for (;;)
+		umcg_wait(&me, 0);
+}
+
+TEST(worker_execs_and_is_nobody, .clauses = "WLIFE-3 R4 R51")
+{
+	EXPECT_EQ(0, status_of_child(worker_execs, NULL));
+}
+
+TEST(server_execs_away_from_workers, .clauses = "WLIFE-3 LIFE-2 R4 R51")
+{
+	EXPECT_EQ(0, status_of_child(server_execs, NULL));
+}
+
+TEST(plain_thread_execs_away, .clauses = "WLIFE-3 LIFE-2 R4 R51")
+{
+	EXPECT_EQ(0, status_of_child(plain_thread_execs, NULL));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "--after-exec"))
+		return is_nobody();
+	ktap_before_each = need_umcg;
+	return ktap_main(argc, argv);
+}
