@@ -32,10 +32,13 @@ class Of:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """A figure of the limits' own architecture; its ratio to another's scales them."""
+    """What scales limits elsewhere: what a bench costs there over what it `costs` here.
+
+    It is measured in the scheduling class of the figure that is held to a limit,
+    for architectures differ in what a class costs them.
+    """
 
     bench: str
-    sched: str
     costs: float
 
 
@@ -103,15 +106,15 @@ def bounds(
 
 
 def _bounds(limits: Limits, arch: str, costs: Costs) -> Iterator[Bound]:
-    scale, how = 1.0, ""
-    if arch != limits.arch:
-        yardstick = limits.elsewhere
-        here = costs.get((yardstick.bench, yardstick.sched))
-        if here is None:
-            return
-        scale = here / yardstick.costs
-        how = f", x {yardstick.bench} {here:,.0f} / {yardstick.costs:,.0f}"
     for (bench, sched), seen in costs.items():
+        scale, how = 1.0, ""
+        if arch != limits.arch:
+            yardstick = limits.elsewhere
+            here = costs.get((yardstick.bench, sched))
+            if here is None:
+                continue
+            scale = here / yardstick.costs
+            how = f", x {yardstick.bench} {here:,.0f} / {yardstick.costs:,.0f}"
         if (most := limits.at_most.get(bench, {}).get(sched)) is not None:
             yield Bound(bench, sched, seen, most * scale, f"{most:,.0f}{how}")
         if over := limits.over.get(bench):

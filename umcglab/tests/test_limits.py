@@ -14,7 +14,7 @@ from umcglab.limits import Bound, Limits, Of, Over, Yardstick
 RULES = Limits(
     of=Of("umcg-x", "6.12", "bench"),
     arch="x86_64",
-    elsewhere=Yardstick("yard/futex", "fair", 2000),
+    elsewhere=Yardstick("yard/futex", 2000),
     at_most={"switch/a": {"fair": 3000, "fifo": 2000}},
     over={"worker/b": Over("yard/b", 20)},
     flat={"scale/c": 0.1},
@@ -74,7 +74,11 @@ def test_every_size_is_held_to_the_cheapest_of_its_class() -> None:
 
 def test_elsewhere_it_goes_by_the_yardstick() -> None:
     arm = TargetFacts("t", "arm64", "umcg-x", "6.12", "bench")
-    costs = {("yard/futex", "fair"): 1000.0, ("switch/a", "fifo"): 1001.0}
+    costs = {
+        ("yard/futex", "fair"): 500.0,
+        ("yard/futex", "fifo"): 1000.0,
+        ("switch/a", "fifo"): 1001.0,
+    }
     (bound,) = held(costs, arm).values()
     assert (bound.limit, bound.holds) == (1000, False)
     assert bound.rule == "2,000, x yard/futex 1,000 / 2,000"
