@@ -15,6 +15,7 @@
 #define NONE		UMCG_TASK_NONE
 #define LOCKED		UMCG_TF_LOCKED
 #define PREEMPTED	UMCG_TF_PREEMPTED
+#define SOME_BITS	0x5a000000	/* of user space */
 
 struct worker {
 	struct umcg own;
@@ -193,6 +194,38 @@ static inline void finish(struct worker *w)
 {
 	ASSERT_EQ(NONE, run(w));
 	worker_join(w);
+}
+
+static inline void *pause_for_ever(void *arg)
+{
+	atomic_store((atomic_int *)arg, gettid());
+	while (true)
+		pause();
+	return NULL;
+}
+
+/* The tid of a thread that UMCG knows nothing of. */
+static inline uint32_t plain_thread(void)
+{
+	static atomic_int tid;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, pause_for_ever, &tid));
+	while (!atomic_load(&tid))
+		sched_yield();
+	return tid;
+}
+
+/* The tid of a server that is gone. */
+static inline uint32_t gone_server(void)
+{
+	static struct peer gone;
+
+	peer_start(&gone);
+	until_asleep(&gone);
+	peer_wake(&gone);
+	ASSERT_EQ(0, peer_join(&gone));
+	return gone.tid;
 }
 
 /* Something for workers to sleep at, and to be reported blocked. */
