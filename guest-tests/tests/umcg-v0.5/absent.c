@@ -176,8 +176,8 @@ static void while_migrating(int whose)
 	block_while_away(&absence);
 }
 
-TEST(worker_migrated, .clauses = "BLOCK-6 R46") { while_migrating(WORKER); }
-TEST(server_migrated, .clauses = "BLOCK-6 R46") { while_migrating(SERVER); }
+TEST(worker_migrated, .clauses = "BLOCK-6 R27 R46") { while_migrating(WORKER); }
+TEST(server_migrated, .clauses = "BLOCK-6 R27 R46") { while_migrating(SERVER); }
 
 /* A fork leaves the pages there, but not to be written before they are copied. */
 static void share_with_child(void *page, int whose)
