@@ -29,7 +29,7 @@ from umcglab.progress import Progress
 _RECIPE = 1
 """Changes when the way of building does, so that old artifacts are not used."""
 
-_PARTS = ("bench", "harness", "helpers", "lib", "py", "tests")
+_PARTS = ("bench", "harness", "helpers", "lib", "mn", "py", "tests")
 """The folders of guest-tests that a bundle is made from."""
 
 Kind: TypeAlias = Literal["test", "py", "bench"]

@@ -139,6 +139,38 @@ int umcg_run(struct umcg *me, struct umcg *worker, uint64_t deadline)
 	return unmark(me, umcg_sys_wait(0, deadline));
 }
 
+/*
+ * Whether the worker's state and flags, as far as in `mask`, are `word`, under this
+ * server. In this order: who runs it names himself before its word says so.
+ */
+static bool stands(struct umcg *me, struct umcg *worker, uint32_t mask, uint32_t word)
+{
+	return (umcg_word(&worker->task) & mask) == word && worker->server == me;
+}
+
+bool umcg_runs(struct umcg *me, struct umcg *worker)
+{
+	return stands(me, worker, UMCG_TASK_STATE_MASK, RUNNING);
+}
+
+bool umcg_preempted(struct umcg *me, struct umcg *worker)
+{
+	return stands(me, worker, ~UMCG_TASK_USER_MASK, IDLE | UMCG_TF_PREEMPTED);
+}
+
+int umcg_run_on(struct umcg *me, struct umcg *worker, uint64_t deadline)
+{
+	me->task.next_tid = 0;
+	if (!umcg_move(&me->task, RUNNING, IDLE))
+		return -EINVAL;
+	inject(INJECT_MARKED_SELF);
+	if (umcg_runs(me, worker))
+		return unmark(me, umcg_sys_wait(0, deadline));
+	/* It stopped before the mark, and has woken nobody. */
+	umcg_move(&me->task, IDLE, RUNNING);
+	return 0;
+}
+
 int umcg_requeue(struct umcg *me, struct umcg *worker)
 {
 	if (!claim(worker))
@@ -207,10 +239,11 @@ int umcg_await_idle(struct umcg *me, struct umcg_pool *pool, uint64_t deadline)
 	return err;
 }
 
-/* From running, or from running and about to be preempted, which comes to the same. */
+/* From running; locked, or about to be preempted, comes to the same. */
 static bool stop_running(struct umcg *me)
 {
 	return umcg_move(&me->task, RUNNING, IDLE_LOCKED) ||
+	       umcg_move(&me->task, RUNNING_LOCKED, IDLE_LOCKED) ||
 	       umcg_move(&me->task, RUNNING | UMCG_TF_PREEMPTED, IDLE_LOCKED);
 }
 

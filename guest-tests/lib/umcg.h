@@ -57,6 +57,15 @@ int umcg_switch(struct umcg *me, struct umcg *other, uint64_t deadline);
  */
 int umcg_run(struct umcg *me, struct umcg *worker, uint64_t deadline);
 
+/*
+ * Servers: umcg_run() may return though the worker runs on under us: the deadline
+ * has passed, or a wakeup for an idle server came late. Sleep on then; 0 at once if
+ * it runs no more. Or whether it has been preempted, and so is ours to run again.
+ */
+bool umcg_runs(struct umcg *me, struct umcg *worker);
+int umcg_run_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
+bool umcg_preempted(struct umcg *me, struct umcg *worker);
+
 /* Have a parked worker join the idle ones of its pool. -EAGAIN if not idle. */
 int umcg_requeue(struct umcg *me, struct umcg *worker);
 
@@ -77,8 +86,8 @@ struct umcg *umcg_next_idle(struct umcg *worker);
 int umcg_await_idle(struct umcg *me, struct umcg_pool *pool, uint64_t deadline);
 
 /*
- * Workers: give way to the server, or to another worker under the same server
- * (-EAGAIN if that is not idle); sleep until run again.
+ * Workers, locked or not: give way to the server, or to another worker under the
+ * same server (-EAGAIN if that is not idle); sleep until run again.
  */
 int umcg_yield(struct umcg *me, uint64_t deadline);
 int umcg_yield_to(struct umcg *me, struct umcg *other, uint64_t deadline);
