@@ -38,7 +38,7 @@ void ktap_register(struct ktap_test *test)
 /* One write per line, so that lines of different threads do not mix. */
 static void say(const char *fmt, ...)
 {
-	char line[512];
+	char line[1024];
 	va_list args;
 	ssize_t done;
 	int len;

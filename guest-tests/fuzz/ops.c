@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/* All operations, and how a thread comes to do one. */
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ops.h"
+
+#define EVERYONE (WORKER | SERVER | OTHER)
+
+const struct op ops[] = {
+	[OP_REGISTER] = { "register", "CTL-1", 0, 0, 0, op_register },
+	[OP_ENLIST] = { "enlist", "WREG-1", 0, 0, 0, op_enlist },
+	[OP_RUN] = { "run", "WRUN-1", 0, 0, 0, op_run },
+	[OP_AGAIN] = { "again", "BLOCK-4", 0, 0, 0, op_again },
+	[OP_PREEMPT] = { "preempt", "WPREEMPT-1", OTHER, PREEMPTS, 8, op_preempt },
+	[OP_ABANDON] = { "abandon", "WLIFE-2", 0, 0, 0, op_abandon },
+	[OP_IDLE] = { "idle", "WIDLE-1", SERVER, 0, 2, op_idle },
+	[OP_GIVE_BACK] = { "give_back", "SWITCH-5", 0, 0, 0, op_give_back },
+
+	{ "yield", "WRUN-2", WORKER, 0, 12, op_yield },
+	{ "yield_far", "WTIME-2", WORKER, TIMED, 4, op_yield_far },
+	{ "yield_timed", "WTIME-1", WORKER, TIMED, 4, op_yield_timed },
+	{ "yield_to", "WRUN-3", WORKER, SWITCHES, 12, op_yield_to },
+	{ "park", "WRUN-8", WORKER, WAKES, 6, op_park },
+	{ "worker_wakes", "WWAKE-3", WORKER, WAKES, 4, op_worker_wakes },
+	{ "wait_while_running", "WRUN-5", WORKER, INVALID, 2, op_wait_while_running },
+	{ "lock", "WPREEMPT-3", WORKER, 0, 6, op_lock },
+	{ "lock_and_sleep", "BLOCK-3", WORKER, BLOCKS, 2, op_lock_and_sleep },
+	{ "user_bits", "TASK-2", WORKER, 0, 6, op_user_bits },
+	{ "preempt_self", "WPREEMPT-1", WORKER, PREEMPTS, 4, op_preempt_self },
+	{ "leave", "WREG-5", WORKER, LIVES, 3, op_leave },
+	{ "exit", "WLIFE-1", WORKER, LIVES, 1, op_exit },
+	{ "fork", "WLIFE-3", WORKER, LIVES, 1, op_fork },
+
+	{ "sleep", "BLOCK-1", WORKER, BLOCKS, 5, op_sleep },
+	{ "futex", "BLOCK-2", WORKER, BLOCKS, 4, op_futex },
+	{ "echo", "BLOCK-2", WORKER, BLOCKS, 6, op_echo },
+	{ "mutex", "BLOCK-2", WORKER, BLOCKS, 6, op_mutex },
+	{ "fault", "WRUN-4", WORKER, 0, 4, op_fault },
+	{ "sched_yield", "BLOCK-7", WORKER, 0, 3, op_sched_yield },
+	{ "compute", "WRUN-4", WORKER, 0, 6, op_compute },
+	{ "signal_self", "WPREEMPT-4", WORKER, SIGNALS, 3, op_signal_self },
+
+	{ "serve", "WRUN-1", SERVER, 0, 60, op_serve },
+	{ "requeue", "WWAKE-1", SERVER, WAKES, 8, op_requeue },
+	{ "wake_server", "WAKE-1", SERVER, WAKES, 4, op_wake_server },
+	{ "wake_worker", "WWAKE-2", SERVER, WAKES, 4, op_wake_worker },
+	{ "switch", "SWITCH-1", SERVER, SWITCHES, 6, op_switch },
+	{ "wait_timed", "TIME-2", SERVER, TIMED, 3, op_wait_timed },
+	{ "reregister", "CTL-7", SERVER, LIVES, 2, op_reregister },
+	{ "wake_nobody", "WAKE-4", SERVER, INVALID, 2, op_wake_nobody },
+	{ "wake_missing", "WAKE-6", SERVER, INVALID, 2, op_wake_missing },
+	{ "bad_word", "ARG-5", SERVER, INVALID, 2, op_bad_word },
+	{ "wake_watcher", "XPROC-1", SERVER, WAKES, 1, op_wake_watcher },
+
+	{ "bad_flags", "ARG-2", EVERYONE, INVALID, 2, op_bad_flags },
+	{ "bad_ctl", "CTL-10", WORKER | SERVER, INVALID, 2, op_bad_ctl },
+	{ "signal", "WSIG-1", OTHER, SIGNALS, 8, op_signal },
+	{ "sample", "WRUN-4", OTHER, 0, 10, op_sample },
+	{ "drop", "BLOCK-6", OTHER, DROPS, 6, op_drop },
+	{ "stranger", "ARG-1", OTHER, INVALID, 2, op_stranger },
+	{ "bad_register", "CTL-12", OTHER, INVALID, 4, op_bad_register },
+	{ "visit", "CTL-1", OTHER, LIVES, 2, op_visit },
+
+	{ "protect", "WVIOL-2", VILLAIN, 0, 3, op_protect },
+	{ "unmap", "VIOL-2", VILLAIN, 0, 3, op_unmap },
+	{ "scribble", "WVIOL-1", VILLAIN, 0, 6, op_scribble },
+	{ "cycle", "WIDLE-3", VILLAIN, 0, 2, op_cycle },
+	{ "wrong_tid", "WIDLE-2", VILLAIN, 0, 2, op_wrong_tid },
+};
+
+const unsigned int n_ops = sizeof(ops) / sizeof(ops[0]);
+
+_Static_assert(sizeof(ops) / sizeof(ops[0]) <= MAX_OPS, "MAX_OPS is too small");
+
+/* Each operation as many times as it weighs, by role. */
+static struct menu {
+	unsigned int n;
+	const struct op *op[256];
+} menus[VILLAIN + 1];
+
+void ops_prepare(void)
+{
+	for (int role = WORKER; role <= VILLAIN; role <<= 1) {
+		menus[role].n = 0;
+		for (const struct op *op = ops; op < ops + n_ops; op++) {
+			if (!(op->roles & role) || (op->needs && !has(op->needs)))
+				continue;
+			for (unsigned int i = 0; i < op->weight; i++)
+				menus[role].op[menus[role].n++] = op;
+		}
+	}
+}
+
+enum outcome perform(struct actor *me, const struct op *op)
+{
+	const struct op *outer = me->doing;
+	struct tally *tally = &arena->stats[op - ops];
+	enum outcome outcome;
+
+	me->doing = op;
+	me->result = 0;
+	outcome = op->run(me);
+	me->doing = outer;
+	if (outcome == NOTHING)
+		return outcome;
+	me->ring[me->turn++ % RING] = (struct done){ op, me->result };
+	atomic_fetch_add_explicit(&tally->done, 1, memory_order_relaxed);
+	if (outcome == DONE)
+		atomic_fetch_add_explicit(&tally->succeeded, 1, memory_order_relaxed);
+	if (atomic_fetch_sub_explicit(&arena->left, 1, memory_order_relaxed) == 1)
+		atomic_store(&arena->stop, true);
+	return outcome;
+}
+
+void step(struct actor *me)
+{
+	const struct menu *menu = &menus[me->role];
+
+	perform(me, menu->op[below(&me->rng, menu->n)]);
+}
+
+void doze(struct rng *rng, unsigned int microseconds)
+{
+	struct timespec ts = { 0, 1 + below(rng, microseconds * 1000) };
+
+	nanosleep(&ts, NULL);
+}
+
+/* ESRCH where the thread has just ended is no matter. */
+int send_signal(struct actor *to)
+{
+	return syscall(SYS_tgkill, getpid(), atomic_load(&to->tid), SIGUSR1);
+}
+
+int move_and_preempt(struct actor *worker)
+{
+	if (!umcg_move(&worker->u->task, RUNNING, RUNNING | PREEMPTED))
+		return -1;
+	return send_signal(worker);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What threads do, one operation at a time. */
+#ifndef FUZZ_OPS_H
+#define FUZZ_OPS_H
+
+#include "model.h"
+
+enum outcome {
+	REFUSED,	/* an error, and a legal one */
+	DONE,
+	NOTHING,	/* there was nothing to do it with: this does not count */
+};
+
+struct op {
+	const char *name;
+	const char *clause;	/* the one it is mostly about */
+	enum role roles;
+	enum feature needs;	/* 0: every episode has it */
+	unsigned int weight;
+	enum outcome (*run)(struct actor *me);
+};
+
+/* Those that others lead to; the rest are known by their place in ops[]. */
+enum { OP_REGISTER, OP_ENLIST, OP_RUN, OP_AGAIN, OP_PREEMPT, OP_ABANDON, OP_IDLE,
+       OP_GIVE_BACK };
+
+extern const struct op ops[];
+extern const unsigned int n_ops;
+
+/* Do one operation: count it, remember it. */
+enum outcome perform(struct actor *me, const struct op *op);
+
+/* Do one that the thread's role and the episode's features allow. */
+void step(struct actor *me);
+
+/* Work out what those are. */
+void ops_prepare(void);
+
+/* Threads. */
+void *worker_body(void *actor);
+void *server_body(void *actor);
+void *other_body(void *actor);
+void *echo_body(void *unused);
+void become(struct actor *me);
+
+void doze(struct rng *rng, unsigned int microseconds);
+int send_signal(struct actor *to);
+int move_and_preempt(struct actor *worker);
+
+extern int echo_pipes[4];	/* to the echo and back */
+extern pthread_mutex_t pi_mutex;
+
+#define OPERATION(_name) enum outcome _name(struct actor *me)
+/* worker.c */
+OPERATION(op_enlist); OPERATION(op_yield); OPERATION(op_yield_far);
+OPERATION(op_yield_timed); OPERATION(op_yield_to); OPERATION(op_park);
+OPERATION(op_worker_wakes); OPERATION(op_wait_while_running);
+OPERATION(op_lock); OPERATION(op_lock_and_sleep); OPERATION(op_user_bits);
+OPERATION(op_preempt_self); OPERATION(op_leave); OPERATION(op_exit);
+OPERATION(op_fork);
+/* blocks.c */
+OPERATION(op_sleep); OPERATION(op_futex); OPERATION(op_echo);
+OPERATION(op_mutex); OPERATION(op_fault); OPERATION(op_sched_yield);
+OPERATION(op_compute); OPERATION(op_signal_self);
+/* server.c */
+OPERATION(op_register); OPERATION(op_serve); OPERATION(op_run); OPERATION(op_again);
+OPERATION(op_abandon); OPERATION(op_idle); OPERATION(op_give_back);
+OPERATION(op_requeue); OPERATION(op_wake_server); OPERATION(op_wake_worker);
+OPERATION(op_switch); OPERATION(op_wait_timed); OPERATION(op_reregister);
+OPERATION(op_wake_nobody); OPERATION(op_wake_missing); OPERATION(op_bad_word);
+OPERATION(op_wake_watcher);
+/* other.c */
+OPERATION(op_bad_flags); OPERATION(op_bad_ctl); OPERATION(op_preempt);
+OPERATION(op_signal); OPERATION(op_sample); OPERATION(op_drop);
+OPERATION(op_stranger); OPERATION(op_bad_register); OPERATION(op_visit);
+/* hostile.c */
+OPERATION(op_protect); OPERATION(op_unmap); OPERATION(op_scribble);
+OPERATION(op_cycle); OPERATION(op_wrong_tid);
+#undef OPERATION
+
+#endif

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+/* See watch.h. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../tests/umcg-v0.5/peer.h"
+#include "ops.h"
+#include "watch.h"
+
+unsigned int patience = 30;
+
+static double seconds(void)
+{
+	return clock_ns(CLOCK_MONOTONIC) / 1e9;
+}
+
+static void tell_thread(pid_t pid, struct actor *a)
+{
+	uint32_t tid = atomic_load(&a->tid);
+	char ops_done[32 * RING] = "";
+	int n = 0;
+
+	for (unsigned int i = a->turn > RING ? a->turn - RING : 0; i < a->turn; i++) {
+		const struct done *done = &a->ring[i % RING];
+
+		n += snprintf(ops_done + n, sizeof(ops_done) - n, " %s=%d",
+			      done->op->name, done->result);
+		if (n >= (int)sizeof(ops_done))
+			break;
+	}
+	printf("#   %s %d: tid %u %c word %#x next_tid %u link %#llx%s%s, in %s; did%s\n",
+	       a->role == WORKER ? "worker" : a->role == SERVER ? "server" : "other",
+	       (int)(a - arena->actors), tid, thread_state(pid, tid),
+	       a->seen.state, a->seen.next_tid,
+	       (unsigned long long)a->seen.idle_workers_ptr,
+	       atomic_load(&a->parked) ? " parked" : "",
+	       atomic_load(&a->abandoned) ? " gone" : "",
+	       a->doing ? a->doing->name : "nothing", ops_done);
+}
+
+static void tell_all(pid_t pid)
+{
+	printf("#   %u workers, %u servers, %u pools, features %#x%s, %s\n",
+	       arena->workers, arena->servers, arena->pools, arena->features,
+	       arena->hostile ? ", hostile" : "",
+	       atomic_load(&arena->stop) ? "draining" : "under way");
+	for (unsigned int i = 0; i < arena->pools; i++)
+		printf("#   pool %u: head %#llx, server %u\n", i,
+		       (unsigned long long)pool_at(i)->idle_workers,
+		       pool_at(i)->idle_server_tid);
+	for (int i = 0; i < MAX_ACTORS; i++)
+		if (atomic_load(&arena->actors[i].tid))
+			tell_thread(pid, &arena->actors[i]);
+}
+
+static enum ending failed(pid_t pid, const char *why)
+{
+	if (!atomic_exchange(&arena->failed, true)) {
+		snprintf(arena->why, sizeof(arena->why), "%s", why);
+		snapshot();
+	}
+	printf("# %s\n", arena->why);
+	tell_all(pid);
+	fflush(stdout);
+	return FAILED;
+}
+
+static enum ending judge(pid_t pid, int status)
+{
+	char why[64];
+
+	if (atomic_load(&arena->failed))
+		return failed(pid, arena->why);
+	if (WIFEXITED(status) && !WEXITSTATUS(status))
+		return ENDED;
+	if (arena->hostile && WIFSIGNALED(status) &&
+	    (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGSEGV))
+		return DIED;
+	snprintf(why, sizeof(why), "the process ended with status %#x", status);
+	return failed(pid, why);
+}
+
+static bool reaped(pid_t pid, int *status)
+{
+	return waitpid(pid, status, WNOHANG) == pid;
+}
+
+/* Nothing that a process does may make it last longer than SIGKILL. */
+static enum ending end(pid_t pid, enum ending ending)
+{
+	double start = seconds();
+	int status;
+
+	kill(pid, SIGKILL);
+	while (!reaped(pid, &status)) {
+		if (seconds() > start + patience)
+			return failed(pid, "the process is alive after SIGKILL");
+		nap(MS);
+	}
+	return ending;
+}
+
+enum ending watch(pid_t pid)
+{
+	double since = seconds();
+	bool draining = false;
+	long left = 0;
+	int status;
+
+	while (!reaped(pid, &status)) {
+		long now = atomic_load(&arena->left);
+
+		/* With what is lost, some go on and on: draining has to end. */
+		if (!draining && now != left) {
+			draining = atomic_load(&arena->stop);
+			since = seconds();
+			left = now;
+		}
+		if (seconds() > since + patience) {
+			failed(pid, draining ? "the episode does not come to its end" :
+					       "nothing moves any more");
+			return end(pid, FAILED);
+		}
+		nap(MS / 2);
+	}
+	return judge(pid, status);
+}
