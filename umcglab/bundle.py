@@ -29,10 +29,10 @@ from umcglab.progress import Progress
 _RECIPE = 1
 """Changes when the way of building does, so that old artifacts are not used."""
 
-_PARTS = ("bench", "harness", "helpers", "lib", "mn", "py", "tests")
+_PARTS = ("bench", "fuzz", "harness", "helpers", "lib", "mn", "py", "tests")
 """The folders of guest-tests that a bundle is made from."""
 
-Kind: TypeAlias = Literal["test", "py", "bench"]
+Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
 
 _KEYS = ("kind", "abi", "needs-umcg", "timeout", "sizes", "tests")
 _TIMEOUT = 120
@@ -176,7 +176,7 @@ class _Reader(yamlfile.Reader):
 def _argv(name: str, kind: Kind) -> tuple[str, ...]:
     if kind == "bench":
         return (f"bench/{name}",)
-    if kind == "test":
+    if kind in ("test", "fuzz"):
         return (f"bin/{name}",)
     return ("python3", "py/run.py", f"test_{Path(name).name}.py")
 

@@ -8,11 +8,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from umcglab import anatomy, build, config, engine, kbuild, lanes, mutants, run
+from umcglab import anatomy, build, config, engine, fuzz, kbuild, lanes, mutants, run
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.errors import UserError
 from umcglab.facts import RunDir
+from umcglab.fuzz import Fuzz
 
 EXAMPLES = """\
 examples:
@@ -89,6 +90,20 @@ def parser() -> argparse.ArgumentParser:
                 help="run only programs of this name or pattern, and of them only "
                 "the test TEST; leaves the exact lane out",
             )
+            made.add_argument(
+                "--fuzz-ops",
+                type=_positive,
+                default=fuzz.OPS,
+                metavar="N",
+                help="operations of the fuzzer on each target (default: %(default)s)",
+            )
+            made.add_argument(
+                "--fuzz-seed",
+                type=_positive,
+                default=fuzz.SEED,
+                metavar="N",
+                help="what they are chosen by (default: %(default)s)",
+            )
     made = verb("report", "Render the report of a finished run again.")
     made.add_argument("run", type=Path, metavar="DIR", help="such as results/latest")
     targets(verb("list", "List the targets and which kernels are built."))
@@ -143,7 +158,10 @@ def main(argv: Sequence[str]) -> int:
         if options.verb == "build":
             return make(lab, chosen, cores, display)
         what = run.Options(
-            command=shlex.join(["umcglab", *argv]), cores=cores, tests=options.tests
+            command=shlex.join(["umcglab", *argv]),
+            cores=cores,
+            tests=options.tests,
+            fuzz=Fuzz(options.fuzz_ops, options.fuzz_seed),
         )
         return run.execute(lab, chosen, what, display)
 

@@ -12,16 +12,17 @@ import contextlib
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import accel, exact, facts, guest, splat
+from umcglab import accel, exact, facts, fuzz, guest, splat
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
 from umcglab.errors import LabError
 from umcglab.exact import Step
 from umcglab.facts import RunDir, TargetFacts
+from umcglab.fuzz import Fuzz
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.progress import Progress, Silent
@@ -50,6 +51,8 @@ class Ready:
     """What to run in the test lane, in order."""
     select: bool = False
     """Run only the tests that `programs` name, which need not be all they have."""
+    fuzz: Fuzz = field(default_factory=Fuzz)
+    """How long the fuzzer runs, and from which seed."""
 
 
 def environment(ready: Ready) -> dict[str, str]:
@@ -63,7 +66,16 @@ def command(ready: Ready, program: Program) -> str:
     """Return the shell line that runs `program` in the guest."""
     chosen = program.tests if ready.select else ()
     argv = [*program.argv, *(word for test in chosen for word in ("-t", test))]
+    if program.kind == fuzz.KIND:
+        argv += ready.fuzz.on(ready.target).argv
     return f"cd {GUEST_BUNDLE} && exec {shlex.join(argv)}"
+
+
+def time_limit(ready: Ready, program: Program) -> float:
+    """Return the seconds after which `program` hangs."""
+    if program.kind == fuzz.KIND:
+        return program.timeout + ready.fuzz.on(ready.target).seconds
+    return program.timeout
 
 
 @contextlib.contextmanager
@@ -148,7 +160,7 @@ def run_program(
     done = vm.run(
         command(ready, program),
         log=run_dir.program_log(name, program.name),
-        timeout=program.timeout,
+        timeout=time_limit(ready, program),
         env=environment(ready),
     )
     stuck = vm.where_stuck() if done.timed_out else ()
@@ -164,7 +176,7 @@ def run_program(
             console_to=end,
             timed_out=done.timed_out,
             lost=done.lost,
-            reproduce=reproduce(ready.target, program.name),
+            reproduce=reproduce(ready, program),
             stuck=stuck,
         ),
     )
@@ -173,9 +185,12 @@ def run_program(
     return not splat.scan(vm.console_text(start))
 
 
-def reproduce(target: Target, program: str) -> str:
-    """Return the command line that runs `program` again on `target`."""
-    return shlex.join(["umcglab", "run", "--only", target.name, "--tests", program])
+def reproduce(ready: Ready, program: Program) -> str:
+    """Return the command line that runs `program` again on its target."""
+    argv = ["umcglab", "run", "--only", ready.target.name, "--tests", program.name]
+    if program.kind == fuzz.KIND:
+        argv += ready.fuzz.options
+    return shlex.join(argv)
 
 
 def benches(bundle: Bundle) -> Mapping[facts.BenchPlanFacts, Step]:

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from umcglab import findings, plots, results
+from umcglab import findings, fuzz, plots, results
 from umcglab.bench import Bench
 from umcglab.evidence import FUTEX, Number, TargetResult
 from umcglab.facts import program_stem
@@ -106,6 +106,7 @@ def render(run: Run, path: Path) -> Path:
         grid=tuple(grid(run, found)),
         numbers=tuple(numbers(run)),
         limits=tuple(limits(run)),
+        fuzzed=tuple(fuzz.totals(run)),
         clause_texts={
             row.clause.id: row.clause.text
             for table in run.clauses

@@ -10,11 +10,22 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, engine, facts, findings, junit, lanes, qemu, report, results
+from umcglab import (
+    build,
+    engine,
+    facts,
+    findings,
+    fuzz,
+    junit,
+    lanes,
+    qemu,
+    report,
+    results,
+)
 from umcglab.build import Built
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
@@ -22,6 +33,7 @@ from umcglab.display import Display
 from umcglab.engine import Job
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.facts import RunDir, TargetFacts
+from umcglab.fuzz import Fuzz
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.lanes import Ready, now
@@ -43,6 +55,7 @@ class Options:
     cores: int
     tests: str | None = None
     """`PROGRAM` or `PROGRAM:TEST`, PROGRAM a pattern; None for everything."""
+    fuzz: Fuzz = field(default_factory=Fuzz)
 
 
 def execute(
@@ -55,6 +68,7 @@ def execute(
     interrupted = None
     try:
         built = build.build(lab, targets, options.cores, display)
+        options = replace(options, fuzz=replace(options.fuzz, replay=fuzz.kept(lab)))
         lane(lab, targets, built, options, run_dir, display)
     except KeyboardInterrupt:
         interrupted = "interrupted by a signal"
@@ -64,6 +78,8 @@ def execute(
     run = render(run_dir)
     for line in findings.summary(run):
         display.say(line)
+    for episode in fuzz.keep(lab, run):
+        display.say(f"fuzz: episode {episode} is kept, later runs begin with it")
     display.say(f"report: {run_dir.path / 'report.html'}")
     return INTERRUPTED if interrupted else run.exit_code
 
@@ -182,6 +198,7 @@ def prepare(
     path = run_dir.target(target.name)
     try:
         made = choose(ready(target, built), options.tests)
+        made = replace(made, fuzz=options.fuzz)
     except LabError as e:
         state = facts.read(path, TargetFacts)
         error = facts.ErrorFacts.of(e, "build")
@@ -226,7 +243,9 @@ def ready(target: Target, built: Built) -> Ready:
     assert isinstance(kernel, Kernel)
     assert isinstance(image, Image)
     assert isinstance(bundle, Bundle)
-    return Ready(target, kernel, image, bundle, bundle.manifest.of_kind("test", "py"))
+    return Ready(
+        target, kernel, image, bundle, bundle.manifest.of_kind("test", "py", "fuzz")
+    )
 
 
 def choose(made: Ready, tests: str | None) -> Ready:

@@ -89,7 +89,7 @@ def no_qemu_left(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.timeout(900)
 def test_every_target_end_to_end(lab: Lab, lab_file: Path, built: Built) -> None:
-    done = umcglab("run", "--lab", lab_file)
+    done = umcglab("run", "--lab", lab_file, "--fuzz-ops", "100000")
     assert done.returncode == 0, done.stderr
     folder = lab.results / "latest"
     for name in ("report.html", "junit.xml", "run.json", "lab.log", "lab.yaml"):

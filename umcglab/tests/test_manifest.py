@@ -68,7 +68,7 @@ def planned(program: Program) -> list[str]:
 
 
 def test_plan_is_what_the_programs_have(suite: Path, manifest: Manifest) -> None:
-    for program in manifest.of_kind("test", "py"):
+    for program in manifest.of_kind("test", "py", "fuzz"):
         said = run([*program.argv, "-l"], suite)
         assert said.returncode == 0
         assert said.stdout.splitlines() == planned(program), (
@@ -120,7 +120,7 @@ def test_on_the_control_all_that_needs_umcg_skips(
     suite: Path, manifest: Manifest
 ) -> None:
     env = {"UMCGLAB_CONTROL_RELEASE": platform.release()}
-    for program in manifest.of_kind("test", "py"):
+    for program in manifest.of_kind("test", "py", "fuzz"):
         if not program.needs_umcg:
             continue
         said = run([*program.argv], suite, **env)
