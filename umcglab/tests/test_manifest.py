@@ -249,3 +249,25 @@ def test_empty_and_missing(tmp_path: Path) -> None:
     file.write_text("# nothing\n")
     with pytest.raises(UserError, match="plans nothing"):
         load_manifest(file)
+
+
+def test_every_race_is_in_the_table_and_has_its_tests(manifest: Manifest) -> None:
+    cited: dict[str, set[str]] = {}
+    for program in manifest.programs:
+        for test, clauses in program.clauses.items():
+            name = f"{program.name.partition('/')[2]}:{test}"
+            for race in (c for c in clauses if re.fullmatch(r"R\d+", c)):
+                cited.setdefault(race, set()).add(name)
+
+    text = (ROOT / "kernel-patches/umcg-v0.5/ABI.md").read_text()
+    rows = re.findall(r"^\| (R\d+) \|(.*)\|(.*)\|(.*)\|(.*)\|$", text, re.M)
+    assert [race for race, *_ in rows] == [f"R{n}" for n in range(1, 60)]
+    for race, _, here, clauses, tests in rows:
+        if "does not apply" in here:
+            assert (clauses.strip(), tests.strip()) == ("-", "-"), race
+            assert race not in cited
+        else:
+            named = set(re.findall(r"`([^`]+)`", tests))
+            assert named, race
+            assert named <= cited[race], race
+            assert set(re.findall(r"[A-Z]+-\d+", clauses)), race
