@@ -269,7 +269,8 @@ def _bounds(
     target: TargetFacts, exact: ExactVerdict, known: Sequence[Limits]
 ) -> tuple[Bound, ...]:
     costs = {(made.bench, made.sched): made.per_op for made in exact.benches}
-    return limits.bounds(known, target, costs)
+    calm = {(b.bench, b.sched): b.per_op_at(limits.CALM) for b in exact.benches}
+    return limits.bounds(known, target, costs, calm)
 
 
 def _numbers(

@@ -83,7 +83,7 @@ COSTS = {
     "yard/eventfd": ((2893, 2611), (3301, 2987)),
     "yard/pipe": ((3702, 3470), (4188, 3954)),
     "yard/condvar": ((6095, 3598), (6950, 4102)),
-    "switch/server-server": ((2401, 1874), (2798, 2231)),
+    "switch/server-server": ((2401, 1874), (2798, 2201)),
 }
 OPS = {
     "yard/syscall": "one getppid(2)",
