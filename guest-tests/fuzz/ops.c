@@ -15,7 +15,6 @@ const struct op ops[] = {
 	[OP_ENLIST] = { "enlist", "WREG-1", 0, 0, 0, op_enlist },
 	[OP_RUN] = { "run", "WRUN-1", 0, 0, 0, op_run },
 	[OP_AGAIN] = { "again", "BLOCK-4", 0, 0, 0, op_again },
-	[OP_PREEMPT] = { "preempt", "WPREEMPT-1", OTHER, PREEMPTS, 8, op_preempt },
 	[OP_ABANDON] = { "abandon", "WLIFE-2", 0, 0, 0, op_abandon },
 	[OP_IDLE] = { "idle", "WIDLE-1", SERVER, 0, 2, op_idle },
 	[OP_GIVE_BACK] = { "give_back", "SWITCH-5", 0, 0, 0, op_give_back },
@@ -58,6 +57,7 @@ const struct op ops[] = {
 
 	{ "bad_flags", "ARG-2", EVERYONE, INVALID, 2, op_bad_flags },
 	{ "bad_ctl", "CTL-10", WORKER | SERVER, INVALID, 2, op_bad_ctl },
+	{ "preempt", "WPREEMPT-1", OTHER, PREEMPTS, 8, op_preempt },
 	{ "signal", "WSIG-1", OTHER, SIGNALS, 8, op_signal },
 	{ "sample", "WRUN-4", OTHER, 0, 10, op_sample },
 	{ "drop", "BLOCK-6", OTHER, DROPS, 6, op_drop },

@@ -21,8 +21,7 @@ struct op {
 };
 
 /* Those that others lead to; the rest are known by their place in ops[]. */
-enum { OP_REGISTER, OP_ENLIST, OP_RUN, OP_AGAIN, OP_PREEMPT, OP_ABANDON, OP_IDLE,
-       OP_GIVE_BACK };
+enum { OP_REGISTER, OP_ENLIST, OP_RUN, OP_AGAIN, OP_ABANDON, OP_IDLE, OP_GIVE_BACK };
 
 extern const struct op ops[];
 extern const unsigned int n_ops;

@@ -143,6 +143,7 @@ enum outcome op_run(struct actor *s)
 	return DONE;
 }
 
+/* What most of a server's life is. It counts as what it comes to. */
 enum outcome op_serve(struct actor *s)
 {
 	if (one_in(&s->rng, 2))
