@@ -127,14 +127,20 @@ static void go_on(pid_t pid)
 TEST(stop_and_continue, .clauses = "WSIG-3 BLOCK-2 WIDLE-1")
 {
 	pid_t pid = open_firm(take_turns);
+	unsigned int blocked = 0;
+	uint32_t word;
 
 	for (int i = 0; i < 10; i++) {
 		until_running(pid);
 		stop(pid);
-		EXPECT_EQ(BLOCKED, bare_word(&firm->other.own));
+		word = bare_word(&firm->other.own);
+		/* RUNNING, if its server ran it when it had stopped already. */
+		EXPECT_TRUE(word == BLOCKED || word == RUNNING);
+		blocked += word == BLOCKED;
 		EXPECT_EQ(IDLE, bare_word(&firm->idle.own));
 		go_on(pid);
 	}
+	EXPECT_LT(0, blocked);
 	atomic_store(&firm->over, true);
 	EXPECT_EQ(0, reap_child(pid));
 	EXPECT_TRUE(atomic_load(&firm->idle.ended));
