@@ -299,11 +299,9 @@ def judged(mutants: Sequence[Mutant], target: Target, top: Path) -> Iterator[Ver
 def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
     """Return what the run of one kernel says."""
     (seen,) = results.collect(folder).targets
-    outcomes = {
-        f"{program.name}:{test.name}": test.outcome
-        for program in seen.programs
-        for test in program.tests
-    }
+    # What did not run, for the guest did not boot say, has noticed nothing.
+    ran = [p for p in seen.programs if p.facts]
+    outcomes = {f"{p.plan.program}:{t.name}": t.outcome for p in ran for t in p.tests}
     noticed = tuple(
         t for t, o in outcomes.items() if o in (Outcome.FAIL, Outcome.MISSING)
     )
@@ -324,10 +322,10 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         return verdict("fails without a mutant", min(seen.faults, default=judge.LAB))
     if any(e.stage == "build" for e in seen.errors):
         return verdict("not built", seen.errors[0].fault)
-    if any(e.fault != judge.PATCH for e in seen.errors):
-        return verdict("not tried", judge.LAB)
     if noticed and judge.PATCH in seen.faults:
         return verdict("killed", 0)
+    if seen.errors:
+        return verdict("not tried", min(seen.faults))
     return verdict("SURVIVED", judge.PATCH)
 
 

@@ -194,14 +194,14 @@ def play(
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(f"KTAP version 1\n1..1\n{part} 1 wakes\n")
         folder.console(name, 1).write_text("")
-        facts.write(
-            folder.program(name, made.name),
-            ProgramFacts(made.name, 1, int(part != "ok"), 1.0, 0, 0),
-        )
+        if part in ("ok", "not ok"):
+            ran = ProgramFacts(made.name, 1, int(part != "ok"), 1.0, 0, 0)
+            facts.write(folder.program(name, made.name), ran)
         boots = (BootFacts(1, uname=ready.kernel.release),)
         done = replace(start, status="done", boots=boots)
-        if part == "lab":
-            error = ErrorFacts(3, "no QEMU", "boot")
+        if part in ("lab", "panic"):
+            fault, why = (3, "no QEMU") if part == "lab" else (1, "Kernel panic")
+            error = ErrorFacts(fault, why, "boot")
             done = replace(start, status="error", errors=(error,))
         facts.write(folder.target(name), done)
         return done
@@ -253,6 +253,7 @@ def test_a_mutant_that_a_test_notices_is_killed(
     [
         ({"lost-wake": "ok"}, 1, "SURVIVED"),
         ({"lost-wake": "lab"}, 3, "not tried: no QEMU"),
+        ({"lost-wake": "panic"}, 1, "not tried: Kernel panic"),
         ({"lost-wake": "not ok", "unchanged": "not ok"}, 1, "fails without a mutant"),
     ],
 )
