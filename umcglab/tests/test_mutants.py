@@ -13,7 +13,7 @@ from junitparser import JUnitXml
 
 from umcglab import build, cli, config, facts, kbuild, lanes, mutants, rebuild
 from umcglab.build import Built
-from umcglab.bundle import Bundle, Manifest, Program
+from umcglab.bundle import Bundle, Manifest, Program, load_manifest
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.errors import PatchError, UserError
@@ -278,6 +278,13 @@ def test_a_mutant_that_does_not_apply_is_a_failure(
     path.write_text(path.read_text().replace("-\treturn flags", "-\treturn fligs"))
     assert play({}) == 1
     assert "lost-wake.patch does not apply" in capsys.readouterr().err
+
+
+def test_the_labs_own_mutants_name_tests_there_are() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    manifest = load_manifest(config.ROOT / "guest-tests" / "manifest.yaml")
+    found = mutants.load(lab.patches / "umcg-v0.5" / "mutants", manifest)
+    assert len([m for m in found if not m.unseen]) >= 12
 
 
 def test_no_target_has_mutants(tmp_path: Path) -> None:
