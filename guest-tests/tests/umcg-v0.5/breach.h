@@ -117,15 +117,6 @@ static inline void have_it_run(struct worker *w)
 		sched_yield();
 }
 
-static inline void *new_page(void)
-{
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	ASSERT_NE(MAP_FAILED, page);
-	return page;
-}
-
 /* 0: may not be touched, 1: not be written, 2: is not there. */
 static inline void take_page(void *page, int how)
 {

@@ -196,6 +196,16 @@ static inline void finish(struct worker *w)
 	worker_join(w);
 }
 
+/* Memory that nobody has touched. */
+static inline void *new_page(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, page);
+	return page;
+}
+
 static inline void *pause_for_ever(void *arg)
 {
 	atomic_store((atomic_int *)arg, gettid());

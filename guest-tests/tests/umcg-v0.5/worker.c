@@ -146,15 +146,6 @@ TEST(pointers_are_checked, .clauses = "WREG-3 CTL-12 R16")
 	}
 }
 
-static void *new_page(void)
-{
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	ASSERT_NE(MAP_FAILED, page);
-	return page;
-}
-
 /* None of the three may lie at `address`. */
 static void expect_unusable(void *address)
 {
