@@ -13,6 +13,9 @@
  * FIXTURE_TEARDOWN does not run), a failing EXPECT_* goes on. The arguments are
  * (expected, seen).
  *
+ * All times are of a fast kernel; UMCGLAB_SLOW in the environment is the factor
+ * that the one under test gets.
+ *
  * Output is KTAP. Usage: prog [-l] [-t glob]...
  * Exit status: 0 passed, 1 failed, 2 bad usage or nothing selected, 4 all
  * skipped.

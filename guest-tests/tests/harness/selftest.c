@@ -12,6 +12,7 @@
 #include "ktap.h"
 
 static char output[8192];	/* of the last victim */
+static const char *slow = "1";	/* how slow a kernel it is told to be on */
 
 /* Run victim with at most three arguments; leave what it wrote in `output`. */
 static int victim(const char *a, const char *b, const char *c)
@@ -32,6 +33,7 @@ static int victim(const char *a, const char *b, const char *c)
 	if (!pid) {
 		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
+		setenv("UMCGLAB_SLOW", slow, 1);
 		execl(path, "victim", a, b, c, NULL);
 		_exit(127);
 	}
@@ -88,6 +90,12 @@ TEST(timeout_kills_the_group)
 	fails("times_out", "timed out after 1 s", NULL);
 	EXPECT_EQ(-1, kill(told_child(), 0));
 	EXPECT_EQ(ESRCH, errno);
+}
+
+TEST(slow_kernels_get_more_time)
+{
+	slow = "2";
+	fails("times_out", "timed out after 2 s", NULL);
 }
 
 TEST(survivor_bails_out)
