@@ -166,12 +166,6 @@ class _Reader(yamlfile.Reader):
                 )
         return cites
 
-    def yes(self, node: yaml.Node) -> bool:
-        """Return true: a thing that is not so is left out."""
-        if not isinstance(node, yaml.ScalarNode) or node.value != "true":
-            raise self.error(node, "this can only be `true`, or be left out")
-        return True
-
 
 def _argv(name: str, kind: Kind) -> tuple[str, ...]:
     if kind == "bench":

@@ -17,7 +17,7 @@ from umcglab.fuzz import Fuzz
 
 EXAMPLES = """\
 examples:
-  umcglab run                               everything in lab.yaml
+  umcglab run                               everything in lab.yaml but what is nightly
   umcglab run --only 'x86_64-*'             some targets, by name or pattern
   umcglab run --only arm64-umcg-v0.5 --tests umcg/wait
                                             one program on one target
@@ -65,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="TARGET[,TARGET...]",
-            help="targets by name or pattern (default: all; `umcglab list` has them)",
+            help="targets by name or pattern (default: all that are not nightly; "
+            "`umcglab list` has them)",
         )
 
     def jobs(made: argparse.ArgumentParser) -> None:
@@ -76,12 +77,20 @@ def parser() -> argparse.ArgumentParser:
             help="cores to use (default: all)",
         )
 
+    def nightly(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--nightly",
+            action="store_true",
+            help="targets that are nightly too",
+        )
+
     for name, text in (
         ("build", "Build kernels, images and guest suites; boot nothing."),
         ("run", "Build what is missing, boot, test, measure and report."),
     ):
         made = verb(name, text)
         targets(made)
+        nightly(made)
         jobs(made)
         if name == "run":
             made.add_argument(
@@ -141,12 +150,12 @@ def main(argv: Sequence[str]) -> int:
     lab = config.load(options.lab)
     if options.verb == "clean":
         return clean(lab)
+    if options.verb == "list":
+        return show(lab, config.select(lab, options.only, nightly=True))
     engine.catch_signals()
     if options.verb == "anatomy":
         return anatomize(lab, options)
-    chosen = config.select(lab, options.only)
-    if options.verb == "list":
-        return show(lab, chosen)
+    chosen = config.select(lab, options.only, getattr(options, "nightly", False))
     cores = build.cores(options.jobs)
     if options.verb == "shell":
         return shell(lab, chosen, cores)
@@ -191,10 +200,13 @@ def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> i
 def show(lab: Lab, targets: Sequence[Target]) -> int:
     """Print a line for each target."""
     width = max(len(target.name) for target in targets)
+    flavors = max(len(target.flavor) for target in targets)
     for target in targets:
         release = kbuild.release(target, lab)
         built = "built" if kbuild.find(target, lab) else "not built"
-        print(f"{target.name:{width}}  {target.flavor}  {release}  {built}")
+        nightly = ", nightly" if target.nightly else ""
+        flavor = f"{target.flavor:{flavors}}"
+        print(f"{target.name:{width}}  {flavor}  {release}  {built}{nightly}")
     return 0
 
 

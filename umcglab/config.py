@@ -18,10 +18,11 @@ from typing import Literal, TypeAlias
 
 import yaml
 
-from umcglab import yamlfile
+from umcglab import flavor, yamlfile
 from umcglab.arch import ARCHES, Arch
 from umcglab.cache import Cache
 from umcglab.errors import UserError
+from umcglab.flavor import Flavor
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout this package is part of."""
@@ -41,7 +42,7 @@ _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
 
 _TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
 _TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
-                "cmdline", "boot-timeout")  # fmt: skip
+                "cmdline", "boot-timeout", "nightly")  # fmt: skip
 _MAX_SMP = 8
 """NR_CPUS of our kernels."""
 
@@ -78,12 +79,19 @@ class Target:
     cmdline: str = ""
     """Added to the kernel command line of its SSH guests."""
     boot_timeout: int = 60
-    """Seconds from QEMU's start to the first SSH command."""
+    """Seconds from QEMU's start to the first SSH command, of a fast flavor."""
+    nightly: bool = False
+    """Whether it is left out where nothing asks for it."""
 
     @property
     def is_control(self) -> bool:
         """Whether its kernel is unpatched."""
         return self.abi == CONTROL
+
+    @property
+    def traits(self) -> Flavor:
+        """What its flavor means for the lab."""
+        return flavor.of(self.flavor)
 
 
 @dataclass(frozen=True)
@@ -132,11 +140,14 @@ def load(file: Path, root: Path = ROOT) -> Lab:
     return reader.lab(node)
 
 
-def select(lab: Lab, only: Sequence[str]) -> tuple[Target, ...]:
-    """Return the targets named by `only` (names, globs, comma lists), or all."""
+def select(lab: Lab, only: Sequence[str], nightly: bool = False) -> tuple[Target, ...]:
+    """Return the targets named by `only` (names, globs, comma lists).
+
+    If it names none, all: those that are nightly if `nightly`.
+    """
     patterns = [p.strip() for item in only for p in item.split(",") if p.strip()]
     if not patterns:
-        return lab.targets
+        return tuple(t for t in lab.targets if nightly or not t.nightly)
     names = [target.name for target in lab.targets]
     wanted: set[str] = set()
     for pattern in patterns:
@@ -298,4 +309,6 @@ class _Reader(yamlfile.Reader):
         if "boot-timeout" in pairs:
             seconds = self.number(pairs["boot-timeout"], "boot-timeout", 1, 3600)
             target = replace(target, boot_timeout=seconds)
+        if "nightly" in pairs:
+            target = replace(target, nightly=self.yes(pairs["nightly"]))
         return target

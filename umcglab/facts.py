@@ -166,6 +166,13 @@ class ExactFacts:
 
 
 @dataclass(frozen=True)
+class LineFacts:
+    """`<target>/lines.json`: source lines of `function+0x1/0x2` in its splats."""
+
+    lines: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ClauseFacts:
     """One numbered clause of an ABI.md."""
 
@@ -216,6 +223,9 @@ class RunDir:
 
     def console(self, target: str, boot: int) -> Path:
         return self.path / target / f"console-{boot}.log"
+
+    def lines(self, target: str) -> Path:
+        return self.path / target / "lines.json"
 
     def floor(self, target: str) -> Path:
         return self.path / target / "floor.log"

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab import splat
+from umcglab import decode, facts, splat
 from umcglab.evidence import TargetResult
+from umcglab.facts import LineFacts, RunDir
 from umcglab.judge import LAB, PATCH, USER, ProgramVerdict, TestVerdict
 from umcglab.ktap import Outcome
 from umcglab.results import BOOT_RATIO, Run
@@ -33,7 +34,8 @@ class Finding:
     tests: tuple[TestVerdict, ...] = ()
     """Those that failed or never reported."""
     splats: tuple[tuple[str, Splat], ...] = ()
-    """With the console log that each is in, relative to the run's folder."""
+    """With the console log that each is in, relative to the run's folder, and the
+    source lines of what it names."""
     commands: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
@@ -66,6 +68,16 @@ class _Maker:
     def mine(self, name: str) -> str:
         return f"{self.target.name}/{name}"
 
+    def decoded(
+        self, log: str, splats: Iterable[Splat]
+    ) -> tuple[tuple[str, Splat], ...]:
+        """Return splats with their log, and with source lines where those are known."""
+        path = RunDir(self.run.path).lines(self.target.name)
+        lines = facts.read(path, LineFacts).lines if path.exists() else {}
+        return tuple(
+            (log, replace(s, excerpt=decode.annotate(s.excerpt, lines))) for s in splats
+        )
+
     def errors(self) -> Iterator[Finding]:
         for error in self.target.errors:
             log = self.log(error.log) if error.log else ""
@@ -81,7 +93,7 @@ class _Maker:
                 error.message.removeprefix(f"{self.target.name}: "),
                 problems=(error.where,) if error.where else (),
                 commands=(self.again(),),
-                splats=tuple((log, s) for s in splats),
+                splats=self.decoded(log, splats),
                 logs=(log,) if log else (),
                 output=() if splats else _telling(text),
                 hint=error.hint or "",
@@ -95,9 +107,11 @@ class _Maker:
 
     def problems(self) -> Iterator[Finding]:
         splats = [
-            (self.mine(f"console-{boot.facts.n}.log"), found)
+            found
             for boot in self.target.boots
-            for found in boot.splats
+            for found in self.decoded(
+                self.mine(f"console-{boot.facts.n}.log"), boot.splats
+            )
         ]
         if self.target.problems:
             texts = tuple(p.text for p in self.target.problems)
@@ -141,7 +155,7 @@ class _Maker:
             headline,
             problems=tuple(problems),
             tests=tuple(bad),
-            splats=tuple((console, s) for s in program.splats),
+            splats=self.decoded(console, program.splats),
             commands=(program.facts.reproduce, self.shell()),
             logs=(self.mine(f"programs/{stem}.log"), console),
             output=program.trailing
@@ -162,7 +176,7 @@ class _Maker:
             "exact lane",
             texts[0],
             problems=texts[1:],
-            splats=tuple((self.mine("exact"), s) for s in exact.splats),
+            splats=self.decoded(self.mine("exact"), exact.splats),
             commands=(self.again(),),
             logs=tuple(
                 self.mine(f"exact/{name}")

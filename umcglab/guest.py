@@ -346,7 +346,15 @@ def _connect(machine: Qemu, secret: Keys, port: int) -> paramiko.Transport:
     return ssh
 
 
-def floor(lab: Lab, kernel: Kernel, accel: Accel, *, console_log: Path) -> float:
+def floor(
+    lab: Lab,
+    kernel: Kernel,
+    accel: Accel,
+    *,
+    console_log: Path,
+    cmdline: Sequence[str] = (),
+    timeout: float = BOOT_TIMEOUT,
+) -> float:
     """Return the seconds from QEMU's start to a static init's power-off."""
     console = Console(console_log)
     with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
@@ -359,11 +367,12 @@ def floor(lab: Lab, kernel: Kernel, accel: Accel, *, console_log: Path) -> float
             kernel=kernel.image,
             initrd=ramdisk,
             console_log=console_log,
+            cmdline=tuple(cmdline),
             accel=accel.name,
         )
         start = time.monotonic()
         with qemu.start(vm, attach=False) as machine:
-            ended = machine.wait(BOOT_TIMEOUT)
+            ended = machine.wait(timeout)
             took = time.monotonic() - start
             if not ended:
                 where = stuck.cpus(machine, kernel.system_map)

@@ -288,8 +288,11 @@ def _extra(result: ktap.Result, facts: ProgramFacts) -> TestVerdict:
 
 def reproduce(facts: ProgramFacts, test: str) -> str:
     """Return the command line that runs one test of a program again."""
-    *head, tail = shlex.split(facts.reproduce) or [""]
-    return shlex.join([*head, f"{tail}:{test}"]) if tail else ""
+    words = shlex.split(facts.reproduce)
+    if "--tests" not in words:
+        return facts.reproduce
+    words[words.index("--tests") + 1] += f":{test}"
+    return shlex.join(words)
 
 
 def _splats(console: tuple[str, int] | None) -> tuple[Splat, ...]:

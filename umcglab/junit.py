@@ -105,7 +105,7 @@ def _program(
         problems = [p.text for p in program.problems]
         commands = finding.commands if finding else ()
         case.result = [_bad(fault, problems[0], "\n".join([*problems, *commands]))]
-        excerpts = [s.excerpt for s in program.splats]
+        excerpts = [s.excerpt for _, s in finding.splats] if finding else []
         if excerpts:
             case.system_out = _clean("\n\n".join(excerpts))
         suite.add_testcase(case)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -59,9 +60,13 @@ class _Recipe:
     def patches(self) -> tuple[Patch, ...]:
         return tuple(patch for series in self.series for patch in series.patches)
 
-    @property
+    @functools.cached_property
     def inputs(self) -> dict[str, object]:
-        """What decides the bytes of the kernel; JSON-able."""
+        """What decides the bytes of the kernel; JSON-able.
+
+        As it was when first asked for: files that change during a build do not
+        change what it is called.
+        """
         return {
             "recipe": _RECIPE,
             "arch": self.target.arch.name,

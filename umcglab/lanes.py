@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import accel, exact, facts, fuzz, guest, splat
+from umcglab import accel, exact, facts, fuzz, guest, leaks, splat
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
 from umcglab.errors import LabError
@@ -57,9 +57,10 @@ class Ready:
 
 def environment(ready: Ready) -> dict[str, str]:
     """Return the variables a test program is run with."""
-    if not ready.target.is_control:
-        return {}
-    return {"UMCGLAB_CONTROL_RELEASE": ready.kernel.release}
+    variables = {"UMCGLAB_SLOW": str(ready.target.traits.slow)}
+    if ready.target.is_control:
+        variables["UMCGLAB_CONTROL_RELEASE"] = ready.kernel.release
+    return variables
 
 
 def command(ready: Ready, program: Program) -> str:
@@ -73,9 +74,10 @@ def command(ready: Ready, program: Program) -> str:
 
 def time_limit(ready: Ready, program: Program) -> float:
     """Return the seconds after which `program` hangs."""
+    slow = ready.target.traits.slow
     if program.kind == fuzz.KIND:
-        return program.timeout + ready.fuzz.on(ready.target).seconds
-    return program.timeout
+        return slow * (program.timeout + ready.fuzz.on(ready.target).seconds)
+    return slow * program.timeout
 
 
 @contextlib.contextmanager
@@ -95,8 +97,8 @@ def booted(
         accel=chosen,
         smp=target.smp,
         memory=target.memory,
-        cmdline=target.cmdline.split(),
-        timeout=target.boot_timeout,
+        cmdline=(*target.traits.cmdline, *target.cmdline.split()),
+        timeout=target.boot_timeout * target.traits.slow,
     ) as vm:
         vm.put(ready.bundle.dir, GUEST_BUNDLE)
         yield vm
@@ -121,7 +123,14 @@ def test_lane(
         )
         progress.phase("floor")
         console = run_dir.floor(ready.target.name)
-        floor = guest.floor(lab, ready.kernel, chosen, console_log=console)
+        floor = guest.floor(
+            lab,
+            ready.kernel,
+            chosen,
+            console_log=console,
+            cmdline=ready.target.traits.cmdline,
+            timeout=guest.BOOT_TIMEOUT * ready.target.traits.slow,
+        )
         state = replace(state, floor=floor)
         waiting = list(ready.programs)
         while waiting:
@@ -187,7 +196,10 @@ def run_program(
 
 def reproduce(ready: Ready, program: Program) -> str:
     """Return the command line that runs `program` again on its target."""
-    argv = ["umcglab", "run", "--only", ready.target.name, "--tests", program.name]
+    argv = ["umcglab", "run", "--only", ready.target.name]
+    # What was lost, any of them may have lost.
+    if program != leaks.PROGRAM:
+        argv += ["--tests", program.name]
     if program.kind == fuzz.KIND:
         argv += ready.fuzz.options
     return shlex.join(argv)

@@ -16,12 +16,14 @@ from pathlib import Path
 
 from umcglab import (
     build,
+    decode,
     engine,
     facts,
     findings,
     fuzz,
     junit,
     lanes,
+    leaks,
     qemu,
     report,
     results,
@@ -179,7 +181,7 @@ def lane(
             continue
         state = facts.read(run_dir.target(target.name), TargetFacts)
         jobs.append(Job(f"test {target.name}", _test(lab, ready, state, run_dir)))
-        if not options.tests:
+        if not options.tests and target.traits.exact:
             exact += [
                 Job(f"exact {target.name} {n}", _exact(lab, ready, run_dir, n))
                 for n in range(1, EXACT_RUNS + 1)
@@ -189,6 +191,9 @@ def lane(
     )
     for target in targets:
         record(target, done, run_dir)
+        kernel = built.kernels[target.name]
+        if isinstance(kernel, Kernel):
+            decode.write(kernel, run_dir, target.name)
 
 
 def prepare(
@@ -205,9 +210,10 @@ def prepare(
         facts.write(path, replace(state, status="error", errors=(error,)))
         keep_log(e.log, run_dir.build_log(target.name))
         return None
-    write_plan(
-        made, run_dir, () if options.tests else tuple(lanes.benches(made.bundle))
-    )
+    if target.traits.leaks:
+        made = replace(made, programs=(*made.programs, leaks.PROGRAM))
+    measured = target.traits.exact and not options.tests
+    write_plan(made, run_dir, tuple(lanes.benches(made.bundle)) if measured else ())
     return made
 
 

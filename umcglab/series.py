@@ -69,12 +69,15 @@ def load(folder: Path) -> Series:
 
 
 def of(target: Target, lab: Lab) -> tuple[Series, ...]:
-    """Return the series that make the target's kernel: plumbing, then its ABI's."""
+    """Return the series of the target's kernel: plumbing, its ABI's, its flavor's."""
     if target.is_control:
         return ()
-    return tuple(
-        load(lab.patches / part / target.base) for part in ("plumbing", target.abi)
-    )
+    folders = [lab.patches / part / target.base for part in ("plumbing", target.abi)]
+    if target.traits.patches:
+        # They only help to test the lab: a base may go without.
+        more = lab.patches / target.traits.patches / target.base
+        folders += [more] if more.exists() else []
+    return tuple(map(load, folders))
 
 
 def apply(series: Series, tree: Path, progress: Progress) -> None:

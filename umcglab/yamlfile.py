@@ -104,6 +104,12 @@ class Reader:
             raise self.error(node, f"{what} must be a word")
         return str(node.value)
 
+    def yes(self, node: yaml.Node) -> bool:
+        """Return true: a thing that is not so is left out."""
+        if not isinstance(node, yaml.ScalarNode) or node.value != "true":
+            raise self.error(node, "this can only be `true`, or be left out")
+        return True
+
     def number(self, node: yaml.Node, what: str, low: int, high: int) -> int:
         is_int = isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int")
         if not is_int or not re.fullmatch(r"\d+", node.value):

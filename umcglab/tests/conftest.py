@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config
+from umcglab import config as lab_config
 from umcglab.arch import X86_64
 from umcglab.cache import Cache
 from umcglab.config import Lab
@@ -26,12 +26,17 @@ ffffffff82000000 T _etext
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    text = "a lab test that is too long for `make test`; run by `make nightly`"
+    config.addinivalue_line("markers", f"nightly: {text}")
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     """A lab without targets, with a cache of its own."""
     return Lab(
         file=tmp_path / "lab.yaml",
-        root=config.ROOT,
+        root=lab_config.ROOT,
         cache=Cache(tmp_path / "cache"),
         results=tmp_path / "results",
         cache_size=1 << 30,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from umcglab import config
 from umcglab.arch import ARM64, X86_64
 from umcglab.errors import UserError
+from umcglab.flavor import Flavor
 from umcglab.tests import toylab
 from umcglab.tests.toylab import ToyLab
 
@@ -41,8 +43,17 @@ def test_the_labs_own_file_is_right() -> None:
         ("x86_64-umcg-v0.5", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-control", "arm64", "control", "6.12"),
         ("arm64-umcg-v0.5", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-umcg-v0.5-debug", "x86_64", "umcg-v0.5", "6.12"),
+        ("arm64-umcg-v0.5-debug", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-umcg-v0.5-kcsan", "x86_64", "umcg-v0.5", "6.12"),
+        ("arm64-umcg-v0.5-kcsan", "arm64", "umcg-v0.5", "6.12"),
     ]
-    assert {t.flavor for t in lab.targets} == {"bench"}
+    assert [t.name for t in lab.targets if t.nightly] == [
+        "x86_64-umcg-v0.5-kcsan",
+        "arm64-umcg-v0.5-kcsan",
+    ]
+    flavors = ["bench"] * 4 + ["debug"] * 2 + ["kcsan"] * 2
+    assert [t.flavor for t in lab.targets] == flavors
     assert set(lab.sources) == {"6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
 
@@ -158,6 +169,7 @@ GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
         ("memory", "[1]", "memory must be a whole number"),
         ("base", "6.98", "target 't': no series kernel-patches/plumbing/6.98/series"
          " [bases of plumbing are 6.99"),
+        ("nightly", "false", "this can only be `true`, or be left out"),
         ("vcpus", "2", "target 't': unknown key 'vcpus'"),
     ],
 )  # fmt: skip
@@ -202,6 +214,29 @@ def test_a_file_that_is_not_there(toy: ToyLab) -> None:
 )
 def test_select(toy: ToyLab, only: list[str], names: list[str]) -> None:
     assert [t.name for t in config.select(toy.load(), only)] == names
+
+
+def test_nightly_targets_are_left_out_unless_asked_for(toy: ToyLab) -> None:
+    text = (toy.root / "lab.yaml").read_text()
+    toy.write(
+        "lab.yaml", text.replace("abi: umcg-toy}", "abi: umcg-toy, nightly: true}")
+    )
+    lab = toy.load()
+    every = [t.name for t in lab.targets]
+    nightly = "x86_64-umcg-toy"
+    assert [t.name for t in lab.targets if t.nightly] == [nightly]
+    assert [t.name for t in config.select(lab, [], nightly=True)] == every
+    assert [t.name for t in config.select(lab, [])] == [every[0], every[2]]
+    assert [t.name for t in config.select(lab, ["x86_64-*"])] == [every[0], nightly]
+
+
+def test_what_a_flavor_means(toy: ToyLab) -> None:
+    bench = toy.load().targets[1]
+    debug = replace(bench, flavor="debug").traits
+    assert bench.traits == Flavor("bench")
+    assert bench.traits.exact and not debug.exact
+    assert debug.leaks and debug.slow > bench.traits.slow == 1
+    assert "ignore_loglevel" in debug.cmdline
 
 
 def test_select_unknown(toy: ToyLab) -> None:

@@ -294,3 +294,8 @@ def test_what_is_wrong_in_the_exact_lane_is_said(
 
 def test_one_output_is_not_called_identical() -> None:
     assert exact(FUTEX + SWITCH + DONE, None).identical is None
+
+
+def test_what_repeats_a_program_that_runs_after_all_others() -> None:
+    whole = replace(FACTS, reproduce="umcglab run --only t")
+    assert judged(facts=whole).tests[0].reproduce == "umcglab run --only t"

@@ -302,6 +302,17 @@ def test_a_kernel_that_calls_itself_otherwise_is_refused(toy: ToyLab) -> None:
     assert "calls itself 6.99.1-mine" in fails(toy, UserError).message
 
 
+def test_a_fragment_that_changes_meanwhile_is_for_the_next_build(toy: ToyLab) -> None:
+    class Editor(toylab.Progress):
+        def phase(self, name: str, total: int | None = None) -> None:
+            super().phase(name, total)
+            if name == "compile":
+                toy.write("kernel-patches/kconfig/base.config", "CONFIG_SMP=y\n#\n")
+
+    first = build(toy, progress=Editor())
+    assert first.dir != build(toy).dir
+
+
 def test_two_builds_at_once_build_once(toy: ToyLab) -> None:
     progresses = [toylab.Progress() for _ in range(4)]
     with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -11,11 +11,12 @@ import pytest
 from umcglab import config, kbuild
 from umcglab.arch import ARCHES
 from umcglab.progress import Silent
+from umcglab.tests import scope
 
 pytestmark = pytest.mark.lab
 
 LAB = config.load(config.ROOT / "lab.yaml")
-PATCHED = [target for target in LAB.targets if not target.is_control]
+PATCHED = [target for target in scope.targets(LAB) if not target.is_control]
 FLAVORS = sorted(p.stem for p in LAB.patches.glob("kconfig/flavor/*.config"))
 CORES = len(os.sched_getaffinity(0))
 

@@ -1,18 +1,52 @@
 # SPDX-License-Identifier: MIT
-"""What the exact lane is told to run."""
+"""What lanes run: programs and what they are told, benches in each class."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from umcglab import lanes
+from umcglab import config, lanes, leaks
 from umcglab.bundle import Bundle, Manifest, Program
 from umcglab.exact import Step
 from umcglab.facts import BenchPlanFacts
+from umcglab.image import Image
+from umcglab.kbuild import Kernel
+from umcglab.lanes import Ready
 
+LAB = config.load(config.ROOT / "lab.yaml")
+WAIT = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes",))
 PLAIN = Program("yard/futex", "bench", ("bench/yard/futex",))
 SIZED = Program("scale/x", "bench", ("bench/scale/x",), needs_umcg=True, sizes=(1, 10))
 TEST = Program("umcg/ctl", "test", ("bin/umcg/ctl",), ("a",))
+
+
+def ready(kernel: Kernel, name: str) -> Ready:
+    (target,) = config.select(LAB, [name])
+    image = Image(Path(), "1", kernel.arch, {})
+    return Ready(target, kernel, image, Bundle(Path(), "2", Manifest(())), (WAIT,))
+
+
+def test_programs_know_how_slow_their_kernel_is(kernel: Kernel) -> None:
+    fast = lanes.environment(ready(kernel, "x86_64-umcg-v0.5"))
+    slow = lanes.environment(ready(kernel, "x86_64-umcg-v0.5-debug"))
+    assert fast == {"UMCGLAB_SLOW": "1"}
+    assert int(slow["UMCGLAB_SLOW"]) > 1
+    control = lanes.environment(ready(kernel, "x86_64-control"))
+    assert control["UMCGLAB_CONTROL_RELEASE"] == kernel.release
+
+
+def test_what_repeats_a_program(kernel: Kernel) -> None:
+    made = ready(kernel, "x86_64-umcg-v0.5-debug")
+    again = "umcglab run --only x86_64-umcg-v0.5-debug"
+    assert lanes.reproduce(made, WAIT) == f"{again} --tests umcg/wait"
+    assert lanes.reproduce(made, leaks.PROGRAM) == again
+
+
+def test_time_limits_are_those_of_a_fast_kernel(kernel: Kernel) -> None:
+    fast, slow = (ready(kernel, f"x86_64-umcg-v0.5{f}") for f in ("", "-debug"))
+    factor = slow.target.traits.slow
+    assert lanes.time_limit(fast, WAIT) == WAIT.timeout
+    assert lanes.time_limit(slow, WAIT) == factor * WAIT.timeout
 
 
 def test_every_bench_and_size_in_each_class() -> None:

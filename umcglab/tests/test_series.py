@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ def test_the_series_of_a_target(toy: ToyLab) -> None:
     assert series.of(control, lab) == ()
     names = [one.name for one in series.of(patched, lab)]
     assert names == ["plumbing/6.99", "umcg-toy/6.99"]
+
+
+def test_the_series_of_a_flavor_with_detectors(toy: ToyLab) -> None:
+    lab = toy.load()
+    target = replace(lab.targets[1], flavor="debug")
+    plain = series.of(lab.targets[1], lab)
+    assert series.of(target, lab) == plain, "a base may go without"
+    toy.series("debug/6.99", toylab.patch("lkdtm: more", {}))
+    assert [s.name for s in series.of(target, lab)[2:]] == ["debug/6.99"]
+    assert series.of(lab.targets[1], lab) == plain
+    assert series.of(replace(target, abi="control"), lab) == ()
 
 
 def test_a_listed_patch_that_is_not_there(toy: ToyLab) -> None:

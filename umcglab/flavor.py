@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""What the lab must know of a flavor of kernels, beside its fragment of kconfig."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """One flavor; one that is not in `FLAVORS` is fast and has no detectors."""
+
+    name: str
+    slow: int = 1
+    """Factor on each time limit, for what instrumentation costs."""
+    cmdline: tuple[str, ...] = ()
+    """More kernel parameters."""
+    exact: bool = True
+    """Whether it is measured."""
+    leaks: bool = False
+    """Whether it has kmemleak, to be asked when the tests are done."""
+    patches: str | None = None
+    """A folder of kernel-patches with what only such kernels need."""
+
+
+_DETECTORS = (
+    # That lockdep turns itself off is said at KERN_DEBUG.
+    "ignore_loglevel",
+    "watchdog_thresh=60",
+    "workqueue.watchdog_thresh=120",
+    # x86 panics if ten ticks do not come in the time that a loop takes: a host that
+    # is busy may run the one and not the other.
+    "no_timer_check",
+)
+
+FLAVORS = {
+    flavor.name: flavor
+    for flavor in (
+        Flavor("debug", 8, _DETECTORS, exact=False, leaks=True, patches="debug"),
+        Flavor("kcsan", 8, _DETECTORS, exact=False, patches="debug"),
+    )
+}
+
+
+def of(name: str) -> Flavor:
+    """Return the flavor of that name."""
+    return FLAVORS.get(name, Flavor(name))

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""Kernels made to misbehave, by lkdtm, under programs that say they passed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from umcglab import config, decode, lanes, run
+from umcglab.build import Built
+from umcglab.bundle import Program
+from umcglab.config import Lab
+from umcglab.progress import Silent
+from umcglab.results import Run
+
+PROVOKE = "echo {} > /sys/kernel/debug/provoke-crash/DIRECT"
+PASSES = "echo 'TAP version 13'; echo 1..1; echo 'ok 1 fine'"
+
+
+def provoked(name: str, what: str) -> Program:
+    """Return a program that provokes `what` and then says that it passed."""
+    shell = f"{PROVOKE.format(what)}; {PASSES}" if what else PASSES
+    return Program(
+        name=name,
+        kind="test",
+        argv=("sh", "-c", shell),
+        timeout=15,
+        tests=("fine",),
+    )
+
+
+def run_programs(lab: Lab, built: Built, name: str, *programs: Program) -> Run:
+    """Run made-up programs on a real target; return the derived result."""
+    target = config.select(lab, [name])[0]
+    run_dir = run.begin(lab, [target], run.Options(command="test", cores=2))
+    made = replace(run.ready(target, built), programs=programs)
+    state = run.write_plan(made, run_dir, benches=())
+    lanes.test_lane(lab, made, state, run_dir, Silent())
+    decode.write(made.kernel, run_dir, target.name)
+    return run.render(run_dir)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""How much of lab.yaml `make test` builds and boots; the nightly run has the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from umcglab import config
+from umcglab.config import Lab, Target
+
+ARCHES = ("x86_64", "arm64")
+DEBUG = "x86_64-umcg-v0.5-debug"
+TARGETS = (
+    *(f"{arch}-{abi}" for arch in ARCHES for abi in ("control", "umcg-v0.5")),
+    DEBUG,
+)
+
+
+def targets(lab: Lab) -> tuple[Target, ...]:
+    """Return the targets of `make test`."""
+    return config.select(lab, TARGETS)
+
+
+def nightly(*values: object) -> object:
+    """Return values of a parametrized test that are too much for `make test`."""
+    return pytest.param(*values, marks=pytest.mark.nightly)

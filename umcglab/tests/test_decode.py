@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""Source lines of splats, from a program that stands for vmlinux."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from umcglab import decode, facts, findings, junit, report, results
+from umcglab.kbuild import Kernel
+from umcglab.tests import golden
+from umcglab.tests.golden import X86
+
+SOURCE = """\
+void other(void);
+static inline __attribute__((always_inline)) void inlined(void)
+{
+	__asm__ volatile("nop");
+}
+__attribute__((noipa)) void outer(void)
+{
+	inlined();
+	other();
+	__asm__ volatile("");
+}
+__attribute__((noipa)) void other(void)
+{
+	__asm__ volatile("nop");
+}
+"""
+TWIN = """\
+__attribute__((noipa, used)) static void twin(void)
+{
+	__asm__ volatile("nop%s");
+}
+"""
+
+
+@pytest.fixture
+def built(tmp_path: Path, kernel: Kernel) -> Kernel:
+    """A kernel whose vmlinux has line tables, and a static function twice."""
+    tree = tmp_path / "linux"
+    (tree / "build").mkdir(parents=True)
+    (tree / "umcg.c").write_text(SOURCE)
+    (tree / "a.c").write_text(TWIN % "")
+    (tree / "b.c").write_text(TWIN % ("; nop" * 40))
+    flags = ["-O2", "-g1", "-nostdlib", "-static", "-no-pie", "-fcf-protection=none"]
+    prefix = f"-fdebug-prefix-map={tree}/build=."
+    names = ["../umcg.c", "../a.c", "../b.c"]
+    subprocess.run(
+        ["gcc", *flags, prefix, "-Wl,-e,outer", "-o", kernel.vmlinux, *names],
+        cwd=tree / "build",
+        check=True,
+    )
+    rows = [line.split() for line in said("nm", "-n", kernel.vmlinux).splitlines()]
+    text = [row for row in rows if row[1] in "tT" and row[2][0] != "_"]
+    end = int(text[-1][0], 16) + 0x100
+    text.append([f"{end:x}", "T", "_etext"])
+    kernel.system_map.write_text("".join(f"{' '.join(row)}\n" for row in text))
+    return kernel
+
+
+def said(*argv: str | Path) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def sizes(kernel: Kernel, name: str) -> list[int]:
+    """Return how far it is from each `name` to the next symbol."""
+    rows = [line.split() for line in kernel.system_map.read_text().splitlines()]
+    at = [int(row[0], 16) for row in rows]
+    return [at[n + 1] - at[n] for n, row in enumerate(rows) if row[2] == name]
+
+
+def place(kernel: Kernel, instruction: str, after: int = 0) -> str:
+    """Return the place in outer() of an instruction, or of the one `after` it."""
+    shown = said("objdump", "-d", "--disassemble=outer", kernel.vmlinux)
+    rows = re.findall(r"^ *([0-9a-f]+):\t[0-9a-f ]+\t(\w+)", shown, re.M)
+    at = next(n for n, row in enumerate(rows) if row[1] == instruction)
+    offset = int(rows[at + after][0], 16) - int(rows[0][0], 16)
+    return f"outer+{offset:#x}/{sizes(kernel, 'outer')[0]:#x}"
+
+
+def test_a_place_is_a_line_and_what_it_was_inlined_into(built: Kernel) -> None:
+    where = place(built, "nop")
+    assert decode.resolve(built, {where: True}) == {where: "umcg.c:4 < umcg.c:8"}
+
+
+def test_a_trace_names_where_a_call_returns_to(built: Kernel) -> None:
+    where = place(built, "call", after=1)
+    lines = {pc: decode.resolve(built, {where: pc})[where] for pc in (True, False)}
+    assert lines[False] == "umcg.c:9"
+    assert lines[True] != "umcg.c:9"
+
+
+def test_of_two_functions_the_one_of_that_size(built: Kernel) -> None:
+    found = set()
+    for size in sizes(built, "twin"):
+        where = f"twin+0x0/{size:#x}"
+        found.add(decode.resolve(built, {where: True})[where])
+    assert found == {"a.c:3", "b.c:3"}
+    assert decode.resolve(built, {"twin+0x0/0xfff": True}) == {}
+
+
+def test_what_is_not_known_is_left_out(built: Kernel) -> None:
+    assert decode.resolve(built, {"nobody+0x1/0x2": False}) == {}
+    built.vmlinux.unlink()
+    assert decode.resolve(built, {"outer+0x0/0x10": True}) == {}
+
+
+def test_program_counters_are_told_from_return_addresses() -> None:
+    text = "RIP: 0010:here+0x1/0x2\n there+0x3/0x4\n ? here+0x1/0x2\npc : arm+0x5/0x6"
+    assert decode.places([text]) == {
+        "here+0x1/0x2": True,
+        "there+0x3/0x4": False,
+        "arm+0x5/0x6": True,
+    }
+
+
+def test_the_report_has_the_lines_also_without_the_kernel(
+    tmp_path: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    golden.splat(path)
+    run_dir = facts.RunDir(path)
+
+    def resolve(_: Kernel, wanted: dict[str, bool]) -> dict[str, str]:
+        return dict.fromkeys(wanted, "kernel/sched/umcg.c:412")
+
+    monkeypatch.setattr(decode, "resolve", resolve)
+    decode.write(kernel, run_dir, X86)
+    run = results.collect(path)
+    (finding,) = findings.findings(run)
+    (_, splat) = finding.splats[0]
+    places = re.findall(r"\+0x\w+/0x\w+( kernel/sched/umcg.c:412)?", splat.excerpt)
+    assert places and all(places)
+    assert " kernel/sched/umcg.c:412" in report.render(run, path).read_text()
+    junit.write(run, path / "junit.xml")
+    assert " kernel/sched/umcg.c:412" in (path / "junit.xml").read_text()
+
+
+def test_no_splat_no_file(tmp_path: Path, kernel: Kernel) -> None:
+    golden.passing(tmp_path / "run")
+    run_dir = facts.RunDir(tmp_path / "run")
+    decode.write(kernel, run_dir, X86)
+    assert not run_dir.lines(X86).exists()

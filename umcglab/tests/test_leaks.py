@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from umcglab import ktap, leaks
+from umcglab.ktap import Outcome, Report
+
+
+def ask(file: Path) -> tuple[int, Report]:
+    """Run the program with another file in place of kmemleak's."""
+    *shell, script = leaks.PROGRAM.argv
+    script = script.replace(leaks.FILE, str(file)).replace("sleep 6", ":")
+    done = subprocess.run([*shell, script], capture_output=True, text=True)
+    report = ktap.parse(done.stdout)
+    assert not report.problems
+    assert tuple(t.name for t in report.tests) == leaks.PROGRAM.tests
+    return done.returncode, report
+
+
+def test_nothing_lost() -> None:
+    status, report = ask(Path("/dev/null"))
+    assert (status, report.tests[0].outcome) == (0, Outcome.PASS)
+
+
+def test_something_lost(tmp_path: Path) -> None:
+    # A plain file: what is written to it can be read.
+    status, report = ask(tmp_path / "kmemleak")
+    assert (status, report.tests[0].outcome) == (1, Outcome.FAIL)
+    assert report.tests[0].diagnostics == ("# scan",)
+
+
+def test_kmemleak_that_cannot_be_asked(tmp_path: Path) -> None:
+    status, report = ask(tmp_path / "no" / "kmemleak")
+    assert (status, report.tests[0].outcome) == (1, Outcome.FAIL)
