@@ -43,6 +43,8 @@ def test_the_labs_own_file_is_right() -> None:
         ("x86_64-umcg-v0.5", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-control", "arm64", "control", "6.12"),
         ("arm64-umcg-v0.5", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-umcg-v0.5-6.1", "x86_64", "umcg-v0.5", "6.1"),
+        ("arm64-umcg-v0.5-6.1", "arm64", "umcg-v0.5", "6.1"),
         ("x86_64-umcg-v0.5-debug", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-debug", "arm64", "umcg-v0.5", "6.12"),
         ("x86_64-umcg-v0.5-kcsan", "x86_64", "umcg-v0.5", "6.12"),
@@ -52,7 +54,7 @@ def test_the_labs_own_file_is_right() -> None:
         "x86_64-umcg-v0.5-kcsan",
         "arm64-umcg-v0.5-kcsan",
     ]
-    flavors = ["bench"] * 4 + ["debug"] * 2 + ["kcsan"] * 2
+    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2
     assert [t.flavor for t in lab.targets] == flavors
     assert set(lab.sources) == {"6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
