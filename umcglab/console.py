@@ -135,7 +135,8 @@ def wait_for_init(sock: socket.socket, deadline: float) -> Outcome:
     """
     # Bytes: SocketSpawn does not decode, whatever encoding it is given.
     spawn = SocketSpawn(sock, searchwindowsize=_WINDOW)
-    left = max(0.0, deadline - time.monotonic())
+    # Not 0: pexpect would then poll, and not wait for what is on the way.
+    left = max(0.01, deadline - time.monotonic())
     outcome = _OUTCOMES[spawn.expect(_NEWS, timeout=left)]
     if outcome in ("failed", "panic"):
         with contextlib.suppress(pexpect.TIMEOUT):
