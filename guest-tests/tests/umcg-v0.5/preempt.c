@@ -290,36 +290,39 @@ TEST(preempted_after_a_timeout, .clauses = "WPREEMPT-1 WTIME-2")
 	EXPECT_EQ(1, atomic_load(&handled));
 }
 
-enum { RACES = 300 };
+enum { RACES = 50 };
 
 static void block_often(struct worker *worker)
 {
 	unsigned int seed = 1;
 
-	for (int i = 0; i < RACES; i++) {
+	while (!atomic_load(&over)) {
 		for (int n = rand_r(&seed) % 2000; n; n--)
 			asm volatile("");
-		if (i % 2)
+		/* Runs on while others look, or blocks. */
+		if (atomic_fetch_add(&worker->steps, 1) % 4)
+			sched_yield();
+		else
 			nap(MS / 20);
-		atomic_fetch_add(&worker->steps, 1);
 	}
-	atomic_store(&over, true);
 }
 
 static void *preempt_at_random(void *arg)
 {
 	unsigned int seed = 2;
+	int sent = 0;
 
-	while (!atomic_load(&over)) {
+	while (sent < RACES) {
 		int err = umcg_preempt(&w.own, SIGUSR1);
 
-		ASSERT_TRUE(err == 0 || err == -EAGAIN || err == -ESRCH);
-		atomic_fetch_add((atomic_int *)arg, !err);
+		ASSERT_TRUE(err == 0 || err == -EAGAIN);
+		sent += !err;
 		for (int n = rand_r(&seed) % 3000; n; n--)
 			asm volatile("");
 		sched_yield();
 	}
-	return NULL;
+	atomic_store(&over, true);
+	return arg;
 }
 
 /*
@@ -328,13 +331,12 @@ static void *preempt_at_random(void *arg)
  */
 TEST(preemption_races_block, .clauses = "WPREEMPT-1 WPREEMPT-2 R14 R17 R55", .deadline = 60)
 {
-	atomic_int sent = 0;
 	pthread_t thread;
 	int preempted = 0;
 	uint32_t word;
 
 	begin(block_often);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, preempt_at_random, &sent));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, preempt_at_random, NULL));
 	while ((word = run(&w)) != NONE) {
 		ASSERT_TRUE(word == BLOCKED || word == (BLOCKED | PREEMPTED) ||
 			    word == IDLE || word == (IDLE | PREEMPTED));
@@ -349,11 +351,10 @@ TEST(preemption_races_block, .clauses = "WPREEMPT-1 WPREEMPT-2 R14 R17 R55", .de
 	}
 	pthread_join(thread, NULL);
 	worker_join(&w);
-	EXPECT_EQ(RACES, atomic_load(&w.steps));
 	/* Two that come together may be one. */
-	EXPECT_LE(atomic_load(&handled), atomic_load(&sent));
+	EXPECT_LE(atomic_load(&handled), RACES);
 	EXPECT_LT(0, atomic_load(&handled));
-	TH_LOG("%d marks, %d times preempted", sent, preempted);
+	TH_LOG("%d times preempted, %d turns", preempted, atomic_load(&w.steps));
 }
 
 static struct worker rival[2];
@@ -363,7 +364,7 @@ static void preempt_each_other(struct worker *worker)
 {
 	struct worker *other = &rival[worker == &rival[0]];
 
-	while (atomic_fetch_add(&worker->steps, 1) < RACES)
+	while (atomic_fetch_add(&worker->steps, 1) < 6 * RACES)
 		umcg_preempt(&other->own, SIGUSR1);
 }
 
