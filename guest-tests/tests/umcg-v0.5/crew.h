@@ -280,6 +280,9 @@ static inline int give_way(struct worker *w)
 {
 	int err;
 
+	/* Locked: if it slept with the mark, it would seem to have yielded. */
+	while (!umcg_lock(w->umcg))
+		sched_yield();
 	__atomic_fetch_or(&w->umcg->task.state, YIELDS, __ATOMIC_SEQ_CST);
 	err = umcg_yield(w->umcg, 0);
 	__atomic_fetch_and(&w->umcg->task.state, ~YIELDS, __ATOMIC_SEQ_CST);
@@ -314,6 +317,8 @@ static inline void serve(struct umcg *server, struct shift *shift)
 			uint32_t word;
 
 			next = umcg_next_idle(worker);
+			__atomic_fetch_and(&worker->task.state, ~YIELDS,
+					   __ATOMIC_SEQ_CST);
 			word = run_under(server, worker);
 			atomic_fetch_add(&shift->runs, 1);
 			if (word == NONE)
