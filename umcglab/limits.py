@@ -47,7 +47,8 @@ class Yardstick:
     """
 
     bench: str
-    costs: float
+    costs: dict[str, float]
+    """scheduling class -> instructions per operation"""
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,9 @@ def _bounds(limits: Limits, arch: str, costs: Costs) -> Iterator[Bound]:
             here = costs.get((yardstick.bench, sched))
             if here is None:
                 continue
-            scale = here / yardstick.costs
-            how = f", x {yardstick.bench} {here:,.0f} / {yardstick.costs:,.0f}"
+            there = yardstick.costs[sched]
+            scale = here / there
+            how = f", x {yardstick.bench} {here:,.0f} / {there:,.0f}"
         if (most := limits.at_most.get(bench, {}).get(sched)) is not None:
             yield Bound(bench, sched, seen, most * scale, f"{most:,.0f}{how}")
         if over := limits.over.get(bench):

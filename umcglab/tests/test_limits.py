@@ -14,7 +14,7 @@ from umcglab.limits import Bound, Limits, Of, Over, Yardstick
 RULES = Limits(
     of=Of("umcg-x", "6.12", "bench"),
     arch="x86_64",
-    elsewhere=Yardstick("yard/futex", 2000),
+    elsewhere=Yardstick("yard/futex", {"fair": 1000, "fifo": 2000}),
     at_most={"switch/a": {"fair": 3000, "fifo": 2000}},
     over={"worker/b": Over("yard/b", 20)},
     flat={"scale/c": 0.1},
