@@ -28,9 +28,6 @@ _DETECTORS = (
     "ignore_loglevel",
     "watchdog_thresh=60",
     "workqueue.watchdog_thresh=120",
-    # x86 panics if ten ticks do not come in the time that a loop takes: a host that
-    # is busy may run the one and not the other.
-    "no_timer_check",
 )
 
 FLAVORS = {

@@ -277,7 +277,7 @@ def boot(
             kernel=kernel.image,
             initrd=ramdisk,
             console_log=console_log,
-            cmdline=tuple(cmdline),
+            cmdline=(*kernel.arch.clocked_cmdline, *cmdline),
             accel=accel.name,
             memory=memory,
             smp=smp,
@@ -367,7 +367,7 @@ def floor(
             kernel=kernel.image,
             initrd=ramdisk,
             console_log=console_log,
-            cmdline=tuple(cmdline),
+            cmdline=(*kernel.arch.clocked_cmdline, *cmdline),
             accel=accel.name,
         )
         start = time.monotonic()
