@@ -167,13 +167,24 @@ static void migrate(void *page, int whose)
 	while (page_frame(page) == frame);
 }
 
+/*
+ * A worker that comes upon a page on its way to another place sleeps: a block
+ * that is none of this test's. So nothing moves but the one page: what is locked
+ * stays.
+ */
 static void while_migrating(int whose)
 {
+	static const char allowed[] = "/proc/sys/vm/compact_unevictable_allowed";
 	struct absence absence = { .take = migrate, .whose = whose, .rounds = 1 };
+	void *page = low_page();
 
-	server = whose == SERVER ? low_page() : NULL;
-	w.umcg = whose == WORKER ? low_page() : NULL;
+	server = whose == SERVER ? page : NULL;
+	w.umcg = whose == WORKER ? page : NULL;
+	ASSERT_EQ(0, mlockall(MCL_CURRENT | MCL_FUTURE));
+	ASSERT_EQ(0, munlock(page, PAGE));
+	write_file(allowed, "0");
 	block_while_away(&absence);
+	write_file(allowed, "1");
 }
 
 TEST(worker_migrated, .clauses = "BLOCK-6 R27 R46") { while_migrating(WORKER); }
