@@ -268,9 +268,9 @@ def _exact_facts(run_dir: RunDir, target: str) -> ExactFacts | None:
 def _bounds(
     target: TargetFacts, exact: ExactVerdict, known: Sequence[Limits]
 ) -> tuple[Bound, ...]:
-    costs = {(made.bench, made.sched): made.per_op for made in exact.benches}
-    calm = {(b.bench, b.sched): b.per_op_at(limits.CALM) for b in exact.benches}
-    return limits.bounds(known, target, costs, calm)
+    costs = {(b.bench, b.sched): b.per_op for b in exact.benches}
+    least = {(b.bench, b.sched): b.min / b.ops_per_batch for b in exact.benches}
+    return limits.bounds(known, target, costs, least)
 
 
 def _numbers(

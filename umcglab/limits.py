@@ -17,14 +17,6 @@ from umcglab.facts import TargetFacts
 
 FOLDER = Path(__file__).resolve().parent.parent / "results/limits"
 
-CALM = 10.0
-"""The percentile of batches that sizes are compared at.
-
-In the fair class a bench goes on in one of two ways for thousands of hand-offs,
-whatever its size, 15 % apart: EEVDF's delayed dequeue leaves who sleeps on the
-run queue, or does not. The median says which of the two there was more of.
-"""
-
 Costs = Mapping[tuple[str, str], float]
 """(bench, scheduling class) -> what one operation costs."""
 
@@ -70,8 +62,13 @@ class Limits:
     """bench -> scheduling class -> instructions per operation"""
     over: dict[str, Over]
     flat: dict[str, float]
-    """Bench with sizes -> by which part any may cost more than the cheapest, both
-    in the cheaper batches of each (`CALM`)."""
+    """Bench with sizes -> by which part any may cost more than the cheapest, in the
+    least batch of each.
+
+    Not in the median: in the fair class a bench goes on in one of two ways for
+    thousands of hand-offs, whatever its size, 15 % apart. EEVDF's delayed dequeue
+    leaves who sleeps on the run queue, or does not.
+    """
     schema: int = facts.SCHEMA
 
 
@@ -103,18 +100,18 @@ def load(folder: Path = FOLDER) -> tuple[Limits, ...]:
 
 
 def bounds(
-    known: Sequence[Limits], target: TargetFacts, costs: Costs, calm: Costs
+    known: Sequence[Limits], target: TargetFacts, costs: Costs, least: Costs
 ) -> tuple[Bound, ...]:
     """Return what was measured beside its limits; what was not has none.
 
-    `costs` are medians, `calm` is the same at the percentile of that name.
+    `costs` are of the median batch, `least` of the cheapest one.
     """
     mine = Of(target.abi, target.base, target.flavor)
     return tuple(
         bound
         for limits in known
         if limits.of == mine
-        for bound in (*_bounds(limits, target.arch, costs), *_flat(limits, calm))
+        for bound in (*_bounds(limits, target.arch, costs), *_flat(limits, least))
     )
 
 
@@ -138,11 +135,11 @@ def _bounds(limits: Limits, arch: str, costs: Costs) -> Iterator[Bound]:
                 yield Bound(bench, sched, seen, than + over.by * scale, rule)
 
 
-def _flat(limits: Limits, calm: Costs) -> Iterator[Bound]:
+def _flat(limits: Limits, least: Costs) -> Iterator[Bound]:
     """Yield each size of a bench, held to the cheapest one of its class."""
     for family, part in limits.flat.items():
-        sizes = {key: n for key, n in calm.items() if key[0].startswith(f"{family}-")}
+        sizes = {key: n for key, n in least.items() if key[0].startswith(f"{family}-")}
         for (bench, sched), seen in sizes.items():
             cheapest, size = min((n, b) for (b, s), n in sizes.items() if s == sched)
-            rule = f"{size} {cheapest:,.0f} + {part:.0%}, percentile {CALM:.0f} of each"
+            rule = f"{size} {cheapest:,.0f} + {part:.0%}, least batch of each"
             yield Bound(bench, sched, seen, cheapest * (1 + part), rule)

@@ -23,9 +23,9 @@ TARGET = TargetFacts("t", "x86_64", "umcg-x", "6.12", "bench")
 
 
 def held(
-    costs: limits.Costs, target: TargetFacts = TARGET, calm: limits.Costs | None = None
+    costs: limits.Costs, target: TargetFacts = TARGET, least: limits.Costs | None = None
 ) -> dict[str, Bound]:
-    made = limits.bounds([RULES], target, costs, calm or {})
+    made = limits.bounds([RULES], target, costs, least or {})
     return {f"{b.bench}:{b.sched}": b for b in made}
 
 
@@ -65,14 +65,14 @@ def test_every_size_is_held_to_the_cheapest_of_its_class() -> None:
         ("scale/c", "fair"): 1.0,
     }
     assert not held(costs), "medians are not what sizes are compared by"
-    made = held({}, calm=costs)
+    made = held({}, least=costs)
     assert {name: b.holds for name, b in made.items()} == {
         "scale/c-1:fair": False,
         "scale/c-10:fair": True,
         "scale/c-100:fair": True,
         "scale/c-1:fifo": True,
     }
-    assert made["scale/c-1:fair"].rule == "scale/c-10 100 + 10%, percentile 10 of each"
+    assert made["scale/c-1:fair"].rule == "scale/c-10 100 + 10%, least batch of each"
 
 
 def test_elsewhere_it_goes_by_the_yardstick() -> None:
