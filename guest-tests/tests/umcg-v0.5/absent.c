@@ -7,7 +7,8 @@
 static struct umcg *server;
 static struct worker w;
 static struct gate gate;
-static atomic_bool go;
+/* The round that the worker may go on with, and the one in which it did. */
+static atomic_int go, went;
 static int rounds;
 
 enum { WORKER = 1, SERVER = 2, BOTH = 3 };
@@ -27,17 +28,13 @@ static void begin(void (*body)(struct worker *))
 /* Between `steps` and the block it touches no memory but this test's own. */
 static void await_go_and_pass(struct worker *worker)
 {
-	for (;;) {
-		atomic_fetch_add(&worker->steps, 1);
-		while (!atomic_load(&go))
+	for (int round = 1; round <= rounds && !worker->result; round++) {
+		atomic_store(&worker->steps, round);
+		while (atomic_load(&go) < round)
 			;
-		atomic_store(&go, false);
+		atomic_store(&went, round);
 		if (!gate_pass(&gate))
 			worker->result = -1;
-		if (worker->result)
-			return;
-		if (atomic_load(&worker->steps) == rounds)
-			return;
 	}
 }
 
@@ -61,7 +58,7 @@ static void *take_away(void *arg)
 		absence->take(w.umcg, WORKER);
 	if (absence->whose & SERVER)
 		absence->take(server, SERVER);
-	atomic_store(&go, true);
+	atomic_store(&go, absence->round);
 	if (absence->give) {
 		until_state(getpid(), w.tid, 'S');
 		for (int whose = WORKER; whose <= SERVER; whose++)
@@ -80,6 +77,11 @@ static void block_while_away(struct absence *absence)
 	for (absence->round = 1; absence->round <= absence->rounds; absence->round++) {
 		ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, absence));
 		EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+		/* It sleeps for its other pages, too, while they move or are copied. */
+		while (atomic_load(&went) < absence->round) {
+			until_back(&w);
+			EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+		}
 		EXPECT_EQ(RUNNING, umcg_word(&server->task));
 		EXPECT_EQ(BLOCKED, umcg_word(&w.umcg->task));
 		pthread_join(thread, NULL);
@@ -167,24 +169,13 @@ static void migrate(void *page, int whose)
 	while (page_frame(page) == frame);
 }
 
-/*
- * A worker that comes upon a page on its way to another place sleeps: a block
- * that is none of this test's. So nothing moves but the one page: what is locked
- * stays.
- */
 static void while_migrating(int whose)
 {
-	static const char allowed[] = "/proc/sys/vm/compact_unevictable_allowed";
 	struct absence absence = { .take = migrate, .whose = whose, .rounds = 1 };
-	void *page = low_page();
 
-	server = whose == SERVER ? page : NULL;
-	w.umcg = whose == WORKER ? page : NULL;
-	ASSERT_EQ(0, mlockall(MCL_CURRENT | MCL_FUTURE));
-	ASSERT_EQ(0, munlock(page, PAGE));
-	write_file(allowed, "0");
+	server = whose == SERVER ? low_page() : NULL;
+	w.umcg = whose == WORKER ? low_page() : NULL;
 	block_while_away(&absence);
-	write_file(allowed, "1");
 }
 
 TEST(worker_migrated, .clauses = "BLOCK-6 R27 R46") { while_migrating(WORKER); }
@@ -264,7 +255,7 @@ static void come_back_to(void (*take)(void *, int), void (*give)(int))
 	w.pool = far;
 	begin(await_go_and_pass);
 	rounds = 1;
-	atomic_store(&go, true);
+	atomic_store(&go, 1);
 	ASSERT_EQ(BLOCKED, run_under(server, w.umcg));
 	take(far, SERVER);
 	take(w.umcg, WORKER);
