@@ -84,11 +84,16 @@ TEST(exit_tells_no_running_server, .clauses = "WLIFE-1 R35")
 	EXPECT_EQ(-ETIMEDOUT, umcg_wait(&me, from_now(MS)));
 }
 
-/* A server that gives up waiting for its worker, and goes, in one of three ways. */
+/*
+ * A server that runs its worker, and goes, in one of three ways: when the worker
+ * blocks, or has taken so many steps.
+ */
 enum way { UNREGISTERS, RETURNS, EXITS, WAYS };
 
 struct leaver {
 	enum way way;
+	bool until_blocked;
+	int steps;
 	pid_t tid;
 	struct umcg umcg;
 };
@@ -96,12 +101,16 @@ struct leaver {
 static void *run_and_leave(void *arg)
 {
 	struct leaver *leaver = arg;
-	int err;
 
 	ASSERT_EQ(0, umcg_register_server(&leaver->umcg));
 	leaver->tid = leaver->umcg.tid;
-	err = umcg_run(&leaver->umcg, &w.own, from_now(SOON));
-	ASSERT_TRUE(err == -ETIMEDOUT || err == 0);
+	if (leaver->until_blocked) {
+		ASSERT_EQ(0, umcg_run(&leaver->umcg, &w.own, 0));
+	} else {
+		ASSERT_EQ(-ETIMEDOUT, umcg_run(&leaver->umcg, &w.own, from_now(SOON)));
+		while (atomic_load(&w.steps) < leaver->steps)
+			nap(MS);
+	}
 	if (leaver->way == UNREGISTERS)
 		ASSERT_EQ(0, umcg_unregister(&leaver->umcg));
 	if (leaver->way == EXITS)
@@ -168,7 +177,7 @@ TEST(server_leaves_a_blocked_worker, .clauses = "WLIFE-2 WIDLE-1 R56")
 {
 	begin(pass_often);
 	for (enum way way = 0; way < WAYS; way++) {
-		struct leaver leaver = { .way = way };
+		struct leaver leaver = { .way = way, .until_blocked = true };
 
 		let_go_by(&leaver);
 		until_word(&w, BLOCKED);
@@ -196,7 +205,7 @@ static void lock_then_pass(struct worker *worker)
 
 TEST(server_leaves_a_locked_worker, .clauses = "WLIFE-2 WRUN-4 BLOCK-8 R56")
 {
-	static struct leaver leaver;
+	static struct leaver leaver = { .steps = 1 };
 	int steps;
 
 	begin(lock_then_pass);
@@ -328,7 +337,7 @@ static void *give_birth(void *arg)
 /* The worker blocks under a tid that has passed to another. */
 static void block_under(struct reborn *r, pthread_t *thread)
 {
-	static struct leaver leaver;
+	static struct leaver leaver = { .steps = 1 };
 
 	begin(lock_then_pass);
 	let_go_by(&leaver);
