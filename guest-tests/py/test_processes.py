@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,8 +15,6 @@ import pytest
 from actors import IDLE, RUNNING, Actor, Stage, until
 
 clauses = pytest.mark.clauses
-
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 @pytest.fixture
@@ -45,32 +42,17 @@ def test_idle_is_an_interruptible_sleep(stage: Stage, waker: Actor) -> None:
     assert "umcg" not in idle.wchan
 
 
-@pytest.fixture
-def freezer() -> Iterator[Path]:
-    if not (CGROUPS / "cgroup.procs").exists():
-        CGROUPS.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "cgroup2", "none", CGROUPS], check=True)
-    group = CGROUPS / "umcg-freezer"
-    group.mkdir()
-    yield group
-    (group / "cgroup.freeze").write_text("0")
-    for pid in (group / "cgroup.procs").read_text().split():
-        os.kill(int(pid), signal.SIGKILL)
-    until(lambda: not (group / "cgroup.procs").read_text(), "an empty group")
-    group.rmdir()
-
-
 @clauses("SIG-6 SIG-2 TIME-6")
-def test_cgroup_freezer(stage: Stage, waker: Actor, freezer: Path) -> None:
+def test_cgroup_freezer(stage: Stage, waker: Actor, group: Path) -> None:
     woken, timed = stage.actor(), stage.actor()
     woken.go_idle()
     timed.go_idle(ms=1000)
     for actor in (woken, timed):
-        (freezer / "cgroup.procs").write_text(str(actor.pid))
+        (group / "cgroup.procs").write_text(str(actor.pid))
 
     def freeze(on: int) -> None:
-        (freezer / "cgroup.freeze").write_text(str(on))
-        events = freezer / "cgroup.events"
+        (group / "cgroup.freeze").write_text(str(on))
+        events = group / "cgroup.events"
         until(lambda: f"frozen {on}" in events.read_text(), f"frozen {on}")
 
     freeze(1)

@@ -1,27 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Preemption of workers: RUNNING|PREEMPTED, and a signal. */
-#include "crew.h"
+#include "signalled.h"
 
-static struct worker w;
-static struct gate gate;
-static atomic_int handled;
 static atomic_bool over;
-
-static void count(int signal)
-{
-	(void)signal;
-	atomic_fetch_add(&handled, 1);
-}
-
-static void begin(void (*body)(struct worker *))
-{
-	on_signal(SIGUSR1, count, 0);
-	on_signal(SIGUSR2, count, 0);
-	become_server();
-	gate_make(&gate);
-	w.body = body;
-	hire(&w);
-}
 
 static void spin(struct worker *worker)
 {

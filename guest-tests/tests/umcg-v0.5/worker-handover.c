@@ -72,6 +72,16 @@ static void go_round(struct worker *w)
 	}
 }
 
+/* The word of a worker that is not on its way to sleep any more. */
+static uint32_t settled_word(struct umcg *worker)
+{
+	uint32_t word;
+
+	while ((word = bare_word(worker)) == (IDLE | LOCKED))
+		sched_yield();
+	return word;
+}
+
 /* Run the one that has the baton; return who is to have it then. */
 static struct umcg *run_member(struct umcg *server, struct ring *ring,
 			       struct umcg *worker)
@@ -83,15 +93,13 @@ static struct umcg *run_member(struct umcg *server, struct ring *ring,
 	for (int i = 0; i < MEMBERS; i++)
 		if (ring->worker[i].tid == server->task.next_tid)
 			worker = ring->worker[i].umcg;
-	while ((word = bare_word(worker)) == (IDLE | LOCKED))
-		sched_yield();
+	word = settled_word(worker);
 	if (word == IDLE)
 		return worker;
 	ASSERT_EQ(NONE, word);
 	for (int i = 0; i < MEMBERS; i++) {
 		worker = ring->worker[i].umcg;
-		while ((word = bare_word(worker)) == (IDLE | LOCKED))
-			sched_yield();
+		word = settled_word(worker);
 		if (word == IDLE)
 			return worker;
 		ASSERT_EQ(NONE, word);

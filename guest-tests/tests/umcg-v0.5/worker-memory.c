@@ -80,6 +80,24 @@ static void queue_in_vain(struct worker *w)
 	EXPECT_EQ(0, wake_tid(w->tid, 0));
 }
 
+/*
+ * The `i`th worker is about to be queued, for having slept or waited, when `word`
+ * of its structure points to where the kernel cannot go.
+ */
+static void break_pointer(struct worker *w, int i, __u64 *word)
+{
+	if (i % 2)
+		have_it_wait(w);
+	else
+		have_it_sleep(w);
+	*word = bad_pointers[i / 2].pointer;
+	pool.idle_workers = 0;
+	if (i % 2)
+		queue_in_vain(w);
+	else
+		gate_open(&gate);
+}
+
 TEST(no_list_to_join, .clauses = "WVIOL-1 WVIOL-3 WIDLE-1 R16 R23 R53")
 {
 	static struct worker w[2 * COUNT(bad_pointers)];
@@ -88,18 +106,8 @@ TEST(no_list_to_join, .clauses = "WVIOL-1 WVIOL-3 WIDLE-1 R16 R23 R53")
 	gate_make(&gate);
 	fill_bad_pointers();
 	for (int i = 0; i < 2 * COUNT(bad_pointers); i++) {
-		struct bad_pointer *bad = &bad_pointers[i / 2];
-
-		if (i % 2)
-			have_it_wait(&w[i]);
-		else
-			have_it_sleep(&w[i]);
-		w[i].umcg->task.idle_workers_ptr = bad->pointer;
-		if (i % 2)
-			queue_in_vain(&w[i]);
-		else
-			gate_open(&gate);
-		expect_violation(&w[i], bad->error);
+		break_pointer(&w[i], i, &w[i].own.task.idle_workers_ptr);
+		expect_violation(&w[i], bad_pointers[i / 2].error);
 	}
 }
 
@@ -111,25 +119,15 @@ TEST(no_idle_server_word, .clauses = "WVIOL-1 WVIOL-3 WIDLE-1 WIDLE-3 R16 R23 R5
 	gate_make(&gate);
 	fill_bad_pointers();
 	for (int i = 0; i < 2 * COUNT(bad_pointers); i++) {
-		struct bad_pointer *bad = &bad_pointers[i / 2];
 		struct umcg_task *task = &w[i].own.task;
 
-		if (i % 2)
-			have_it_wait(&w[i]);
-		else
-			have_it_sleep(&w[i]);
-		task->idle_server_tid_ptr = bad->pointer;
-		pool.idle_workers = 0;
-		if (i % 2)
-			queue_in_vain(&w[i]);
-		else
-			gate_open(&gate);
+		break_pointer(&w[i], i, &task->idle_server_tid_ptr);
 		while (!atomic_load(&segvs))
 			sched_yield();
 		/* Whoever takes the list must not wait for a link for ever. */
 		if (pool.idle_workers == (uintptr_t)&task->idle_workers_ptr)
 			EXPECT_EQ(0, task->idle_workers_ptr);
-		expect_violation(&w[i], bad->error);
+		expect_violation(&w[i], bad_pointers[i / 2].error);
 	}
 }
 

@@ -4,32 +4,11 @@
 #include <poll.h>
 #include <setjmp.h>
 
-#include "crew.h"
-
-static struct worker w;
-static struct gate gate;
-static atomic_int handled, handled_by;
-
-static void count(int signal)
-{
-	(void)signal;
-	atomic_store(&handled_by, gettid());
-	atomic_fetch_add(&handled, 1);
-}
+#include "signalled.h"
 
 static void send(int signal)
 {
 	ASSERT_EQ(0, tgkill(getpid(), w.tid, signal));
-}
-
-static void begin(void (*body)(struct worker *))
-{
-	on_signal(SIGUSR1, count, 0);
-	on_signal(SIGUSR2, count, 0);
-	become_server();
-	gate_make(&gate);
-	w.body = body;
-	hire(&w);
 }
 
 static void yield_once(struct worker *worker)
