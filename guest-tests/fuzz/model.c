@@ -47,6 +47,9 @@ static void tell(struct actor *a, const char *fmt, va_list args)
 			 text);
 		if (!arena->hostile)
 			snapshot();
+	} else {
+		/* Who found the cause is writing it down. */
+		sleep(1);
 	}
 	_exit(1);
 }
