@@ -167,19 +167,27 @@ def check_without_abi(target: Target, lab: Lab, progress: Progress, jobs: int) -
 
 
 def work_tree(
-    target: Target, lab: Lab, folder: Path, progress: Progress, jobs: int
+    target: Target,
+    lab: Lab,
+    folder: Path,
+    progress: Progress,
+    jobs: int,
+    *,
+    with_abi: bool = True,
 ) -> Build:
     """Return the target's kernel as a compiled tree in `folder`, made if it is not.
 
-    It is the caller's to change, and to hold against others.
+    It is the caller's to change, and to hold against others. Without its ABI it is
+    patched like any other, but configured as the control is.
     """
     recipe = _recipe(target, lab, source.fetch(target.source, lab.cache, progress))
+    fragments = recipe.fragments if with_abi else recipe.fragments[:-1]
     complete = folder / "complete"
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         with _logged(recipe, lab, folder):
-            built = _prepare(recipe, lab, folder, progress, jobs, recipe.fragments)
+            built = _prepare(recipe, lab, folder, progress, jobs, fragments)
             _compile(recipe, built, folder, progress)
         complete.touch()
     return _build_in(recipe, lab, folder, jobs)
