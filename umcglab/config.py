@@ -42,7 +42,7 @@ _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
 
 _TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
 _TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
-                "cmdline", "boot-timeout", "nightly")  # fmt: skip
+                "cpu", "cmdline", "boot-timeout", "nightly")  # fmt: skip
 _MAX_SMP = 8
 """NR_CPUS of our kernels."""
 
@@ -74,6 +74,8 @@ class Target:
     abi: str
     flavor: str = "bench"
     smp: int = 1
+    cpu: str = ""
+    """QEMU's name of the processor; empty for the architecture's default."""
     memory: int = 1024
     """MiB."""
     cmdline: str = ""
@@ -301,6 +303,9 @@ class _Reader(yamlfile.Reader):
             target = replace(target, flavor=flavor)
         if "smp" in pairs:
             target = replace(target, smp=self.number(pairs["smp"], "smp", 1, _MAX_SMP))
+        if "cpu" in pairs:
+            cpu = self.one_of(pairs["cpu"], "cpu", target.arch.cpus)
+            target = replace(target, cpu=cpu)
         if "memory" in pairs:
             memory = self.number(pairs["memory"], "memory", 128, 1 << 20)
             target = replace(target, memory=memory)

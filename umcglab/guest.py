@@ -253,6 +253,7 @@ def boot(
     console_log: Path,
     accel: Accel,
     smp: int = 1,
+    cpu: str = "",
     memory: int = 1024,
     cmdline: Sequence[str] = (),
     timeout: float = BOOT_TIMEOUT,
@@ -281,6 +282,7 @@ def boot(
             accel=accel.name,
             memory=memory,
             smp=smp,
+            cpu=cpu,
             disk=image.disk,
             ssh=True,
         )

@@ -96,6 +96,7 @@ def booted(
         console_log=console,
         accel=chosen,
         smp=target.smp,
+        cpu=target.cpu,
         memory=target.memory,
         cmdline=(*target.traits.cmdline, *target.cmdline.split()),
         timeout=target.boot_timeout * target.traits.slow,

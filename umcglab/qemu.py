@@ -64,6 +64,7 @@ class Vm:
     accel: str = "tcg"
     memory: int = 1024
     smp: int = 1
+    cpu: str = ""
     disk: Path | None = None
     ssh: bool = False
     exact: Exact | None = None
@@ -91,7 +92,7 @@ def argv(vm: Vm) -> tuple[str, ...]:
         "-display", "none",
         *arch.machine_args,
         "-accel", vm.accel,
-        "-cpu", arch.cpu,
+        "-cpu", vm.cpu or arch.cpus[0],
         "-smp", str(vm.smp),
         "-m", str(vm.memory),
         "-kernel", str(vm.kernel),

@@ -49,13 +49,17 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-debug", "arm64", "umcg-v0.5", "6.12"),
         ("x86_64-umcg-v0.5-kcsan", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-kcsan", "arm64", "umcg-v0.5", "6.12"),
+        ("arm64-umcg-v0.5-a57", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-umcg-v0.5-smp8", "x86_64", "umcg-v0.5", "6.12"),
+        ("arm64-umcg-v0.5-smp8", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-umcg-v0.5-none", "x86_64", "umcg-v0.5", "6.12"),
+        ("x86_64-umcg-v0.5-voluntary", "x86_64", "umcg-v0.5", "6.12"),
+        ("arm64-umcg-v0.5-none", "arm64", "umcg-v0.5", "6.12"),
+        ("arm64-umcg-v0.5-voluntary", "arm64", "umcg-v0.5", "6.12"),
     ]
-    assert [t.name for t in lab.targets if t.nightly] == [
-        "x86_64-umcg-v0.5-kcsan",
-        "arm64-umcg-v0.5-kcsan",
-    ]
-    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2
-    assert [t.flavor for t in lab.targets] == flavors
+    assert [t.nightly for t in lab.targets] == [False] * 8 + [True] * 9
+    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2 + ["bench"] * 3
+    assert [t.flavor for t in lab.targets] == [*flavors, *["debug"] * 4]
     assert set(lab.sources) == {"6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
 
@@ -68,7 +72,7 @@ def test_values_and_defaults(toy: ToyLab) -> None:
         "  mine: {tree: ../linux}\n"
         "  git: {git: 'git@example.org:linux', ref: v6.12}\n"
         "targets:\n"
-        "  one: {arch: arm64, source: 6.10, abi: control}\n"
+        "  one: {arch: arm64, source: 6.10, abi: control, cpu: cortex-a57}\n"
         "  two: {arch: x86_64, source: mine, base: '6.99', abi: umcg-toy, smp: 2,\n"
         "        memory: 2048, flavor: debug}\n"
         "cache-size: 500M\n"
@@ -83,6 +87,7 @@ def test_values_and_defaults(toy: ToyLab) -> None:
         X86_64, "6.99", "umcg-toy", "debug"
     )  # fmt: skip
     assert (two.smp, two.memory) == (2, 2048)
+    assert (one.cpu, two.cpu) == ("cortex-a57", "")
     assert lab.sources["mine"].location == str(toy.root.parent / "linux")
     assert lab.sources["git"].location == "git@example.org:linux"
     assert lab.cache_size == 500 << 20
@@ -166,6 +171,7 @@ GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
          " are control, umcg-toy]"),
         ("flavor", "debgu", "unknown flavor 'debgu'; did you mean 'debug'?"),
         ("smp", "0", "smp must be from 1 to 8"),
+        ("cpu", "cortex-a57", "unknown cpu 'cortex-a57'"),
         ("smp", "two", "smp must be a whole number"),
         ("memory", "1G", "memory must be a whole number"),
         ("memory", "[1]", "memory must be a whole number"),
