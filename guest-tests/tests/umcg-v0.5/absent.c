@@ -140,17 +140,19 @@ TEST(worker_kept_back, .clauses = CLAUSES) { while_kept_back(WORKER); }
 TEST(server_kept_back, .clauses = CLAUSES) { while_kept_back(SERVER); }
 
 /*
- * Compaction moves pages from low memory to high: take the lowest of many, and
- * give back the rest.
+ * Compaction moves pages from low memory to high: take the lowest of many, when
+ * there is room at the bottom, and give back the rest.
  */
 static void *low_page(void)
 {
 	enum { SIZE = 256 << 20 };
-	char *all = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
-			 MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	char *lowest = all;
+	char *all, *lowest;
 
+	compact_memory();
+	all = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
+		   MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, (void *)all);
+	lowest = all;
 	for (char *page = all; page < all + SIZE; page += 16 * PAGE)
 		if (page_frame(page) < page_frame(lowest))
 			lowest = page;

@@ -196,6 +196,14 @@ static inline void finish(struct worker *w)
 	worker_join(w);
 }
 
+/* It may sleep on its way there, for a lock of the kernel that somebody else has. */
+static inline void finish_in_time(struct worker *w)
+{
+	while (run(w) != NONE)
+		until_back(w);
+	worker_join(w);
+}
+
 /* Memory that nobody has touched. */
 static inline void *new_page(void)
 {

@@ -37,7 +37,7 @@ static inline void is_reported(const struct sleeper *sleeper)
 	sleeper->release();
 	until_back(&w);
 	EXPECT_EQ(1, atomic_load(&w.steps));
-	finish(&w);
+	finish_in_time(&w);
 	EXPECT_EQ(2, atomic_load(&w.steps));
 	EXPECT_EQ(0, w.result);
 }

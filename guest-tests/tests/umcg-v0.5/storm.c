@@ -74,15 +74,18 @@ static void count(int signal)
 
 static void *preempt_all(void *arg)
 {
+	struct sched_param first = { .sched_priority = 1 };
 	unsigned int seed = 1;
 	int sent = 0;
 
+	/* So that it comes while a worker runs, be there one CPU. */
+	ASSERT_EQ(0, pthread_setschedparam(pthread_self(), SCHED_FIFO, &first));
 	while (!atomic_load(&enough)) {
 		int err = umcg_preempt(&crowd[rand_r(&seed) % CROWD].own, SIGUSR1);
 
 		ASSERT_TRUE(err == 0 || err == -EAGAIN || err == -ESRCH);
 		sent += !err;
-		sched_yield();
+		nap(MS / 20);
 	}
 	EXPECT_LE(atomic_load(&handled), sent);
 	return arg;

@@ -41,9 +41,7 @@ static void fork_and_pass(struct worker *worker)
 TEST(fork_of_a_worker, .clauses = "WLIFE-3 R4")
 {
 	begin(fork_and_pass);
-	while (run(&w) != NONE)
-		until_back(&w);
-	worker_join(&w);
+	finish_in_time(&w);
 	EXPECT_EQ(1, atomic_load(&w.steps));
 	EXPECT_EQ(0, w.result);
 }
@@ -67,9 +65,7 @@ static void start_a_thread(struct worker *worker)
 TEST(thread_of_a_worker, .clauses = "WLIFE-3 R4")
 {
 	begin(start_a_thread);
-	while (run(&w) != NONE)
-		until_back(&w);
-	worker_join(&w);
+	finish_in_time(&w);
 	EXPECT_EQ(0, w.result);
 }
 

@@ -259,9 +259,7 @@ TEST(server_leaves_as_its_worker_blocks, .clauses = "WLIFE-2 BLOCK-8 R56 R57")
 		until_back(&w);
 	}
 	atomic_store(&go, true);
-	while (run(&w) != NONE)
-		until_back(&w);
-	worker_join(&w);
+	finish_in_time(&w);
 }
 
 /* What has the tid of a server that is gone. */
