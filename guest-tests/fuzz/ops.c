@@ -18,6 +18,7 @@ const struct op ops[] = {
 	[OP_ABANDON] = { "abandon", "WLIFE-2", 0, 0, 0, op_abandon },
 	[OP_IDLE] = { "idle", "WIDLE-1", SERVER, 0, 2, op_idle },
 	[OP_GIVE_BACK] = { "give_back", "SWITCH-5", 0, 0, 0, op_give_back },
+	[OP_SWITCH] = { "switch", "SWITCH-1", SERVER, SWITCHES, 6, op_switch },
 
 	{ "yield", "WRUN-2", WORKER, 0, 12, op_yield },
 	{ "yield_far", "WTIME-2", WORKER, TIMED, 4, op_yield_far },
@@ -47,7 +48,6 @@ const struct op ops[] = {
 	{ "requeue", "WWAKE-1", SERVER, WAKES, 8, op_requeue },
 	{ "wake_server", "WAKE-1", SERVER, WAKES, 4, op_wake_server },
 	{ "wake_worker", "WWAKE-2", SERVER, WAKES, 4, op_wake_worker },
-	{ "switch", "SWITCH-1", SERVER, SWITCHES, 6, op_switch },
 	{ "wait_timed", "TIME-2", SERVER, TIMED, 3, op_wait_timed },
 	{ "reregister", "CTL-7", SERVER, LIVES, 2, op_reregister },
 	{ "wake_nobody", "WAKE-4", SERVER, INVALID, 2, op_wake_nobody },

@@ -20,8 +20,11 @@ struct op {
 	enum outcome (*run)(struct actor *me);
 };
 
-/* Those that others lead to; the rest are known by their place in ops[]. */
-enum { OP_REGISTER, OP_ENLIST, OP_RUN, OP_AGAIN, OP_ABANDON, OP_IDLE, OP_GIVE_BACK };
+/* Those that the code speaks of; the rest are known by their place in ops[]. */
+enum {
+	OP_REGISTER, OP_ENLIST, OP_RUN, OP_AGAIN, OP_ABANDON, OP_IDLE, OP_GIVE_BACK,
+	OP_SWITCH,
+};
 
 extern const struct op ops[];
 extern const unsigned int n_ops;

@@ -227,10 +227,15 @@ enum outcome op_switch(struct actor *s)
 enum outcome op_give_back(struct actor *s)
 {
 	struct actor *other = atomic_exchange(&s->back, NULL);
+	int err;
 
 	if (!other)
 		return NOTHING;
-	return LEGAL(s, umcg_wake(s->u, other->u), 0, -EAGAIN, -ESRCH) ? DONE : REFUSED;
+	/* It may have said that it is about to switch to us, and not got that far. */
+	while ((err = umcg_wake(s->u, other->u)) == -EAGAIN &&
+	       __atomic_load_n(&other->doing, __ATOMIC_SEQ_CST) == &ops[OP_SWITCH])
+		sched_yield();
+	return LEGAL(s, err, 0, -EAGAIN, -ESRCH) ? DONE : REFUSED;
 }
 
 enum outcome op_wait_timed(struct actor *s)
