@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../tests/umcg-v0.5/peer.h"
 #include "episode.h"
 #include "inject.h"
 #include "ops.h"
@@ -88,15 +89,31 @@ static bool gone(struct actor *a)
 }
 
 /*
+ * Preempted, it waits for its server to find it, which is gone. If it was gone by
+ * then the kernel is about to queue the worker after all; so look when it sleeps.
+ */
+static bool left_behind(struct actor *w, struct actor *dead)
+{
+	bool asleep;
+
+	do {
+		asleep = thread_state(getpid(), w->tid) == 'S';
+		if (bare_word(w) != (IDLE | PREEMPTED) ||
+		    w->u->task.next_tid != dead->tid)
+			return false;
+	} while (!asleep);
+	return true;
+}
+
+/*
  * The heir has a structure of its own: workers still have the old one in mind.
- * The kernel looks after a worker that was running, but one that was preempted
- * just before waits for its server to find it.
+ * The kernel looks after a worker that was running.
  */
 static void replace(struct actor *dead, struct actor *heir)
 {
 	struct actor *w = worker_of_tid(dead->u->task.next_tid);
 
-	if (w && bare_word(w) == (IDLE | PREEMPTED) && w->u->task.next_tid == dead->tid)
+	if (w && left_behind(w, dead))
 		park(w);
 	heir->rng = rng_of(rng_next(&dead->rng), 0);
 	heir->pool = dead->pool;
