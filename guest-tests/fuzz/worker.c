@@ -200,7 +200,10 @@ enum outcome op_worker_wakes(struct actor *w)
 
 enum outcome op_wait_while_running(struct actor *w)
 {
-	LEGAL(w, umcg_sys_wait(0, 0), -EINVAL);
+	int err = umcg_sys_wait(0, 0);
+
+	/* next_tid is looked at first: the server may have gone. */
+	LEGAL(w, err, -EINVAL, -ESRCH);
 	check_running(w);
 	return REFUSED;
 }
