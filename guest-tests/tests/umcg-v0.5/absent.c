@@ -283,6 +283,25 @@ TEST(back_to_kept_memory, .clauses = "BLOCK-6 WIDLE-1 R26 R34")
 	come_back_to(keep_back, give_back);
 }
 
+/* Who finds it on the list may run it at once: it has to be IDLE by then. */
+TEST(idle_before_it_is_listed, .clauses = "WIDLE-1 WIDLE-3 R48 R58")
+{
+	w.pool = own_page();
+	begin(await_go_and_pass);
+	rounds = 1;
+	atomic_store(&go, 1);
+	ASSERT_EQ(BLOCKED, run_under(server, w.umcg));
+	keep_back(w.pool, SERVER);
+	gate_open(&gate);
+	until_wanted(&kept[SERVER - 1]);
+	EXPECT_EQ(IDLE, umcg_word(&w.umcg->task));
+	EXPECT_EQ(1, w.umcg->task.idle_workers_ptr);
+	give_back(SERVER);
+	until_back(&w);
+	EXPECT_EQ(NONE, run_under(server, w.umcg));
+	worker_join(&w);
+}
+
 /* Its structure is gone for good: that is its own fault, and nobody waits for it. */
 static atomic_int violations;
 
