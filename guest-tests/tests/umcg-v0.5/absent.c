@@ -249,6 +249,84 @@ TEST(fault_on_its_servers_structure, .clauses = "BLOCK-6 BLOCK-2 R15 R32")
 	block_for(server, SERVER);
 }
 
+static atomic_bool away;
+
+/* Its page goes after it has marked itself, and before the kernel looks. */
+static void lock_and_wait(struct worker *worker)
+{
+	ASSERT_TRUE(umcg_move(&worker->umcg->task, RUNNING, IDLE | LOCKED));
+	ASSERT_TRUE(umcg_move(&server->task, IDLE, RUNNING));
+	atomic_fetch_add(&worker->steps, 1);
+	while (!atomic_load(&go))
+		;
+	worker->result = umcg_sys_wait(0, 0);
+	atomic_fetch_add(&worker->steps, 1);
+}
+
+/* It has slept, but LOCKED. Once it is run again it is not sent back for that. */
+TEST(fault_in_its_own_wait, .clauses = "BLOCK-4 BLOCK-6 WRUN-1 R34")
+{
+	struct absence absence = {
+		.take = keep_back, .give = give_back, .whose = WORKER, .round = 1,
+	};
+	pthread_t thread;
+
+	begin(lock_and_wait);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
+	EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+	pthread_join(thread, NULL);
+	until_word(&w, IDLE);
+	expect_none_queued(&pool);
+	EXPECT_EQ(NONE, run_under(server, w.umcg));
+	worker_join(&w);
+	EXPECT_EQ(2, atomic_load(&w.steps));
+	EXPECT_EQ(0, w.result);
+}
+
+static void count_up(struct worker *worker)
+{
+	atomic_fetch_add(&worker->steps, 1);
+	while (!atomic_load(&go))
+		;
+}
+
+/* The signal has the kernel look at a word that is away: the server must hear. */
+static void *signal_it_without_its_page(void *arg)
+{
+	while (!atomic_load(&w.steps))
+		sched_yield();
+	until_state(getpid(), getpid(), 'S');
+	keep_back(w.umcg, WORKER);
+	ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
+	until_wanted(&kept[WORKER - 1]);
+	for (int i = 0; i < 100 && umcg_word(&server->task) != RUNNING; i++)
+		nap(MS);
+	atomic_store(&away, umcg_word(&server->task) == RUNNING);
+	give_back(WORKER);
+	return arg;
+}
+
+static void do_nothing(int signal)
+{
+	(void)signal;
+}
+
+TEST(fault_at_a_signal, .clauses = "BLOCK-2 BLOCK-6 WSIG-4 R34")
+{
+	pthread_t thread;
+
+	on_signal(SIGUSR1, do_nothing, 0);
+	begin(count_up);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_it_without_its_page, NULL));
+	EXPECT_EQ(0, umcg_run(server, w.umcg, from_now(5000 * MS)));
+	EXPECT_TRUE(atomic_load(&away));
+	pthread_join(thread, NULL);
+	atomic_store(&go, 1);
+	until_back(&w);
+	EXPECT_EQ(NONE, run_under(server, w.umcg));
+	worker_join(&w);
+}
+
 /* What a worker needs to come back: its word, the list head, the tid word. */
 static void come_back_to(void (*take)(void *, int), void (*give)(int))
 {

@@ -203,6 +203,30 @@ TEST(server_runs_already, .clauses = "BLOCK-4 R11")
 	pass_and_finish(&w);
 }
 
+/*
+ * Another thread closes what the worker reads from, so it is for the worker to
+ * let go of it. It has done so when it is back, run or not: others wait for that.
+ */
+TEST(back_with_nothing_in_hand, .clauses = "WIDLE-5")
+{
+	static struct worker w = { .body = pass };
+	struct pollfd poll_fd = { .events = POLLOUT };
+
+	begin();
+	on_signal(SIGPIPE, SIG_IGN, 0);
+	hire(&w);
+	ASSERT_EQ(BLOCKED, run(&w));
+	until_word(&w, BLOCKED);
+	ASSERT_EQ(0, close(gate.fd[0]));
+	gate_open(&gate);
+	until_back(&w);
+	poll_fd.fd = gate.fd[1];
+	ASSERT_EQ(1, poll(&poll_fd, 1, 0));
+	EXPECT_TRUE(poll_fd.revents & POLLERR);
+	finish(&w);
+	EXPECT_EQ(0, w.result);
+}
+
 #define BULK	(1 << 20)
 
 /* Sleeps each time the pipe is full, many times over. */
@@ -258,8 +282,10 @@ TEST(second_sleep_is_not_reported, .clauses = "BLOCK-5 R54")
 	hire(&w);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, drain, NULL));
 	ASSERT_EQ(BLOCKED, run(&bulky));
-	finish(&w);
+	/* One wait, ended by the one worker that runs, when that ends. */
+	EXPECT_EQ(0, umcg_run(&me, &w.own, 0));
 	EXPECT_EQ(1, atomic_load(&w.steps));
+	worker_join(&w);
 	pthread_join(thread, NULL);
 	until_back(&bulky);
 	finish(&bulky);

@@ -61,6 +61,36 @@ TEST(wake_of_the_running_is_not_saved, .clauses = "WAKE-3 R1 R13")
 	pthread_join(thread, NULL);
 }
 
+/* A server that sleeps in a call which ends with EINTR if it is woken by nothing. */
+static void *wait_for_a_signal(void *arg)
+{
+	const struct timespec second = { .tv_sec = 1 };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	ASSERT_EQ(0, umcg_register_server(&late));
+	atomic_store(&stage, 1);
+	EXPECT_EQ(-1, sigtimedwait(&set, NULL, &second));
+	EXPECT_EQ(EAGAIN, errno);
+	atomic_store(&stage, 2);
+	return arg;
+}
+
+TEST(wake_ends_no_other_sleep, .clauses = "WAKE-3 R13")
+{
+	pthread_t thread;
+
+	become_server();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_a_signal, NULL));
+	at_stage(1);
+	until_state(getpid(), late.tid, 'S');
+	for (int i = 0; i < 10; i++)
+		EXPECT_EQ(0, wake_tid(late.tid, i % 2 ? UMCG_WAIT_WF_CURRENT_CPU : 0));
+	EXPECT_EQ(1, atomic_load(&stage));
+	pthread_join(thread, NULL);
+}
+
 TEST(wake_arguments, .clauses = "WAKE-4 WAKE-5")
 {
 	static struct peer p;

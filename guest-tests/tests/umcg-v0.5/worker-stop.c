@@ -109,6 +109,29 @@ TEST(fatal_signals_end_it, .clauses = "WSIG-2 WLIFE-1 R49")
 	}
 }
 
+static void wait_for_a_while(struct worker *worker)
+{
+	worker->result = umcg_yield(&worker->own, from_now(3000 * MS));
+}
+
+/* The deadline comes, and finds nobody. */
+TEST(fatal_signals_end_a_timed_wait, .clauses = "WSIG-2 WTIME-3 WLIFE-1 R49")
+{
+	/* Those that dump core are not looked at before all others. */
+	static const int fatal[] = { SIGQUIT, SIGABRT, SIGTERM, SIGKILL };
+
+	for (int i = 0; i < 12; i++) {
+		pid_t pid = open_firm(wait_for_a_while);
+
+		while (bare_word(&firm->other.own) != IDLE)
+			nap(MS);
+		until_state(pid, firm->other.tid, 'S');
+		ASSERT_EQ(0, tgkill(pid, firm->other.tid, fatal[i % 4]));
+		EXPECT_EQ(fatal[i % 4], WTERMSIG(reap_child(pid)));
+	}
+	nap(4000 * MS);
+}
+
 static void stop(pid_t pid)
 {
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
