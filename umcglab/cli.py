@@ -20,9 +20,10 @@ EXAMPLES = """\
 examples:
   umcglab run                               everything in lab.yaml but what is nightly
   umcglab run --only 'x86_64-*'             some targets, by name or pattern
-  umcglab run --only arm64-umcg-v0.5 --tests umcg/wait
+  umcglab run --only arm64-umcg-v0.5 --tests umcg-v0.5/wait
                                             one program on one target
-  umcglab run --tests umcg/wait:wake_first  one test on every target
+  umcglab run --tests umcg-v0.5/wait:woken_before_the_call
+                                            one test on every target
   umcglab shell --only x86_64-umcg-v0.5     a root shell where the tests are
   umcglab report results/latest             render a finished run again
   umcglab anatomy x86_64-umcg-v0.5 yard/futex:fifo
