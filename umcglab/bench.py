@@ -26,6 +26,9 @@ from umcglab.facts import BenchPlanFacts
 SCHEMA = 1
 SKIPPED = 4
 
+SCHEDS = ("fair", "fifo")
+"""Scheduling classes that benches run in: the fair one, and SCHED_FIFO."""
+
 
 @dataclass(frozen=True)
 class Bench:

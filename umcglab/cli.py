@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from umcglab import anatomy, build, config, engine, fuzz, kbuild, lanes, mutants, run
+from umcglab.bench import SCHEDS
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.errors import UserError
@@ -19,9 +20,10 @@ EXAMPLES = """\
 examples:
   umcglab run                               everything in lab.yaml but what is nightly
   umcglab run --only 'x86_64-*'             some targets, by name or pattern
-  umcglab run --only arm64-umcg-v0.5 --tests umcg/wait
+  umcglab run --only arm64-umcg-v0.5 --tests umcg-v0.5/wait
                                             one program on one target
-  umcglab run --tests umcg/wait:wake_first  one test on every target
+  umcglab run --tests umcg-v0.5/wait:woken_before_the_call
+                                            one test on every target
   umcglab shell --only x86_64-umcg-v0.5     a root shell where the tests are
   umcglab report results/latest             render a finished run again
   umcglab anatomy x86_64-umcg-v0.5 yard/futex:fifo
@@ -225,15 +227,15 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
 def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     """Print the anatomy of a bench on one target, in one or both classes."""
     name, _, sched = options.bench.partition(":")
-    if sched and sched not in lanes.SCHEDS:
-        raise UserError(f"{options.bench}: a class is {' or '.join(lanes.SCHEDS)}")
+    if sched and sched not in SCHEDS:
+        raise UserError(f"{options.bench}: a class is {' or '.join(SCHEDS)}")
     targets = config.select(lab, [options.target])
     if len(targets) != 1:
         raise UserError(f"{options.target}: this needs one target")
     cores = build.cores(options.jobs)
     with Display() as display:
         ready = run.ready(targets[0], build.build(lab, targets, cores, display))
-    for one in [sched] if sched else lanes.SCHEDS:
+    for one in [sched] if sched else SCHEDS:
         found = anatomy.measure(lab, ready.kernel, ready.bundle, name, one)
         print(f"{ready.target.name} {ready.kernel.release}")
         print(*anatomy.table(found), "", sep="\n")

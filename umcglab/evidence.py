@@ -18,6 +18,8 @@ from umcglab.limits import Bound, Limits
 from umcglab.splat import Splat
 
 EXACT_RUNS = 2
+"""Exact guests per target; their outputs must be the same to the bit."""
+
 FUTEX = "yard/futex"
 """The yardstick that ratios are to."""
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from umcglab import accel, exact, facts, fuzz, guest, leaks, splat
+from umcglab.bench import SCHEDS
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
 from umcglab.errors import LabError
@@ -26,9 +27,6 @@ from umcglab.fuzz import Fuzz
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.progress import Progress, Silent
-
-SCHEDS = ("fair", "fifo")
-"""Scheduling classes that benches run in: the fair one, and SCHED_FIFO."""
 
 GUEST_BUNDLE = "/run/umcglab"
 """Where the bundle lies in a guest."""

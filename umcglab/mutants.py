@@ -2,7 +2,7 @@
 """Do the tests notice? Kernels that are wrong in one place, and what fails on them.
 
 `kernel-patches/<abi>/mutants/` has patches of one hunk each on top of a series,
-and an index that says what each breaks and which tests must fail then. Each is
+and an index that says what each breaks and which tests are to notice. Each is
 built, booted, and shown these tests. That they pass without a mutant is tried
 first. A mutant under which all of them pass has survived.
 """
@@ -45,7 +45,7 @@ from umcglab.series import Patch
 UNCHANGED = "unchanged"
 """What the kernel without a mutant is called."""
 
-_KEYS = ("breaks", "killed-by", "smp", "unseen")
+_KEYS = ("breaks", "killed-by", "unseen")
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ class Mutant:
     name: str
     breaks: str
     tests: Mapping[str, tuple[str, ...]]
-    """Those that must notice, by program."""
+    """Those of which at least one must notice, by program."""
     patch: Patch
-    smp: int = 1
     unseen: str = ""
     """Why no test can notice, and what is there instead."""
 
@@ -120,7 +119,6 @@ class _Reader(yamlfile.Reader):
             breaks=self.text(self.need(node, pairs, name, "breaks"), "breaks"),
             tests={program: self.tests(program, t) for program, t in tests.items()},
             patch=patch,
-            smp=self.number(pairs["smp"], "smp", 1, 8) if "smp" in pairs else 1,
             unseen=self.text(pairs["unseen"], "unseen") if "unseen" in pairs else "",
         )
 
@@ -270,17 +268,10 @@ def attempt(
             folder.target(name), replace(state, status="error", errors=(error,))
         )
     else:
-        smp = mutant.smp if mutant else ready.target.smp
         programs = tuple(
             replace(p, tests=tests[p.name]) for p in ready.programs if p.name in tests
         )
-        made = replace(
-            ready,
-            target=replace(ready.target, smp=smp),
-            kernel=kernel,
-            programs=programs,
-            select=True,
-        )
+        made = replace(ready, kernel=kernel, programs=programs, select=True)
         state = run.write_plan(made, folder, ())
         lanes.test_lane(lab, made, state, folder, progress)
     state_of_run = facts.read(folder.run, facts.RunFacts)

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from umcglab import findings, fuzz, plots, results
-from umcglab.bench import Bench
+from umcglab.bench import SCHEDS, Bench
 from umcglab.evidence import FUTEX, Number, TargetResult
 from umcglab.facts import program_stem
 from umcglab.findings import Finding
@@ -24,7 +24,6 @@ from umcglab.ktap import Outcome
 from umcglab.limits import Bound
 from umcglab.results import Run
 
-SCHEDS = ("fair", "fifo")
 EXCERPT = 60
 """Lines of console or output shown of one finding."""
 

@@ -34,6 +34,7 @@ from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.engine import Job
 from umcglab.errors import InfraError, LabError, UserError
+from umcglab.evidence import EXACT_RUNS
 from umcglab.facts import RunDir, TargetFacts
 from umcglab.fuzz import Fuzz
 from umcglab.image import Image
@@ -41,9 +42,6 @@ from umcglab.kbuild import Kernel
 from umcglab.lanes import Ready, now
 from umcglab.progress import Progress
 from umcglab.results import Run
-
-EXACT_RUNS = 2
-"""Exact guests per target; their outputs must be the same to the bit."""
 
 INTERRUPTED = 130
 """Exit status after SIGINT or SIGTERM, as a shell has it."""

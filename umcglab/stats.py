@@ -9,8 +9,7 @@ equal outputs give equal figures to the last digit.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 Histogram = Sequence[tuple[int, int]]
 
@@ -45,15 +44,6 @@ def median(hist: Histogram) -> int:
 def spread(hist: Histogram) -> float:
     """Return how far the middle nine tenths reach, as a part of the median."""
     return (percentile(hist, 95) - percentile(hist, 5)) / median(hist)
-
-
-def merge(hists: Iterable[Histogram]) -> tuple[tuple[int, int], ...]:
-    """Return the histogram of all samples together."""
-    merged: Counter[int] = Counter()
-    for hist in hists:
-        for value, n in hist:
-            merged[value] += n
-    return tuple(sorted(merged.items()))
 
 
 def change(seen: float, expected: float) -> float:

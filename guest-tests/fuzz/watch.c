@@ -97,7 +97,7 @@ static enum ending end(pid_t pid, enum ending ending)
 
 	kill(pid, SIGKILL);
 	while (!reaped(pid, &status)) {
-		if (seconds() > start + patience)
+		if (seconds() > start + ktap_slow * patience)
 			return failed(pid, "the process is alive after SIGKILL");
 		nap(MS);
 	}
@@ -120,7 +120,7 @@ enum ending watch(pid_t pid)
 			since = seconds();
 			left = now;
 		}
-		if (seconds() > since + patience) {
+		if (seconds() > since + ktap_slow * patience) {
 			failed(pid, draining ? "the episode does not come to its end" :
 					       "nothing moves any more");
 			return end(pid, FAILED);

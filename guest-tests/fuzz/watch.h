@@ -7,7 +7,7 @@
 
 #include "episode.h"
 
-/* Seconds with no operation, or to drain, after which something is lost. */
+/* Seconds with no operation, or to drain, after which a fast kernel has lost something. */
 extern unsigned int patience;
 
 /* Wait for the end; tell of one that is not legal. The process is gone then. */

@@ -15,7 +15,7 @@
 
 #include "ktap.h"
 
-#define SLOW	"UMCGLAB_SLOW"	/* by this factor is the kernel under test slow */
+#define SLOW	"UMCGLAB_SLOW"
 
 /* What a test's processes tell the harness; a mapping they share. */
 struct verdict {
@@ -30,7 +30,7 @@ static struct verdict *verdict;
 
 void (*ktap_before_each)(void);
 unsigned int ktap_grace = 10;
-static unsigned int slow = 1;
+unsigned int ktap_slow = 1;
 
 void ktap_register(struct ktap_test *test)
 {
@@ -163,7 +163,7 @@ static const char *bad_end(int status, char *buf, size_t size)
 
 static int run(const struct ktap_test *test, int number)
 {
-	unsigned int deadline = slow * (test->options.deadline ?: KTAP_DEADLINE);
+	unsigned int deadline = ktap_slow * (test->options.deadline ?: KTAP_DEADLINE);
 	const char *why = NULL;
 	char buf[128];
 	int status;
@@ -206,9 +206,9 @@ static int run(const struct ktap_test *test, int number)
 	 * Children of a dead process come to us (subreaper). What SIGKILL does
 	 * not end may hold locks or a CPU: no later result would mean anything.
 	 */
-	if (!reap(-1, slow * ktap_grace, NULL)) {
+	if (!reap(-1, ktap_slow * ktap_grace, NULL)) {
 		say("Bail out! %s: a process is alive %u s after SIGKILL\n",
-		    test->name, slow * ktap_grace);
+		    test->name, ktap_slow * ktap_grace);
 		exit(KTAP_FAIL);
 	}
 	return status;
@@ -262,7 +262,7 @@ int ktap_main(int argc, char **argv)
 		return KTAP_PASS;
 
 	if (getenv(SLOW) && atoi(getenv(SLOW)) > 0)
-		slow = atoi(getenv(SLOW));
+		ktap_slow = atoi(getenv(SLOW));
 	verdict = mmap(NULL, sizeof(*verdict), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (verdict == MAP_FAILED) {

@@ -57,6 +57,9 @@ void ktap_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Run in the test's process before its body (and its fixture's setup). */
 extern void (*ktap_before_each)(void);
 
+/* By this factor is the kernel under test slow. */
+extern unsigned int ktap_slow;
+
 /* Seconds that a killed test has to be gone. */
 extern unsigned int ktap_grace;
 
@@ -136,14 +139,11 @@ extern unsigned int ktap_grace;
 #define ASSERT_GE(e, s) KTAP_COMPARE(e, >=, s, ktap_fail_and_exit)
 #define ASSERT_TRUE(s) KTAP_TRUTH(true, s, ktap_fail_and_exit)
 #define ASSERT_FALSE(s) KTAP_TRUTH(false, s, ktap_fail_and_exit)
-#define ASSERT_STREQ(e, s) KTAP_STREQ(e, s, ktap_fail_and_exit)
 
 #define EXPECT_EQ(e, s) KTAP_COMPARE(e, ==, s, ktap_fail)
-#define EXPECT_NE(e, s) KTAP_COMPARE(e, !=, s, ktap_fail)
 #define EXPECT_LT(e, s) KTAP_COMPARE(e, <, s, ktap_fail)
 #define EXPECT_LE(e, s) KTAP_COMPARE(e, <=, s, ktap_fail)
 #define EXPECT_GT(e, s) KTAP_COMPARE(e, >, s, ktap_fail)
-#define EXPECT_GE(e, s) KTAP_COMPARE(e, >=, s, ktap_fail)
 #define EXPECT_TRUE(s) KTAP_TRUTH(true, s, ktap_fail)
 #define EXPECT_FALSE(s) KTAP_TRUTH(false, s, ktap_fail)
 #define EXPECT_STREQ(e, s) KTAP_STREQ(e, s, ktap_fail)

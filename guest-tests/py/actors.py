@@ -19,7 +19,7 @@ WAKE_ONLY = 1
 SLOTS = 64
 TASK_SIZE = 64
 
-PATIENCE = 20.0
+PATIENCE = 20.0 * int(os.environ.get("UMCGLAB_SLOW", "1"))
 """Seconds after which what should have happened has not."""
 
 

@@ -251,6 +251,14 @@ def test_empty_and_missing(tmp_path: Path) -> None:
         load_manifest(file)
 
 
+def test_the_table_has_every_clause_that_cites_a_race() -> None:
+    text = (ROOT / "kernel-patches/umcg-v0.5/ABI.md").read_text()
+    rows = dict(re.findall(r"^\| (R\d+) \|.*\|(.*)\|.*\|$", text, re.M))
+    for clause in abi_clauses(text):
+        for race in re.findall(r"\bR\d+\b", clause.text):
+            assert clause.id in re.findall(r"[A-Z]+-\d+", rows[race]), race
+
+
 def test_every_race_is_in_the_table_and_has_its_tests(manifest: Manifest) -> None:
     cited: dict[str, set[str]] = {}
     for program in manifest.programs:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections import Counter
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -28,11 +29,6 @@ def test_figures_of_a_small_histogram() -> None:
 
 def test_every_figure_is_a_sample() -> None:
     assert stats.median(((1, 2), (1000, 2))) == 1
-
-
-def test_merging_is_pooling_the_samples() -> None:
-    assert stats.merge([HIST, ((5, 1), (20, 3))]) == ((5, 1), (10, 1), (20, 5), (30, 1))
-    assert stats.merge([]) == ()
 
 
 @pytest.mark.parametrize("q", [-1, 100.1])
@@ -61,7 +57,7 @@ def test_percentiles_agree_with_hdrhistogram(seed: int) -> None:
     oracle = HdrHistogram(1, 20000, 4)
     for sample in samples:
         oracle.record_value(sample)
-    hist = stats.merge([[(sample, 1)] for sample in samples])
+    hist = sorted(Counter(samples).items())
     for q in (1, 5, 50, 90, 99, 100):
         assert stats.percentile(hist, q) == oracle.get_value_at_percentile(q)
     assert stats.median(hist) == statistics.median_low(samples)

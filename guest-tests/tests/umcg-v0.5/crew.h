@@ -204,14 +204,21 @@ static inline void finish_in_time(struct worker *w)
 	worker_join(w);
 }
 
-/* Memory that nobody has touched. */
-static inline void *new_page(void)
+/* A body that gives way to its server once. */
+static inline void yield_and_step(struct worker *w)
 {
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	w->result = umcg_yield(w->umcg, 0);
+	atomic_fetch_add(&w->steps, 1);
+}
 
-	ASSERT_NE(MAP_FAILED, page);
-	return page;
+/* umcg_wait() of a worker that has this in its structure. */
+static inline int wait_with(struct worker *w, uint32_t word, uint32_t next_tid)
+{
+	struct umcg_task *task = &w->umcg->task;
+
+	task->next_tid = next_tid;
+	umcg_set_word(task, word | SOME_BITS);
+	return umcg_sys_wait(0, 1);
 }
 
 static inline void *pause_for_ever(void *arg)

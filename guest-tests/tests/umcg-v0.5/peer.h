@@ -75,6 +75,23 @@ static inline void nap(uint64_t ns)
 	nanosleep(&ts, NULL);
 }
 
+static inline void set_clock(uint64_t ns)
+{
+	struct timespec ts = { ns / 1000000000, ns % 1000000000 };
+
+	ASSERT_EQ(0, clock_settime(CLOCK_REALTIME, &ts));
+}
+
+/* Memory that nobody has touched. */
+static inline void *new_page(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, page);
+	return page;
+}
+
 static inline void *shared_memory(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,

@@ -5,7 +5,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "inject.h"
 #include "peer.h"
 
 #define NOBODY	65534

@@ -46,13 +46,6 @@ TEST(huge_is_clamped, .clauses = "TIME-1")
 	}
 }
 
-static void set_clock(uint64_t ns)
-{
-	struct timespec ts = { ns / 1000000000, ns % 1000000000 };
-
-	ASSERT_EQ(0, clock_settime(CLOCK_REALTIME, &ts));
-}
-
 TEST(follows_a_clock_that_is_set, .clauses = "TIME-1 R24")
 {
 	uint64_t offset = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);

@@ -114,22 +114,13 @@ TEST(handler_runs_as_a_plain_thread, .clauses = "VIOL-1 R19")
 	}
 }
 
-static struct umcg_task *own_page(void)
-{
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	ASSERT_NE(MAP_FAILED, page);
-	return page;
-}
-
 TEST(structure_gone, .clauses = "VIOL-2 R26")
 {
 	static struct peer p[2];
 
 	handle_violations();
 	for (int i = 0; i < 2; i++) {
-		p[i].task = own_page();
+		p[i].task = new_page();
 		peer_start(&p[i]);
 		until_asleep(&p[i]);
 		if (i)
@@ -147,7 +138,7 @@ TEST(structure_gone_at_the_timeout, .clauses = "VIOL-2 TIME-2 R26")
 
 	handle_violations();
 	for (int i = 0; i < 2; i++) {
-		p[i].task = own_page();
+		p[i].task = new_page();
 		p[i].timeout = from_now(25 * SOON);
 		peer_start(&p[i]);
 		until_asleep(&p[i]);
@@ -162,7 +153,7 @@ TEST(structure_gone_kills, .clauses = "VIOL-2 VIOL-3")
 	pid_t pid = fork();
 
 	if (!pid) {
-		p->task = own_page();
+		p->task = new_page();
 		peer_start(p);
 		until_asleep(p);
 		munmap(p->task, 4096);

@@ -15,12 +15,6 @@ static void at_stage(int n)
 		sched_yield();
 }
 
-static void yield_once(struct worker *w)
-{
-	w->result = umcg_yield(w->umcg, 0);
-	atomic_fetch_add(&w->steps, 1);
-}
-
 /* Have an idle worker run under `server`, which none of it is. */
 static void expect_sent_back(struct worker *w, uint32_t server)
 {
@@ -36,8 +30,8 @@ static void expect_sent_back(struct worker *w, uint32_t server)
 
 TEST(runs_only_under_a_server, .clauses = "WRUN-4 WWAKE-1 WIDLE-1 R57")
 {
-	static struct worker fresh = { .body = yield_once, .bits = SOME_BITS };
-	static struct worker parked = { .body = yield_once, .bits = SOME_BITS };
+	static struct worker fresh = { .body = yield_and_step, .bits = SOME_BITS };
+	static struct worker parked = { .body = yield_and_step, .bits = SOME_BITS };
 	struct peer *foreign = shared_memory(sizeof(*foreign));
 	uint32_t plain, gone;
 
@@ -202,15 +196,6 @@ TEST(rejected_system_calls, .clauses = "WRUN-4 BLOCK-2 R53")
 
 /* Set to one that sleeps with its word RUNNING: any wakeup ends its sleep. */
 static uint32_t light_sleeper;
-
-static int wait_with(struct worker *w, uint32_t word, uint32_t next_tid)
-{
-	struct umcg_task *task = &w->umcg->task;
-
-	task->next_tid = next_tid;
-	umcg_set_word(task, word | SOME_BITS);
-	return umcg_sys_wait(0, 1);
-}
 
 static void wait_wrongly(struct worker *w)
 {

@@ -170,18 +170,12 @@ TEST(taken_over_by_another_server, .clauses = "WRUN-3 WRUN-2 WRUN-6 R8 R13")
 	EXPECT_EQ(0, pair[1].result);
 }
 
-static void yield_once(struct worker *w)
-{
-	w->result = umcg_yield(w->umcg, 0);
-	atomic_fetch_add(&w->steps, 1);
-}
-
 TEST(sleeps_on, .clauses = "WRUN-6 WAIT-3 R2 R13")
 {
 	static const uint32_t words[] = {
 		IDLE, IDLE | LOCKED, IDLE | PREEMPTED, RUNNING | LOCKED,
 	};
-	static struct worker w = { .body = yield_once, .result = 1 };
+	static struct worker w = { .body = yield_and_step, .result = 1 };
 
 	become_server();
 	hire(&w);
@@ -202,15 +196,6 @@ TEST(sleeps_on, .clauses = "WRUN-6 WAIT-3 R2 R13")
 	EXPECT_EQ(0, wake_tid(w.tid, 0));
 	worker_join(&w);
 	EXPECT_EQ(0, w.result);
-}
-
-static int wait_with(struct worker *w, uint32_t word, uint32_t next_tid)
-{
-	struct umcg_task *task = &w->umcg->task;
-
-	task->next_tid = next_tid;
-	umcg_set_word(task, word | SOME_BITS);
-	return umcg_sys_wait(0, 1);
 }
 
 static struct peer *foreign;
