@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from actors import PATIENCE, until
+from groups import Group
 
 clauses = pytest.mark.clauses
 
@@ -82,27 +83,33 @@ def crowd() -> Iterator[Crowd]:
     crowd.process.stdout.close()
 
 
-@clauses("WSIG-3 BLOCK-2 WLIFE-5")
-def test_cgroup_freezer(group: Path) -> None:
+def freeze_often(group: Group) -> None:
     crowd = Crowd()
-    (group / "cgroup.procs").write_text(str(crowd.pid))
-    events = group / "cgroup.events"
+    group.add(crowd.pid)
     for _ in range(10):
         crowd.goes_on()
-        for on in (1, 0):
-            (group / "cgroup.freeze").write_text(str(on))
-            until(lambda on=on: f"frozen {on}" in events.read_text(), f"frozen {on}")
+        group.freeze(True)
+        group.freeze(False)
     crowd.goes_on()
     crowd.end()
 
 
 @clauses("WSIG-3 BLOCK-2 WLIFE-5")
-def test_killed_while_frozen(group: Path) -> None:
+def test_cgroup_freezer(group: Group) -> None:
+    freeze_often(group)
+
+
+@clauses("WSIG-3 BLOCK-2 WLIFE-5")
+def test_suspend_freezer(suspended: Group) -> None:
+    freeze_often(suspended)
+
+
+@clauses("WSIG-3 BLOCK-2 WLIFE-5")
+def test_killed_while_frozen(group: Group) -> None:
     crowd = Crowd()
     crowd.goes_on()
-    (group / "cgroup.procs").write_text(str(crowd.pid))
-    (group / "cgroup.freeze").write_text("1")
-    until(lambda: "frozen 1" in (group / "cgroup.events").read_text(), "frozen")
+    group.add(crowd.pid)
+    group.freeze(True)
     crowd.process.kill()
     assert crowd.process.wait(PATIENCE) == -signal.SIGKILL
 

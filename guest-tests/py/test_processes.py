@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from actors import IDLE, RUNNING, Actor, Stage, until
+from groups import Group
 
 clauses = pytest.mark.clauses
 
@@ -42,30 +43,34 @@ def test_idle_is_an_interruptible_sleep(stage: Stage, waker: Actor) -> None:
     assert "umcg" not in idle.wchan
 
 
-@clauses("SIG-6 SIG-2 TIME-6")
-def test_cgroup_freezer(stage: Stage, waker: Actor, group: Path) -> None:
+def freeze_waits(stage: Stage, waker: Actor, group: Group) -> None:
     woken, timed = stage.actor(), stage.actor()
     woken.go_idle()
     timed.go_idle(ms=1000)
     for actor in (woken, timed):
-        (group / "cgroup.procs").write_text(str(actor.pid))
+        group.add(actor.pid)
 
-    def freeze(on: int) -> None:
-        (group / "cgroup.freeze").write_text(str(on))
-        events = group / "cgroup.events"
-        until(lambda: f"frozen {on}" in events.read_text(), f"frozen {on}")
-
-    freeze(1)
-    freeze(0)
+    group.freeze(True)
+    group.freeze(False)
     assert woken.is_silent()
     assert woken.word == IDLE
-    freeze(1)
+    group.freeze(True)
     assert waker.wake(woken) == 0
     assert woken.is_silent()
     assert woken.word == RUNNING
-    freeze(0)
+    group.freeze(False)
     assert woken.answer() == 0
     assert timed.answer() == -errno.ETIMEDOUT
+
+
+@clauses("SIG-6 SIG-2 TIME-6")
+def test_cgroup_freezer(stage: Stage, waker: Actor, group: Group) -> None:
+    freeze_waits(stage, waker, group)
+
+
+@clauses("SIG-6 SIG-2 TIME-6")
+def test_suspend_freezer(stage: Stage, waker: Actor, suspended: Group) -> None:
+    freeze_waits(stage, waker, suspended)
 
 
 @clauses("SIG-6")
