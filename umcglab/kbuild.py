@@ -205,6 +205,9 @@ def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
         # What another kernel calls otherwise, or does not have.
         if (of_base := folder / target.base / name).exists():
             fragments.append(of_base)
+    of_arch = folder / "flavor" / target.arch.name / f"{target.flavor}.config"
+    if of_arch.exists():
+        fragments.append(of_arch)
     if not target.is_control:
         fragments.append(lab.patches / target.abi / "config")
     return _Recipe(

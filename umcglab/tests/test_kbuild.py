@@ -270,7 +270,7 @@ def test_a_config_can_be_checked_alone(toy: ToyLab) -> None:
         kbuild.check_config(target, lab, Silent(), jobs=2)
 
 
-def test_a_base_has_options_of_its_own(toy: ToyLab) -> None:
+def test_a_base_and_an_arch_have_options_of_their_own(toy: ToyLab) -> None:
     toy.write("kernel-patches/kconfig/flavor/bench.config", "CONFIG_NEWER=y\n")
     assert "CONFIG_NEWER=y is absent" in fails(toy, PatchError).message
     ours = "# CONFIG_NEWER is not set\n# CONFIG_DEBUG is not set\n"
@@ -286,6 +286,11 @@ def test_a_base_has_options_of_its_own(toy: ToyLab) -> None:
         "kconfig/6.99/flavor/bench.config",
         "umcg-toy/config",
     ]
+    toy.write("kernel-patches/kconfig/flavor/arm64/bench.config", "CONFIG_TYPO=y\n")
+    toy.write("kernel-patches/kconfig/flavor/x86_64/bench.config", "CONFIG_SMP=y\n")
+    fragments = build(toy).identity["fragments"]
+    assert isinstance(fragments, dict)
+    assert list(fragments)[-2] == "kconfig/flavor/x86_64/bench.config"
 
 
 def test_a_patch_that_does_not_apply_fails(toy: ToyLab) -> None:
