@@ -141,11 +141,13 @@ int umcg_run(struct umcg *me, struct umcg *worker, uint64_t deadline)
 
 /*
  * Whether the worker's state and flags, as far as in `mask`, are `word`, under this
- * server. In this order: who runs it names himself before its word says so.
+ * server. In this order: who takes it from the pool makes it nobody's before its
+ * word says that it runs again.
  */
 static bool stands(struct umcg *me, struct umcg *worker, uint32_t mask, uint32_t word)
 {
-	return (umcg_word(&worker->task) & mask) == word && worker->server == me;
+	return (umcg_word(&worker->task) & mask) == word &&
+	       __atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) == me;
 }
 
 bool umcg_runs(struct umcg *me, struct umcg *worker)
@@ -210,6 +212,8 @@ struct umcg *umcg_next_idle(struct umcg *worker)
 	while ((next = __atomic_load_n(&worker->task.idle_workers_ptr,
 				       __ATOMIC_ACQUIRE)) == 1)
 		sched_yield();
+	/* Its last server may be late to look, when it is about to be run again. */
+	__atomic_store_n(&worker->server, NULL, __ATOMIC_SEQ_CST);
 	return worker_of(next);
 }
 

@@ -26,7 +26,7 @@ struct umcg {
 	struct umcg_task task;	/* what the kernel sees */
 	uint32_t tid;
 	struct umcg_pool *pool;	/* of a worker */
-	struct umcg *server;	/* of a worker that runs */
+	struct umcg *server;	/* who ran the worker last; NULL once it is taken from a pool */
 };
 
 enum umcg_kernel {

@@ -137,7 +137,7 @@ static inline void until_back(struct worker *w)
 	expect_queued(w);
 }
 
-/* Whose worker it is: that of who ran it last. */
+/* Whose worker it is: that of who ran it last, until it is taken from a pool. */
 static inline bool runs_under(struct umcg *server, struct umcg *worker)
 {
 	return __atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) == server;

@@ -293,6 +293,27 @@ TEST(queued_ahead_of_its_signals, .clauses = "WIDLE-1 WSIG-4")
 	EXPECT_EQ(0, w.result);
 }
 
+/*
+ * A server woken for a block may look when its worker has come back, and another
+ * server has taken it and is about to run it.
+ */
+TEST(once_taken_runs_under_nobody, .clauses = "WRUN-1 WIDLE-3 R38")
+{
+	static struct worker w = { .body = sleep_at_the_gate };
+
+	become_server();
+	gate_make(&gate);
+	hire(&w);
+	EXPECT_EQ(BLOCKED, run(&w));
+	gate_open(&gate);
+	until_back(&w);
+	ASSERT_TRUE(umcg_move(&w.own.task, IDLE, RUNNING | LOCKED));
+	EXPECT_FALSE(umcg_runs(&me, &w.own));
+	EXPECT_FALSE(runs_under(&me, &w.own));
+	ASSERT_TRUE(umcg_move(&w.own.task, RUNNING | LOCKED, IDLE));
+	finish(&w);
+}
+
 static void go_to_the_gate(struct worker *w)
 {
 	while (!atomic_load(&go))
