@@ -174,6 +174,9 @@ static void run(struct mn_server *me, struct mn_task *task)
 	/* It has made its request, and may not yet be idle. */
 	while ((err = umcg_run(&me->umcg, worker, 0)) == -EAGAIN)
 		sched_yield();
+	/* It runs at once, and can have come to its end before it is looked up. */
+	if (err == -ESRCH)
+		err = 0;
 	/* A wakeup for an idle server may come late. */
 	while (!err && umcg_runs(&me->umcg, worker))
 		err = umcg_run_on(&me->umcg, worker, 0);
