@@ -324,8 +324,11 @@ static void *give_birth(void *arg)
 		.set_tid = (uintptr_t)&r->tid,
 		.set_tid_size = 1,
 	};
-	long pid = clone_like_vfork(&args);
+	long pid;
 
+	/* A thread that has been joined may have its tid for a moment longer. */
+	while ((pid = clone_like_vfork(&args)) == -EEXIST)
+		nap(MS);
 	if (!pid)
 		live_again(r);
 	ASSERT_EQ(r->tid, pid);
