@@ -200,8 +200,9 @@ TEST(higher_priority_takes_over, .clauses = "WPREEMPT-1 WIDLE-1 BLOCK-1 R14")
 	until_all_wait();
 	mn_run(&mn);
 	expect_in_order(2, 1);
-	EXPECT_LE(1, mn.server[0].preemptions);
+	/* The second can have given way by a sleep of its own, for a lock of the pipe. */
 	EXPECT_LE(1, mn.server[0].blocks);
+	EXPECT_LE(2, mn.server[0].preemptions + mn.server[0].blocks);
 }
 
 UMCG_TEST_MAIN

@@ -324,8 +324,9 @@ static void ruined_crowd(void *what)
 {
 	pthread_t thread;
 
+	start_crowd(do_a_bit_of_everything, 0);
 	pthread_create(&thread, NULL, ruin_memory, what);
-	be_a_crowd(NULL);
+	serve_crowd();
 }
 
 TEST(crowd_in_ruins, .clauses = "WVIOL-1 WVIOL-2 VIOL-3 BLOCK-6 R15 R26", .deadline = 60)
