@@ -81,7 +81,8 @@ static void pass(struct worker *worker)
 /* A fork beside it is none of its business: it writes nothing, so copies nothing. */
 static void spin(struct worker *worker)
 {
-	(void)worker;
+	/* All that it touches from now on it has touched. */
+	atomic_store(&worker->steps, 1 + atomic_load(&over));
 	while (!atomic_load(&over))
 		;
 }
@@ -95,6 +96,8 @@ static void hire_all(void)
 	hire(&running);
 	ASSERT_EQ(BLOCKED, run(&blocked));
 	ASSERT_EQ(-ETIMEDOUT, umcg_run(&me, &running.own, from_now(MS)));
+	while (!atomic_load(&running.steps))
+		nap(MS);
 }
 
 TEST(fork_beside_workers, .clauses = "WLIFE-3 R4")
