@@ -81,8 +81,9 @@ static void pass(struct worker *worker)
 /* A fork beside it is none of its business: it writes nothing, so copies nothing. */
 static void spin(struct worker *worker)
 {
-	/* All that it touches from now on it has touched. */
-	atomic_store(&worker->steps, 1 + atomic_load(&over));
+	/* What it touches from now on it has touched before it says that it spins. */
+	(void)atomic_load(&over);
+	atomic_store(&worker->steps, 1);
 	while (!atomic_load(&over))
 		;
 }
