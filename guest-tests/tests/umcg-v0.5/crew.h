@@ -110,11 +110,24 @@ static inline void expect_word(struct worker *w, uint32_t word)
 	EXPECT_EQ('S', thread_state(getpid(), w->tid));
 }
 
-/* The worker is alone in its pool: take it out. */
+/*
+ * If the worker is in its pool, where it is alone, take it out. Who runs it sets
+ * its idle_workers_ptr, so not before the kernel has stored the link there.
+ */
+static inline bool take_queued(struct worker *w)
+{
+	struct umcg *worker = umcg_take_idle(w->pool);
+
+	if (!worker)
+		return false;
+	ASSERT_EQ(w->umcg, worker);
+	ASSERT_EQ(NULL, umcg_next_idle(worker));
+	return true;
+}
+
 static inline void expect_queued(struct worker *w)
 {
-	ASSERT_EQ(w->umcg, umcg_take_idle(w->pool));
-	ASSERT_EQ(NULL, umcg_next_idle(w->umcg));
+	ASSERT_TRUE(take_queued(w));
 }
 
 static inline void expect_none_queued(struct umcg_pool *p)

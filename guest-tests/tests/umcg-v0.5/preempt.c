@@ -325,7 +325,7 @@ TEST(preemption_races_block, .clauses = "WPREEMPT-1 WPREEMPT-2 R14 R17 R55", .de
 			preempted++;
 			expect_none_queued(&pool);
 		} else {
-			while (umcg_take_idle(&pool) != &w.own)
+			while (!take_queued(&w))
 				sched_yield();
 			EXPECT_EQ(IDLE, bare_word(&w.own));
 		}

@@ -194,7 +194,7 @@ TEST(system_calls_traced, .clauses = "BLOCK-2 BLOCK-5 WSIG-3 R50 R53")
 		/* Its unregistering is traced as well: it may be gone now. */
 		if (bare_word(&w.own) == NONE)
 			break;
-		while (!umcg_take_idle(&pool))
+		while (!take_queued(&w))
 			nap(MS);
 	}
 	worker_join(&w);

@@ -49,7 +49,7 @@ static void be_busy(void)
 	hire(&firm->other);
 	atomic_store(&firm->ready, true);
 	while (run(&firm->other) != NONE)
-		while (umcg_take_idle(&firm->pool) != &firm->other.own)
+		while (!take_queued(&firm->other))
 			umcg_await_idle(&me, &firm->pool, 0);
 	worker_join(&firm->other);
 	EXPECT_EQ(IDLE, bare_word(&firm->idle.own));

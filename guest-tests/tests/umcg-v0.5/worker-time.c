@@ -166,7 +166,7 @@ TEST(one_of_run_and_timeout_wins, .clauses = "WTIME-2 WTIME-1 R2")
 		}
 		/* Asleep and LOCKED it stays as it is, in the list or not. */
 		until_word(&w, RUNNING | LOCKED);
-		queued = umcg_take_idle(&pool);
+		queued = take_queued(&w);
 		ASSERT_TRUE(claimed || queued);
 		deadline = from_now(HOUR);
 		run_claimed(&w);
