@@ -33,7 +33,14 @@ _DETECTORS = (
 FLAVORS = {
     flavor.name: flavor
     for flavor in (
-        Flavor("debug", 8, _DETECTORS, exact=False, leaks=True, patches="debug"),
+        Flavor(
+            "debug",
+            8,
+            (*_DETECTORS, "numa=fake=2"),
+            exact=False,
+            leaks=True,
+            patches="debug",
+        ),
         Flavor("kcsan", 8, _DETECTORS, exact=False, patches="debug"),
     )
 }

@@ -44,7 +44,17 @@ struct absence {
 	void (*give)(int whose);
 	int whose;
 	int round, rounds;
+	/* Take them again and again until the worker sleeps. */
+	bool restless;
 };
+
+static void take(const struct absence *absence)
+{
+	if (absence->whose & WORKER)
+		absence->take(w.umcg, WORKER);
+	if (absence->whose & SERVER)
+		absence->take(server, SERVER);
+}
 
 /* The server sleeps, the worker runs: take memory away, let the worker block. */
 static void *take_away(void *arg)
@@ -54,11 +64,10 @@ static void *take_away(void *arg)
 	while (atomic_load(&w.steps) < absence->round)
 		sched_yield();
 	until_state(getpid(), getpid(), 'S');
-	if (absence->whose & WORKER)
-		absence->take(w.umcg, WORKER);
-	if (absence->whose & SERVER)
-		absence->take(server, SERVER);
+	take(absence);
 	atomic_store(&go, absence->round);
+	while (absence->restless && thread_state(getpid(), w.tid) != 'S')
+		take(absence);
 	if (absence->give) {
 		until_state(getpid(), w.tid, 'S');
 		for (int whose = WORKER; whose <= SERVER; whose++)
@@ -161,7 +170,7 @@ static void *low_page(void)
 	return lowest;
 }
 
-static void migrate(void *page, int whose)
+static void compact_away(void *page, int whose)
 {
 	uint64_t frame = page_frame(page);
 
@@ -171,13 +180,29 @@ static void migrate(void *page, int whose)
 	while (page_frame(page) == frame);
 }
 
+static void move_away(void *page, int whose)
+{
+	(void)whose;
+	page_to_other_node(page);
+}
+
+/* Where there is one node there is no move_pages(), and pages move by compaction. */
 static void while_migrating(int whose)
 {
-	struct absence absence = { .take = migrate, .whose = whose, .rounds = 1 };
+	struct absence moved = {
+		.take = move_away, .whose = whose, .rounds = 20, .restless = true,
+	};
+	struct absence compacted = {
+		.take = compact_away, .whose = whose, .rounds = 1,
+	};
 
+	if (two_nodes()) {
+		block_while_away(&moved);
+		return;
+	}
 	server = whose == SERVER ? low_page() : NULL;
 	w.umcg = whose == WORKER ? low_page() : NULL;
-	block_while_away(&absence);
+	block_while_away(&compacted);
 }
 
 TEST(worker_migrated, .clauses = "BLOCK-6 R27 R46") { while_migrating(WORKER); }

@@ -7,6 +7,7 @@
 #define AWAY_H
 
 #include <linux/loop.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -60,6 +61,24 @@ static inline uint64_t page_frame(const void *page)
 static inline void compact_memory(void)
 {
 	write_file("/proc/sys/vm/compact_memory", "1");
+}
+
+static inline bool two_nodes(void)
+{
+	return !access("/sys/devices/system/node/node1", F_OK);
+}
+
+/* To the other one of two nodes. A page that is in use just then stays. */
+static inline void page_to_other_node(void *page)
+{
+	int at, to;
+
+	ASSERT_EQ(0, syscall(SYS_move_pages, 0, 1, &page, NULL, &at, 0));
+	to = !at;
+	do
+		ASSERT_NE(-1, syscall(SYS_move_pages, 0, 1, &page, &to, &at,
+				      MPOL_MF_MOVE));
+	while (at != to);
 }
 
 static char swap_device[32];
