@@ -33,8 +33,13 @@ _TARGET = re.compile(r"\b[0-9a-f]+ (?=<)")
 # Where strings are depends on the longest of them, and the release is one.
 _STRING = re.compile(r"\.rodata\.str[0-9.]+(\+0x[0-9a-f]+)?")
 # The compiler goes by the numbers it has given to variables, which all the source
-# before decides, in which of two registers it names first.
-_SAME = re.compile(r"^(cmp\s+)([%\w]+),(\s*)([%\w]+)(\n(?:je|jne|b\.eq|b\.ne)\s)", re.M)
+# before decides, in which of two registers it names first. That is all the same if
+# they are compared for equality, and for nothing else after that.
+_SAME = re.compile(
+    r"^(cmp\s+)([%\w]+),(\s*)([%\w]+)"
+    r"(\n(?:je|jne|b\.eq|b\.ne)\s.*\n(?!j(?!mp)|b\.|set|cmov|cs))",
+    re.MULTILINE,
+)
 
 
 def functions(file: Path, arch: Arch) -> dict[str, str]:
