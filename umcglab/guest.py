@@ -194,12 +194,14 @@ class Guest:
                     continue
                 channel.status_event.wait(_TICK)
             now = time.monotonic()
+            # Asked before the status is, which comes first and may come meanwhile.
+            over = channel.closed or not self.alive()
             if channel.exit_status >= 0:
                 # A child left in the background may hold the pipe for ever.
                 ended = ended or now
                 if channel.eof_received or now > ended + _LINGER:
                     return Exec(channel.exit_status, now - start)
-            elif channel.closed or not self.alive():
+            elif over:
                 return Exec(None, now - start, lost=not self._answers())
             elif now > deadline:
                 return Exec(None, now - start, timed_out=True, lost=not self._answers())

@@ -124,10 +124,12 @@ def serve(channel: paramiko.Channel, command: str) -> None:
     )
     assert process.stdin and process.stdout
     threading.Thread(target=feed, args=(channel, process.stdin), daemon=True).start()
-    threading.Thread(target=wait, args=(channel, process), daemon=True).start()
+    status = threading.Thread(target=wait, args=(channel, process), daemon=True)
+    status.start()
     while data := os.read(process.stdout.fileno(), 65536):
         channel.sendall(data)
-    process.wait()
+    # A status that comes after the close is none.
+    status.join()
     channel.close()
 
 

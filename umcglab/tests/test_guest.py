@@ -125,6 +125,25 @@ def test_output_arrives_in_the_log_as_it_is_printed(
     assert log.read_bytes() == b"first\na\xffb"
 
 
+def test_a_status_counts_that_comes_just_before_the_end(
+    boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(console=READY, ssh="yes")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with boot() as vm:
+
+        def is_just_gone() -> bool:
+            with contextlib.suppress(OSError):
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+            time.sleep(1.0)
+            return False
+
+        monkeypatch.setattr(vm, "alive", is_just_gone)
+        done = vm.run(f": < {fifo}; exit 3", log=tmp_path / "log", timeout=20)
+    assert (done.exit_status, done.timed_out, done.lost) == (3, False, False)
+
+
 def test_the_environment_and_a_signal_arrive(
     boot: Booter, play: Play, tmp_path: Path
 ) -> None:
