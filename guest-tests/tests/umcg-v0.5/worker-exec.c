@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Processes that fork and exec while they have workers. */
+#include <sys/rseq.h>
+
 #include "crew.h"
 
 extern char **environ;
@@ -78,9 +80,22 @@ static void pass(struct worker *worker)
 	worker->result = gate_pass(&gate) ? 0 : -1;
 }
 
-/* A fork beside it is none of its business: it writes nothing, so copies nothing. */
+/* The kernel writes no more where it is put in the caller's memory. */
+static void leave_rseq(void)
+{
+	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+
+	ASSERT_EQ(0, syscall(SYS_rseq, area, sizeof(struct rseq),
+			     RSEQ_FLAG_UNREGISTER, RSEQ_SIG));
+}
+
+/*
+ * A fork beside it is none of its business: nobody writes to its pages, so it does
+ * not sleep to have them copied.
+ */
 static void spin(struct worker *worker)
 {
+	leave_rseq();
 	/* What it touches from now on it has touched before it says that it spins. */
 	(void)atomic_load(&over);
 	atomic_store(&worker->steps, 1);
