@@ -80,7 +80,7 @@ static void pass(struct worker *worker)
 	worker->result = gate_pass(&gate) ? 0 : -1;
 }
 
-/* The kernel writes no more where it is put in the caller's memory. */
+/* From now on the kernel does not write the caller's CPU to its memory. */
 static void leave_rseq(void)
 {
 	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
