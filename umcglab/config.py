@@ -70,7 +70,7 @@ class Target:
     arch: Arch
     source: SourceSpec
     base: str
-    """Folder of the series that fits the source, such as `6.12`."""
+    """Which series fits the source, such as `6.12`."""
     abi: str
     flavor: str = "bench"
     smp: int = 1
@@ -282,11 +282,11 @@ class _Reader(yamlfile.Reader):
         base = self.text(pairs["base"], "base") if "base" in pairs else source
         if abi != CONTROL:
             for part in ("plumbing", abi):
-                bases = sorted(p.parent.name for p in folder.glob(f"{part}/*/series"))
+                bases = sorted(p.stem for p in folder.glob(f"{part}/*.series"))
                 if base not in bases:
                     raise self.error(
                         pairs.get("base", abi_node),
-                        f"{what}: no series kernel-patches/{part}/{base}/series",
+                        f"{what}: no series kernel-patches/{part}/{base}.series",
                         f"bases of {part} are {', '.join(bases) or 'none'}; `base:` "
                         "names the one that fits the source",
                     )

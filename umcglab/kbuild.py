@@ -79,10 +79,8 @@ class _Recipe:
                 "digest": self.source.digest,
             },
             "patches": [
-                {"name": f"{s.name}/{p.path.name}", "subject": p.subject}
-                | {"sha256": p.sha256}
-                for s in self.series
-                for p in s.patches
+                {"name": p.name, "subject": p.subject, "sha256": p.sha256}
+                for p in self.patches
             ],
             "fragments": {_fragment(p): file_digest(p) for p in self.fragments},
             "compiler": self.compiler,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Patch series: a folder of patches and a file `series` that orders them."""
+"""Patch series: `<part>/<base>.series` orders patches of `any/` and `<base>/`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from umcglab.cache import file_digest
 from umcglab.config import Lab, Target
 from umcglab.errors import PatchError, UserError
 from umcglab.progress import Progress
+
+ANY = "any"
+"""The folder of patches that are the same for every base."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Patch:
     added: tuple[str, ...]
     """Those of `files` that it creates."""
 
+    @property
+    def name(self) -> str:
+        """Its path within kernel-patches."""
+        return "/".join(self.path.parts[-3:])
+
 
 @dataclass(frozen=True)
 class Series:
@@ -37,47 +45,83 @@ class Series:
     patches: tuple[Patch, ...]
 
 
-def load(folder: Path) -> Series:
-    """Read a series; the file `series` and the folder must name the same patches."""
-    listing = folder / "series"
-    try:
-        lines = listing.read_text().splitlines()
-    except OSError as e:
-        raise UserError(f"cannot read the series: {e}") from e
+def load(part: Path, base: str) -> Series:
+    """Read `<part>/<base>.series`, and refuse patches that no series names."""
+    listing = part / f"{base}.series"
     order: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        name = line.split("#")[0].strip()
-        if not name:
-            continue
+    for number, name in _names(listing):
         where = f"{listing}:{number}"
         if name in order:
             raise UserError(
                 f"{name} is there twice, first in line {order[name]}", where=where
             )
-        if not (folder / name).is_file():
+        if not re.fullmatch(rf"({ANY}|{re.escape(base)})/[^/]+", name):
+            raise UserError(
+                f"{name}: a patch of this series is {ANY}/NAME or {base}/NAME",
+                where=where,
+                hint=f"move what other bases need as well to {ANY}/",
+            )
+        if not _is_file(part / name):
             raise UserError(f"{name} is listed but not there", where=where)
         order[name] = number
-    here = {p.name for p in folder.glob("*") if p.suffix in (".patch", ".diff")}
-    if extra := sorted(here - order.keys()):
+    named = set(order)
+    for other in part.glob("*.series"):
+        if other != listing:
+            named |= {name for _, name in _names(other)}
+    if extra := sorted(in_folders(part, ANY, base) - named):
         raise UserError(
             f"{', '.join(extra)} in the folder but not listed",
             where=str(listing),
             hint="list it, or remove it",
         )
-    patches = tuple(read_patch(folder / name) for name in order)
-    return Series(f"{folder.parent.name}/{folder.name}", folder, patches)
+    patches = tuple(read_patch(part / name) for name in order)
+    return Series(f"{part.name}/{base}", part, patches)
+
+
+def bases(part: Path) -> list[str]:
+    """Return the bases that have a series in a folder of kernel-patches."""
+    return sorted(p.stem for p in part.glob("*.series"))
+
+
+def in_folders(part: Path, *folders: str) -> set[str]:
+    """Return the patches in folders of `part`, as a series names them."""
+    return {
+        f"{folder}/{path.name}"
+        for folder in folders
+        for path in (part / folder).glob("*")
+        if path.suffix in (".patch", ".diff")
+    }
+
+
+def _names(listing: Path) -> list[tuple[int, str]]:
+    """Return the names in a listing, each with the number of its line."""
+    try:
+        lines = listing.read_text().splitlines()
+    except OSError as e:
+        raise UserError(f"cannot read the series: {e}") from e
+    names = [
+        (number, line.split("#")[0].strip()) for number, line in enumerate(lines, 1)
+    ]
+    return [(number, name) for number, name in names if name]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # A name that is too long, say.
+        return False
 
 
 def of(target: Target, lab: Lab) -> tuple[Series, ...]:
     """Return the series of the target's kernel: plumbing, its ABI's, its flavor's."""
     if target.is_control:
         return ()
-    folders = [lab.patches / part / target.base for part in ("plumbing", target.abi)]
+    parts = [lab.patches / "plumbing", lab.patches / target.abi]
     if target.traits.patches:
         # They only help to test the lab: a base may go without.
-        more = lab.patches / target.traits.patches / target.base
-        folders += [more] if more.exists() else []
-    return tuple(map(load, folders))
+        more = lab.patches / target.traits.patches
+        parts += [more] if target.base in bases(more) else []
+    return tuple(load(part, target.base) for part in parts)
 
 
 def apply(series: Series, tree: Path, progress: Progress) -> None:
@@ -103,10 +147,9 @@ def _apply(patch: Patch, tree: Path) -> None:
     done = tool.run(argv)
     if done.returncode == 0:
         return
-    name = f"{patch.path.parent.parent.name}/{patch.path.parent.name}/{patch.path.name}"
     fault = _fault(done.stdout + done.stderr)
     raise PatchError(
-        f"{name} does not apply: {fault}",
+        f"{patch.name} does not apply: {fault}",
         where=str(patch.path),
         hint=f"in a tree with the patches before it: patch -p1 --fuzz=0 < {patch.path}",
     )

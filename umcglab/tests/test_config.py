@@ -175,7 +175,7 @@ GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
         ("smp", "two", "smp must be a whole number"),
         ("memory", "1G", "memory must be a whole number"),
         ("memory", "[1]", "memory must be a whole number"),
-        ("base", "6.98", "target 't': no series kernel-patches/plumbing/6.98/series"
+        ("base", "6.98", "target 't': no series kernel-patches/plumbing/6.98.series"
          " [bases of plumbing are 6.99"),
         ("nightly", "false", "this can only be `true`, or be left out"),
         ("vcpus", "2", "target 't': unknown key 'vcpus'"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from umcglab import series
 from umcglab.bundle import Manifest, Program, load_manifest
 from umcglab.config import ROOT
 from umcglab.errors import UserError
@@ -34,9 +35,9 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its one UAPI header comes out of the series, as a kernel build would have it.
     """
     folder = tmp_path_factory.mktemp("suite")
-    for patch in sorted((ROOT / "kernel-patches/umcg-v0.5/6.12").glob("*.patch")):
-        if f"b/{UAPI}" in patch.read_text():
-            only = ["git", "apply", f"--include={UAPI}", str(patch)]
+    for patch in series.load(ROOT / "kernel-patches/umcg-v0.5", "6.12").patches:
+        if UAPI in patch.files:
+            only = ["git", "apply", f"--include={UAPI}", str(patch.path)]
             subprocess.run(only, cwd=folder, check=True)
     out = folder / "out"
     make = [

@@ -33,11 +33,14 @@ def change(toy: ToyLab) -> str:
     return toylab.patch("fork: twice", {FORK: (padded, new)})
 
 
+def load(toy: ToyLab) -> series.Series:
+    return series.load(toy.patches / "umcg-toy", "6.99")
+
+
 def apply(toy: ToyLab, *patches: str) -> str:
     """Apply a series of `patches` to the toy tree; return fork.c."""
     toy.series("umcg-toy/6.99", *patches)
-    loaded = series.load(toy.patches / "umcg-toy/6.99")
-    series.apply(loaded, toy.tree, Progress())
+    series.apply(load(toy), toy.tree, Progress())
     return (toy.tree / FORK).read_text()
 
 
@@ -48,13 +51,18 @@ def edit(toy: ToyLab, old: str, new: str) -> None:
 
 
 def test_patches_come_in_the_order_of_the_series(toy: ToyLab) -> None:
-    folder = toy.patches / "umcg-toy/6.99"
-    toy.series("umcg-toy/6.99", *(toylab.patch(s, {}) for s in ("one", "two", "three")))
-    (folder / "series").write_text("0003-toy.patch\n# no\n\n0001-toy.patch # yes\n"
-                                   "0002-toy.patch\n")  # fmt: skip
-    loaded = series.load(folder)
+    texts = [toylab.patch(s, {f"{s}.c": ("", "x\n")}) for s in ("one", "two", "three")]
+    toy.series("umcg-toy/6.99", *texts)
+    folder = toy.patches / "umcg-toy"
+    (folder / "any").mkdir()
+    (folder / "6.99/0003-toy.patch").rename(folder / "any/0003-toy.patch")
+    (folder / "6.99.series").write_text(
+        "any/0003-toy.patch\n# no\n\n6.99/0001-toy.patch # yes\n6.99/0002-toy.patch\n"
+    )
+    loaded = load(toy)
     assert loaded.name == "umcg-toy/6.99"
     assert [p.subject for p in loaded.patches] == ["three", "one", "two"]
+    assert loaded.patches[0].name == "umcg-toy/any/0003-toy.patch"
 
 
 def test_what_a_patch_says_of_itself(toy: ToyLab) -> None:
@@ -63,7 +71,7 @@ def test_what_a_patch_says_of_itself(toy: ToyLab) -> None:
         {FORK: ("a\n", "b\n"), "kernel/umcg.c": ("", UMCG_C)},
     )
     toy.series("umcg-toy/6.99", text)
-    (patch,) = series.load(toy.patches / "umcg-toy/6.99").patches
+    (patch,) = load(toy).patches
     assert patch.subject == "umcg: add the system calls"
     assert patch.files == (FORK, "kernel/umcg.c")
     assert patch.added == ("kernel/umcg.c",)
@@ -89,31 +97,53 @@ def test_the_series_of_a_flavor_with_detectors(toy: ToyLab) -> None:
     assert series.of(replace(target, abi="control"), lab) == ()
 
 
+def listing(toy: ToyLab, text: str) -> Path:
+    return toy.write("kernel-patches/umcg-toy/6.99.series", text)
+
+
 def test_a_listed_patch_that_is_not_there(toy: ToyLab) -> None:
-    listing = toy.patches / "umcg-toy/6.99/series"
-    listing.write_text("# toy\n0001-toy.patch\n0002-gone.patch\n")
-    with pytest.raises(UserError, match=r"0002-gone\.patch is listed") as caught:
-        series.load(listing.parent)
-    assert caught.value.where == f"{listing}:3"
+    file = listing(toy, "# toy\n6.99/0001-toy.patch\n6.99/0002-gone.patch\n")
+    with pytest.raises(UserError, match=r"6\.99/0002-gone\.patch is listed") as caught:
+        load(toy)
+    assert caught.value.where == f"{file}:3"
 
 
-def test_a_patch_that_is_not_listed(toy: ToyLab) -> None:
-    extra = toy.write("kernel-patches/umcg-toy/6.99/0002-more.patch", "")
-    with pytest.raises(UserError, match=r"0002-more\.patch in the folder but not"):
-        series.load(extra.parent)
+@pytest.mark.parametrize("folder", ["any", "6.99"])
+def test_a_patch_that_is_not_listed(toy: ToyLab, folder: str) -> None:
+    toy.write(f"kernel-patches/umcg-toy/{folder}/0002-more.patch", "")
+    with pytest.raises(
+        UserError, match=rf"{folder}/0002-more\.patch in the folder but"
+    ):
+        load(toy)
+
+
+def test_a_patch_that_another_base_lists(toy: ToyLab) -> None:
+    more = toylab.patch("more", {"more.c": ("", "x\n")})
+    toy.write("kernel-patches/umcg-toy/any/0002-more.patch", more)
+    toy.write("kernel-patches/umcg-toy/6.98.series", "any/0002-more.patch\n")
+    assert len(load(toy).patches) == 1
+    assert series.bases(toy.patches / "umcg-toy") == ["6.98", "6.99"]
 
 
 def test_a_patch_listed_twice(toy: ToyLab) -> None:
-    listing = toy.patches / "umcg-toy/6.99/series"
-    listing.write_text("0001-toy.patch\n0001-toy.patch\n")
+    file = listing(toy, "6.99/0001-toy.patch\n6.99/0001-toy.patch\n")
     with pytest.raises(UserError, match="twice, first in line 1") as caught:
-        series.load(listing.parent)
-    assert caught.value.where == f"{listing}:2"
+        load(toy)
+    assert caught.value.where == f"{file}:2"
+
+
+@pytest.mark.parametrize("name", ["0001-toy.patch", "6.98/0001-toy.patch", "any/../x"])
+def test_a_listed_patch_of_elsewhere(toy: ToyLab, name: str) -> None:
+    toy.write("kernel-patches/umcg-toy/6.98/0001-toy.patch", "")
+    file = listing(toy, f"6.99/0001-toy.patch\n{name}\n")
+    with pytest.raises(UserError, match=r"is any/NAME or 6\.99/NAME") as caught:
+        load(toy)
+    assert caught.value.where == f"{file}:2"
 
 
 def test_no_series(toy: ToyLab) -> None:
     with pytest.raises(UserError, match="cannot read the series"):
-        series.load(toy.patches / "umcg-toy/6.98")
+        series.load(toy.patches / "umcg-toy", "6.98")
 
 
 def test_patches_build_on_each_other(toy: ToyLab, change: str) -> None:
@@ -127,7 +157,7 @@ def test_patches_build_on_each_other(toy: ToyLab, change: str) -> None:
 
 def test_progress_counts_patches(toy: ToyLab) -> None:
     progress = Progress()
-    series.apply(series.load(toy.patches / "plumbing/6.99"), toy.tree, progress)
+    series.apply(series.load(toy.patches / "plumbing", "6.99"), toy.tree, progress)
     assert progress.totals == {"apply plumbing/6.99": 1}
     assert progress.done == 1
 
@@ -184,11 +214,16 @@ def test_patches_that_cannot_be(toy: ToyLab, text: str, said: str) -> None:
         apply(toy, text)
 
 
-def test_every_series_of_the_lab_is_whole() -> None:
-    listings = sorted(config.ROOT.glob("kernel-patches/*/*/series"))
-    assert listings
-    for listing in listings:
-        assert series.load(listing.parent).patches
+PARTS = sorted(p for p in (config.ROOT / "kernel-patches").iterdir() if p.is_dir())
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_every_series_of_the_lab_is_whole(part: Path) -> None:
+    loaded = [series.load(part, base) for base in series.bases(part)]
+    assert all(one.patches for one in loaded)
+    folders = {p.parent.name for p in part.glob("*/*.patch")} - {"mutants"}
+    listed = {"/".join(p.path.parts[-2:]) for one in loaded for p in one.patches}
+    assert listed == series.in_folders(part, *folders)
 
 
 def test_a_hard_linked_tree_keeps_the_original(toy: ToyLab, change: str) -> None:

@@ -92,13 +92,14 @@ class ToyLab:
         path.write_text(text)
         return path
 
-    def series(self, folder: str, *patches: str) -> None:
-        """Replace a series by `patches`."""
-        shutil.rmtree(self.patches / folder, ignore_errors=True)
-        names = [f"{number:04}-toy.patch" for number in range(1, len(patches) + 1)]
-        for name, text in zip(names, patches, strict=True):
-            self.write(f"kernel-patches/{folder}/{name}", text)
-        self.write(f"kernel-patches/{folder}/series", "\n".join(["# toy", *names, ""]))
+    def series(self, name: str, *patches: str) -> None:
+        """Replace a series, such as `plumbing/6.99`, by `patches`."""
+        part, base = name.split("/")
+        shutil.rmtree(self.patches / name, ignore_errors=True)
+        names = [f"{base}/{n:04}-toy.patch" for n in range(1, len(patches) + 1)]
+        for path, text in zip(names, patches, strict=True):
+            self.write(f"kernel-patches/{part}/{path}", text)
+        self.write(f"kernel-patches/{name}.series", "\n".join(["# toy", *names, ""]))
 
     def old(self, name: str) -> str:
         """Return a file of the toy kernel as it is unpatched."""
