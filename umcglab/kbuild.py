@@ -17,8 +17,9 @@ from umcglab.cache import digest, file_digest
 from umcglab.config import Lab, Target
 from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.make import Build
+from umcglab.patchfile import Patch
 from umcglab.progress import Progress
-from umcglab.series import Patch, Series
+from umcglab.series import Series
 from umcglab.source import Source
 
 _KIND = "kernels"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from umcglab import textfile
 from umcglab.errors import UserError
 
 _SET = re.compile(r"(CONFIG_\w+)=(.+)")
@@ -55,7 +56,7 @@ def missing(wanted: Mapping[str, Option], config: Path) -> list[tuple[Option, st
 
 def _read(fragment: Path) -> dict[str, Option]:
     options: dict[str, Option] = {}
-    for number, line in enumerate(fragment.read_text().splitlines(), 1):
+    for number, line in enumerate(textfile.lines(fragment), 1):
         where = f"{fragment}:{number}"
         pair = _pair(line)
         if pair is None:

@@ -24,10 +24,10 @@ from umcglab import (
     facts,
     judge,
     lanes,
+    patchfile,
     rebuild,
     results,
     run,
-    series,
     yamlfile,
 )
 from umcglab.bundle import Manifest, Program, load_manifest
@@ -38,9 +38,9 @@ from umcglab.errors import LabError, UserError
 from umcglab.facts import ErrorFacts, RunDir, TargetFacts
 from umcglab.ktap import Outcome
 from umcglab.lanes import Ready
+from umcglab.patchfile import Patch
 from umcglab.progress import Progress
 from umcglab.rebuild import Tree
-from umcglab.series import Patch
 
 UNCHANGED = "unchanged"
 """What the kernel without a mutant is called."""
@@ -107,8 +107,8 @@ class _Reader(yamlfile.Reader):
         path = self.file.parent / f"{name}.patch"
         if not path.exists():
             raise self.error(node, f"{name}: there is no {path.name}")
-        hunks = len(re.findall(r"^@@ ", path.read_text(), re.M))
-        patch = series.read_patch(path)
+        patch = patchfile.read(path)
+        hunks = len(re.findall(rb"^@@ ", b"".join(patch.diffs), re.M))
         if hunks != 1 or len(patch.files) != 1:
             raise self.error(node, f"{name}: {hunks} hunks, a mutant has one")
         if ("killed-by" in pairs) == ("unseen" in pairs):

@@ -14,8 +14,9 @@ from umcglab import kbuild, series
 from umcglab.config import Lab, Target
 from umcglab.kbuild import Kernel
 from umcglab.make import Build
+from umcglab.patchfile import Patch
 from umcglab.progress import Progress
-from umcglab.series import Patch, Series
+from umcglab.series import Series
 
 _KIND = "trees"
 

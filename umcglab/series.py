@@ -7,32 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import tool
-from umcglab.cache import file_digest
+from umcglab import patchfile, textfile
 from umcglab.config import Lab, Target
-from umcglab.errors import PatchError, UserError
+from umcglab.errors import UserError
+from umcglab.patchfile import Patch
 from umcglab.progress import Progress
 
 ANY = "any"
 """The folder of patches that are the same for every base."""
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One patch file."""
-
-    path: Path
-    subject: str
-    sha256: str
-    files: tuple[str, ...]
-    """What it changes, relative to the kernel tree."""
-    added: tuple[str, ...]
-    """Those of `files` that it creates."""
-
-    @property
-    def name(self) -> str:
-        """Its path within kernel-patches."""
-        return "/".join(self.path.parts[-3:])
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,7 @@ def load(part: Path, base: str) -> Series:
             where=str(listing),
             hint="list it, or remove it",
         )
-    patches = tuple(read_patch(part / name) for name in order)
+    patches = tuple(patchfile.read(part / name) for name in order)
     return Series(f"{part.name}/{base}", part, patches)
 
 
@@ -96,7 +78,7 @@ def in_folders(part: Path, *folders: str) -> set[str]:
 def _names(listing: Path) -> list[tuple[int, str]]:
     """Return the names in a listing, each with the number of its line."""
     try:
-        lines = listing.read_text().splitlines()
+        lines = textfile.lines(listing)
     except OSError as e:
         raise UserError(f"cannot read the series: {e}") from e
     names = [
@@ -128,60 +110,5 @@ def apply(series: Series, tree: Path, progress: Progress) -> None:
     """Apply a series to a tree, without fuzz; raise PatchError where it does not fit."""
     progress.phase(f"apply {series.name}", len(series.patches))
     for number, patch in enumerate(series.patches, 1):
-        _apply(patch, tree)
+        patchfile.apply(patch, tree)
         progress.advance(number)
-
-
-def _apply(patch: Patch, tree: Path) -> None:
-    """Apply one patch. Offsets are allowed, since they are told from nothing else."""
-    argv = [
-        "patch",
-        "--strip=1",
-        "--fuzz=0",
-        "--force",
-        "--no-backup-if-mismatch",
-        "--reject-file=-",
-        f"--directory={tree}",
-        f"--input={patch.path}",
-    ]
-    done = tool.run(argv)
-    if done.returncode == 0:
-        return
-    fault = _fault(done.stdout + done.stderr)
-    raise PatchError(
-        f"{patch.name} does not apply: {fault}",
-        where=str(patch.path),
-        hint=f"in a tree with the patches before it: patch -p1 --fuzz=0 < {patch.path}",
-    )
-
-
-def _fault(said: str) -> str:
-    """Return the first thing that patch(1) could not do, with file, line and hunk."""
-    file = ""
-    for line in said.splitlines():
-        if match := re.match(r"(?:patching|checking) file '?(.*?)'?$", line):
-            file = match[1]
-        elif match := re.match(r"Hunk #(\d+) FAILED at (\d+)", line):
-            return f"{file}:{match[2]}: hunk {match[1]} does not fit"
-        elif line.startswith("can't find file to patch"):
-            return "it changes a file that is not there"
-        elif line.startswith("patch: ****"):
-            return line.removeprefix("patch: **** ")
-        elif "already exists!" in line or "which does not exist" in line:
-            return line
-    return said.strip().splitlines()[-1] if said.strip() else "patch(1) failed"
-
-
-def read_patch(path: Path) -> Patch:
-    """Return one patch file, and what it says it changes."""
-    text = path.read_text(errors="replace")
-    subject = re.search(r"^Subject: (?:\[[^]]*\] *)?(.*(?:\n[ \t].*)*)", text, re.M)
-    pairs = re.findall(r"^--- (\S+).*\n\+\+\+ (\S+)", text, re.M)
-    files = [(old, new.split("/", 1)[-1]) for old, new in pairs if new != "/dev/null"]
-    return Patch(
-        path=path,
-        subject=re.sub(r"\s+", " ", subject[1]).strip() if subject else path.name,
-        sha256=file_digest(path),
-        files=tuple(name for _, name in files),
-        added=tuple(name for old, name in files if old == "/dev/null"),
-    )

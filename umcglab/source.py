@@ -2,8 +2,8 @@
 """Kernel sources: fetched once, kept unpacked in the cache, never edited.
 
 A debian, tarball or git source becomes a pristine tree in the cache, and a
-build gets a hard-linked copy of it in seconds: patch(1) replaces files by
-renaming, and kbuild writes only to its object folder, so the pristine files
+build gets a hard-linked copy of it in seconds: git apply makes a changed file
+anew, and kbuild writes only to its object folder, so the pristine files
 stay as they are. A developer's tree is copied, since they may write to it
 at any moment.
 """

@@ -156,15 +156,13 @@ def test_a_tree_that_was_not_finished_is_made_anew(toy: ToyLab) -> None:
 def test_a_mutant_that_does_not_fit_or_compile(toy: ToyLab, tmp_path: Path) -> None:
     mutant(toy, "lost-wake", "return flags", "return wrong")
     mutant(toy, "no-barrier", "return flags", "return 8")
+    file = toy.root / "kernel-patches/umcg-toy/mutants/no-barrier.patch"
+    file.write_text(file.read_text().replace(" int umcg_wait", " int umcg_wiat"))
     lab = toy.load()
     lost, barrier = mutants.of(lab, patched(lab))
     with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         with pytest.raises(PatchError, match="lost-wake does not build"):
             tree.remake(lost.patch, tmp_path / "log", toylab.Progress())
-        text = barrier.patch.path.read_text().replace(
-            " int umcg_wait", " int umcg_wiat"
-        )
-        barrier.patch.path.write_text(text)
         with pytest.raises(PatchError, match="does not apply"):
             tree.remake(barrier.patch, tmp_path / "log", toylab.Progress())
 

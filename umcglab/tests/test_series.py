@@ -91,7 +91,7 @@ def test_the_series_of_a_flavor_with_detectors(toy: ToyLab) -> None:
     target = replace(lab.targets[1], flavor="debug")
     plain = series.of(lab.targets[1], lab)
     assert series.of(target, lab) == plain, "a base may go without"
-    toy.series("debug/6.99", toylab.patch("lkdtm: more", {}))
+    toy.series("debug/6.99", toylab.patch("lkdtm: more", {"x.c": ("", "x\n")}))
     assert [s.name for s in series.of(target, lab)[2:]] == ["debug/6.99"]
     assert series.of(lab.targets[1], lab) == plain
     assert series.of(replace(target, abi="control"), lab) == ()
@@ -181,7 +181,7 @@ def test_fuzz_is_not(toy: ToyLab, change: str) -> None:
         "not fit"
     )
     assert caught.value.where == str(file)
-    assert f"patch -p1 --fuzz=0 < {file}" in (caught.value.hint or "")
+    assert f"git apply {file}" in (caught.value.hint or "")
 
 
 def test_the_hunk_that_does_not_fit_is_named(toy: ToyLab, change: str) -> None:
@@ -200,12 +200,15 @@ def test_a_patch_applied_already(toy: ToyLab, change: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (toylab.patch("x", {"no/such.c": ("a\n", "b\n")}), "a file that is not there"),
+        (
+            toylab.patch("x", {"no/such.c": ("a\n", "b\n")}),
+            "no/such.c, which is not there",
+        ),
         (toylab.patch("x", {FORK: ("", "int x;\n")}), "already exists"),
-        ("Subject: [PATCH] x\n\nno diff\n", "Only garbage was found"),
+        ("Subject: [PATCH] x\n\nno diff\n", "it has no diff"),
         (
             "--- a/kernel/fork.c\n+++ b/kernel/fork.c\n@@ -1,9 +1,9 @@\n int\n",
-            "unexpected end of file",
+            "corrupt patch at line 5",
         ),
     ],
 )
@@ -227,7 +230,7 @@ def test_every_series_of_the_lab_is_whole(part: Path) -> None:
 
 
 def test_a_hard_linked_tree_keeps_the_original(toy: ToyLab, change: str) -> None:
-    """Builds link the pristine source instead of copying it; patch(1) must not write
+    """Builds link the pristine source instead of copying it; git must not write
     through the links."""
     pristine = toy.root / "pristine"
     toy.tree.rename(pristine)

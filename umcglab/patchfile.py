@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""Patch files, read and applied as `git am` does: by git, and without a repository."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from umcglab import tool
+from umcglab.errors import PatchError, UserError
+
+_ALONE = {
+    "GIT_DIR": os.devnull,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+}
+"""So that git finds no repository around the folder it works in, and no configuration."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch file."""
+
+    path: Path
+    subject: str
+    sha256: str
+    files: tuple[str, ...]
+    """What it changes, relative to the kernel tree."""
+    added: tuple[str, ...]
+    """Those of `files` that it creates."""
+    diffs: tuple[bytes, ...] = field(repr=False)
+    """What is to be applied: one for each mail in the file, decoded."""
+
+    @property
+    def name(self) -> str:
+        """Its path within kernel-patches."""
+        return "/".join(self.path.parts[-3:])
+
+
+def read(path: Path) -> Patch:
+    """Return one patch file; PatchError if git finds no patch in it."""
+    try:
+        return _read(path, path.read_bytes())
+    except OSError as e:
+        raise UserError(f"cannot read the patch: {e}") from e
+
+
+@functools.lru_cache(maxsize=1024)  # Targets share most of their patches.
+def _read(path: Path, data: bytes) -> Patch:
+    subjects: list[str] = []
+    diffs: list[bytes] = []
+    files: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
+        for subject, diff in _mails(path, data, Path(tmp)):
+            subjects.append(subject)
+            diffs.append(diff)
+            for name, is_new in _files(path, data, diff, Path(tmp)).items():
+                files[name] = files.get(name, is_new)
+    return Patch(
+        path=path,
+        subject=subjects[0] or path.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        files=tuple(files),
+        added=tuple(name for name, is_new in files.items() if is_new),
+        diffs=tuple(diffs),
+    )
+
+
+def _mails(path: Path, data: bytes, tmp: Path) -> list[tuple[str, bytes]]:
+    """Return subject and diff of each mail in a file, their encodings undone."""
+    (tmp / "mbox").write_bytes(data.removeprefix(b"\xef\xbb\xbf"))
+    if not data.strip():
+        raise _no_patch(path, "it has no diff")
+    done = _git(tmp, "mailsplit", "-b", "-o.", "mbox")
+    if done.returncode:
+        raise _no_patch(path, _last(done))
+    mails = []
+    for mail in sorted(tmp.glob("[0-9]*")):
+        done = _git(tmp, "mailinfo", "--no-scissors", "message", "diff", stdin=mail)
+        if done.returncode:
+            raise _no_patch(path, f"as a mail: {_last(done)}")
+        info = done.stdout.decode(errors="replace")
+        subject = re.search(r"^Subject: (.*)", info, re.M)
+        diff = (tmp / "diff").read_bytes()
+        mails.append((subject[1].strip() if subject else "", diff))
+    return mails
+
+
+def _files(path: Path, data: bytes, diff: bytes, tmp: Path) -> dict[str, bool]:
+    """Return the files that a diff leaves changed, and whether it creates them."""
+    (tmp / "diff").write_bytes(diff)
+    done = _git(tmp, "apply", "--numstat", "--summary", "-z", "diff")
+    if done.returncode:
+        said = _last(done)
+        where = str(path)
+        begin = data.find(diff)
+        if (at := re.search(r"(?:at line|\(line) (\d+)", said)) and begin >= 0:
+            line = data[:begin].count(b"\n") + int(at[1])
+            said = said.replace(at[0], at[0].replace(at[1], str(line)))
+            where += f":{line}"
+        raise _no_patch(path, said, where)
+    *stats, summary = done.stdout.decode(errors="surrogateescape").split("\0")
+    names = [stat.split("\t", 2)[2] for stat in stats]
+    for name in names:
+        if max(map(len, os.fsencode(name).split(b"/"))) > 255 or len(name) > 4000:
+            raise _no_patch(
+                path, f"it has a name of {len(name)} letters, {name[:40]}..."
+            )
+    what = summary.splitlines()
+
+    def is_there(action: str, name: str) -> bool:
+        line = rf" {action}(?: mode \d+)? {re.escape(name)}"
+        return any(re.fullmatch(line, w) for w in what)
+
+    return {n: is_there("create", n) for n in names if not is_there("delete", n)}
+
+
+def apply(patch: Patch, tree: Path) -> None:
+    """Apply one patch. Offsets are allowed, since they are told from nothing else."""
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
+        file = Path(tmp) / "diff"
+        for diff in patch.diffs:
+            file.write_bytes(diff)
+            done = _git(tree, "apply", "--whitespace=nowarn", str(file))
+            if done.returncode:
+                raise PatchError(
+                    f"{patch.name} does not apply: {_fault(done, diff, tree)}",
+                    where=str(patch.path),
+                    hint=f"in a tree with the patches before it: git apply {patch.path}",
+                )
+
+
+def _fault(done: subprocess.CompletedProcess[bytes], diff: bytes, tree: Path) -> str:
+    """Return the first thing that git could not do, with file, line and hunk."""
+    for line in _said(done):
+        said = re.sub(r"^(error|fatal): ", "", line)
+        if match := re.fullmatch(r"patch failed: (.*):(\d+)", said):
+            hunk = _hunk(diff, match[1], int(match[2]))
+            return f"{match[1]}:{match[2]}: hunk {hunk} does not fit"
+        if match := re.fullmatch(r"(.*): No such file or directory", said):
+            return _not_there(match[1], diff, tree)
+        if match := re.fullmatch(r"(.*): already exists in .*", said):
+            return f"{match[1]} already exists"
+        if match := re.fullmatch(
+            r"cannot apply binary patch to '(.*)' without.*", said
+        ):
+            return f"it is without the content of {match[1]}; `diff --binary` has it"
+        if line != said:
+            return said
+    return _last(done)
+
+
+def _hunk(diff: bytes, name: str, line: int) -> int:
+    """Return the number within its file of the hunk that begins at `line`."""
+    hunk, here = 0, False
+    for text in diff.splitlines():
+        if text.startswith((b"--- ", b"diff --git ")):
+            hunk, here = 0, name.encode() in text
+        elif match := re.match(rb"@@ -(\d+)", text):
+            hunk += 1
+            if int(match[1]) == line and here:
+                break
+    return hunk
+
+
+def _not_there(name: str, diff: bytes, tree: Path) -> str:
+    fault = f"it changes {name}, which is not there"
+    for match in re.finditer(rb"^--- (\S+)", diff, re.M):
+        whole = match[1].decode(errors="replace")
+        if whole.endswith(f"/{name}") and (tree / whole).is_file():
+            return f"{fault}; {whole} is: give names in the patch a/ and b/ before them"
+    return fault
+
+
+def _no_patch(path: Path, why: str, where: str = "") -> PatchError:
+    if why.startswith("No valid patches"):
+        why = "it has no diff"
+    name = "/".join(path.parts[-3:])
+    return PatchError(f"{name} is no patch: {why}", where=where or str(path))
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    return done.stderr.decode(errors="replace").strip().splitlines()
+
+
+def _last(done: subprocess.CompletedProcess[bytes]) -> str:
+    said = _said(done)
+    return re.sub(r"^(error|fatal): ", "", said[-1]) if said else "git failed"
+
+
+def _git(
+    cwd: Path, *argv: str, stdin: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    tool.need("git")
+    with (stdin or Path(os.devnull)).open("rb") as source:
+        return subprocess.run(
+            [*tool.DIE_WITH_PARENT, "git", *argv],
+            cwd=cwd,
+            env=tool.environment(_ALONE),
+            stdin=source,
+            capture_output=True,
+            check=False,
+        )

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""Patch files as mailers and other people write them: read as `git am` reads them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from umcglab import kconfig, patchfile, series
+from umcglab.errors import LabError, PatchError, UserError
+from umcglab.tests.toylab import Progress
+
+DATA = Path(__file__).parent / "data" / "series"
+FORK = "kernel/fork.c"
+WORDS = "one two three four five six seven".split()
+HEAD = (DATA / "file-exists.patch").read_text().split("diff --git")[0]
+EINS = """\
+diff --git a/kernel/fork.c b/kernel/fork.c
+--- a/kernel/fork.c
++++ b/kernel/fork.c
+@@ -1,4 +1,4 @@
+-one
++eins
+ two
+ three
+ four
+"""
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """A part of kernel-patches for base 6.99, beside a tree, in a repository."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    made = tmp_path / "kernel-patches" / "umcg-toy"
+    (made / "6.99").mkdir(parents=True)
+    kernel = tmp_path / "linux" / "kernel"
+    kernel.mkdir(parents=True)
+    (kernel / "fork.c").write_text("".join(f"{word}\n" for word in WORDS))
+    (kernel / "gone.c").write_text("bye\n")
+    return made
+
+
+def apply(part: Path, patch: bytes) -> dict[str, str]:
+    """Apply one patch; return the files that are other than before, or gone."""
+    (part / "6.99/0001-x.patch").write_bytes(patch)
+    (part / "6.99.series").write_text("6.99/0001-x.patch\n")
+    tree = part.parent.parent / "linux"
+    before = files(tree)
+    series.apply(series.load(part, "6.99"), tree, Progress())
+    after = files(tree)
+    return {
+        name: after.get(name, "gone")
+        for name in before | after
+        if before.get(name) != after.get(name)
+    }
+
+
+def files(tree: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(tree)): path.read_text(errors="surrogateescape")
+        for path in tree.rglob("*")
+        if path.is_file()
+    }
+
+
+def words(*changed: str) -> str:
+    return "".join(f"{word}\n" for word in (*changed, *WORDS[len(changed) :]))
+
+
+@pytest.mark.parametrize(
+    ("sample", "changed"),
+    [
+        ("quoted-diff-two-blanks", {FORK: words("eins")}),
+        ("quoted-diff-index", {FORK: words("eins")}),
+        ("quoted-printable", {FORK: words("eins = 1;")}),
+        ("base64", {FORK: words("eins")}),
+        ("encoded-subject", {FORK: words("eins")}),
+        ("blank-in-name", {"kernel/a b.c": "x\n"}),
+        ("rename-then-edit", {FORK: "gone", "kernel/spoon.c": words("eins")}),
+    ],
+)
+def test_what_git_am_applies(part: Path, sample: str, changed: dict[str, str]) -> None:
+    assert apply(part, (DATA / f"{sample}.patch").read_bytes()) == changed
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        ("binary-files-differ", "without the content of logo.bin"),
+        ("rename-onto-a-file", "kernel/fork.c already exists"),
+        ("file-exists", "kernel/fork.c already exists"),
+        ("strip-0", "fork.c, which is not there; kernel/fork.c is: .* a/ and b/"),
+    ],
+)
+def test_what_git_am_refuses(part: Path, sample: str, said: str) -> None:
+    tree = part.parent.parent / "linux"
+    before = files(tree)
+    with pytest.raises(PatchError, match=f"0001-x.patch does not apply: .*{said}"):
+        apply(part, (DATA / f"{sample}.patch").read_bytes())
+    assert files(tree) == before
+
+
+@pytest.mark.parametrize(
+    ("sample", "named", "subject"),
+    [
+        ("blank-in-name", ("kernel/a b.c",), "fork: count in German"),
+        ("encoded-subject", (FORK,), "fork: zählen"),
+        ("quoted-diff-two-blanks", (FORK,), "fork: count in German"),
+        ("rename-then-edit", ("kernel/spoon.c",), "fork: count in German"),
+    ],
+)
+def test_what_a_patch_says_of_itself(
+    sample: str, named: tuple[str, ...], subject: str
+) -> None:
+    patch = patchfile.read(DATA / f"{sample}.patch")
+    assert (patch.files, patch.subject) == (named, subject)
+
+
+NEW = "diff --git a/{0} b/{0}\nnew file mode 100644\n--- /dev/null\n+++ b/{0}\n"
+QUOTED = r"""diff --git "a/kernel/\303\244\t.c" "b/kernel/\303\244\t.c"
+new file mode 100644
+--- /dev/null
++++ "b/kernel/\303\244\t.c"
+@@ -0,0 +1 @@
++x
+"""
+
+
+@pytest.mark.parametrize(
+    ("patch", "changed"),
+    [
+        ("\ufeff" + HEAD + EINS, {FORK: words("eins")}),
+        (EINS, {FORK: words("eins")}),
+        ((HEAD + EINS).replace("\n", "\r\n"), {FORK: words("eins")}),
+        (HEAD + QUOTED, {"kernel/ä\t.c": "x\n"}),
+        (HEAD.replace("Why", "W\xfcy") + EINS, {FORK: words("eins")}),
+        (HEAD + EINS.replace("eins", "\xe9ins"), {FORK: words("\udce9ins")}),
+    ],
+    ids=["bom", "no mail", "crlf", "quoted name", "latin-1 message", "latin-1 line"],
+)
+def test_other_ways_to_write_one(
+    part: Path, patch: str, changed: dict[str, str]
+) -> None:
+    latin = "W\xfcy" in patch or "\xe9ins" in patch
+    assert apply(part, patch.encode("latin-1" if latin else "utf-8")) == changed
+
+
+@pytest.mark.parametrize(
+    ("patch", "said", "line"),
+    [
+        ("", "has no diff", ""),
+        (HEAD + "-- \n2.39.0\n", "has no diff", ""),
+        (HEAD + EINS.replace(" three\n", ""), "corrupt", ":18"),
+        (
+            HEAD + EINS.replace("@@ -1,4 +1,4 @@", "@@ -1,x @@"),
+            "corrupt",
+            ":13",
+        ),
+        (HEAD + EINS.replace(" four", "four"), "corrupt", ":18"),
+        (HEAD + NEW.format("k/" * 3000) + "@@ -0,0 +1 @@\n+x\n", "6000 letters", ""),
+        (HEAD + NEW.format("k" * 300) + "@@ -0,0 +1 @@\n+x\n", "300 letters", ""),
+        (HEAD + NEW.format("../x.c") + "@@ -0,0 +1 @@\n+x\n", "invalid path", ""),
+    ],
+    ids=[
+        "empty",
+        "message only",
+        "short",
+        "no hunk",
+        "no blank",
+        "path",
+        "name",
+        "outside",
+    ],
+)
+def test_what_is_no_patch(part: Path, patch: str, said: str, line: str) -> None:
+    file = part / "6.99/0001-x.patch"
+    with pytest.raises(PatchError, match=said) as caught:
+        apply(part, patch.encode())
+    assert caught.value.where == f"{file}{line}"
+    assert "umcg-toy/6.99/0001-x.patch" in caught.value.message
+
+
+def test_a_mail_in_no_known_encoding(part: Path) -> None:
+    text = (DATA / "base64.patch").read_bytes().replace(b"UTF-8", b"UTF-9")
+    with pytest.raises(PatchError, match="UTF-9"):
+        apply(part, text)
+
+
+def test_no_repository_around_and_no_variable_of_git_interferes(
+    part: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[apply]\n\tignoreWhitespace = change\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "no.git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text("[apply]\n\tignoreWhitespace = change\n")
+    assert apply(part, (HEAD + EINS).encode()) == {FORK: words("eins")}
+    again = EINS.replace("one", "eins").replace("+eins", "+uno").replace("two", "t wo")
+    with pytest.raises(PatchError, match="hunk 1 does not fit"):
+        apply(part, again.replace("t wo", "two  ").encode())
+
+
+def test_a_listing_with_a_byte_order_mark(part: Path) -> None:
+    (part / "6.99/0001-x.patch").write_text(HEAD + EINS)
+    text = (DATA / "bom.series").read_bytes().replace(b"0001", b"6.99/0001")
+    (part / "6.99.series").write_bytes(text)
+    assert len(series.load(part, "6.99").patches) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "line"),
+    [
+        ((DATA / "many-folders.series").read_bytes(), "is any/NAME or 6.99/NAME", 1),
+        (b"# x\n6.99/" + b"x" * 300 + b"\n", "listed but not there", 2),
+        (b"# f\xfcr alle\n", "not UTF-8", 1),
+        (b"#\n6.99/0001-\x00.patch\n", "listed but not there", 2),
+    ],
+)
+def test_a_listing_that_names_what_cannot_be(
+    part: Path, text: bytes, said: str, line: int
+) -> None:
+    (part / "6.99.series").write_bytes(text)
+    with pytest.raises(UserError, match=said) as caught:
+        series.load(part, "6.99")
+    assert caught.value.where == f"{part / '6.99.series'}:{line}"
+
+
+def test_a_fragment_that_is_not_utf_8() -> None:
+    with pytest.raises(LabError, match="not UTF-8") as caught:
+        kconfig.read([DATA / "latin1.config"])
+    assert caught.value.where == f"{DATA / 'latin1.config'}:1"
