@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from umcglab import config, series
+from umcglab import config, patchfile, series
+from umcglab.errors import PatchError
+from umcglab.patchfile import Patch
 from umcglab.tests import toylab
 
 DATE = "Date: Sat, 21 Nov 2026 12:00:00 +0000\n"
 """Of every patch, so that a patch made again differs only if it is different."""
 
-PARTS = sorted(p for p in (config.ROOT / "kernel-patches").iterdir() if p.is_dir())
+PATCHES = config.ROOT / "kernel-patches"
+PARTS = sorted(p for p in PATCHES.iterdir() if p.is_dir())
 
 
 def normal(patch: Path) -> str:
@@ -59,3 +62,73 @@ def test_a_copy_is_found_at_another_offset_and_date(tmp_path: Path) -> None:
     file = tmp_path / "6.98/0001-x.patch"
     file.write_text(file.read_text().replace("+4", "+5"))
     assert list(copies(tmp_path)) == []
+
+
+def unfold(patches: Iterable[Patch], name: str, tree: Path) -> None:
+    """Make in `tree` what patches leave of one file, without the kernel's source.
+
+    What no patch shows of a file of the kernel is lines that nothing can match.
+    """
+    file = tree / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for diff in (d.decode() for p in patches if name in p.files for d in p.diffs):
+        _, *sections = re.split(r"^diff --git .*\n", diff, flags=re.M)
+        (section,) = (s for s in sections if f"+++ b/{name}\n" in s)
+        if "new file mode" not in section:
+            lines = file.read_text().split("\n") if file.exists() else []
+            lines += [f"line {n} of {name}" for n in range(len(lines), 20000)]
+            for start, hunk in re.findall(
+                r"^@@ -(\d+).*\n((?:[-+ ].*\n)+)", section, re.M
+            ):
+                old = [line[1:] for line in hunk.splitlines() if line[0] != "+"]
+                here = slice(int(start) - 1, int(start) - 1 + len(old))
+                if "\n".join(old) not in "\n".join(lines):
+                    lines[here] = old
+            file.write_text("\n".join(lines))
+        alone = f"diff --git a/{name} b/{name}\n{section}".encode()
+        patchfile.apply(Patch(file, "", "", (name,), (), (alone,)), tree)
+
+
+MUTANTS = [
+    pytest.param(part, base, id=f"{part.name}-{base}")
+    for part in PARTS
+    if (part / "mutants").exists()
+    for base in series.bases(part)
+]
+
+
+@pytest.mark.parametrize(("part", "base"), MUTANTS)
+def test_every_mutant_applies_on_every_base(
+    part: Path, base: str, tmp_path: Path
+) -> None:
+    loaded = (series.load(PATCHES / "plumbing", base), series.load(part, base))
+    patches = [patch for one in loaded for patch in one.patches]
+    mutants = [patchfile.read(p) for p in sorted(part.glob("mutants/*.patch"))]
+    assert mutants
+    for name in {name for mutant in mutants for name in mutant.files}:
+        unfold(patches, name, tmp_path)
+    for mutant in mutants:
+        (name,) = mutant.files
+        before = (tmp_path / name).read_text()
+        patchfile.apply(mutant, tmp_path)
+        assert (tmp_path / name).read_text() != before
+        (tmp_path / name).write_text(before)
+
+
+def test_a_mutant_that_does_not_apply_is_found(tmp_path: Path) -> None:
+    old = "".join(f"{n}\n" for n in range(100))
+    new = old.replace("50\n", "50\n50a\n")
+    git = "diff --git a/k.c b/k.c\n--- a/k.c"
+    text = toylab.patch("x", {"k.c": (old, new)}).replace("--- a/k.c", git)
+    (tmp_path / "1.patch").write_text(text)
+    unfold([patchfile.read(tmp_path / "1.patch")], "k.c", tmp_path)
+    assert (tmp_path / "k.c").read_text().splitlines()[48:54] == new.split()[48:54]
+    for line, fits in (("50a", True), ("60", False)):
+        wrong = toylab.patch("x", {"k.c": (new, new.replace(f"{line}\n", "-\n"))})
+        (tmp_path / f"{line}.patch").write_text(wrong)
+        mutant = patchfile.read(tmp_path / f"{line}.patch")
+        if fits:
+            patchfile.apply(mutant, tmp_path)
+        else:
+            with pytest.raises(PatchError, match="does not fit"):
+                patchfile.apply(mutant, tmp_path)
