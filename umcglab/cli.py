@@ -5,10 +5,23 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from umcglab import anatomy, build, config, engine, fuzz, kbuild, lanes, mutants, run
+from umcglab import (
+    anatomy,
+    build,
+    config,
+    engine,
+    fuzz,
+    kbuild,
+    lanes,
+    mbox,
+    mutants,
+    run,
+    series,
+)
 from umcglab.bench import SCHEDS
 from umcglab.config import Lab, Target
 from umcglab.display import Display
@@ -25,6 +38,7 @@ examples:
   umcglab run --tests umcg-v0.5/wait:woken_before_the_call
                                             one test on every target
   umcglab shell --only x86_64-umcg-v0.5     a root shell where the tests are
+  umcglab series x86_64-umcg-v0.5 --mbox    its patches, as one mailbox
   umcglab report results/latest             render a finished run again
   umcglab anatomy x86_64-umcg-v0.5 yard/futex:fifo
                                             where its instructions go, by function
@@ -140,6 +154,16 @@ def parser() -> argparse.ArgumentParser:
         help="show the instructions of this function as well",
     )
     jobs(made)
+    made = verb("series", "List the patches of a target, or print them as one mailbox.")
+    made.add_argument("target", help="as `umcglab list` has it")
+    made.add_argument(
+        "--mbox",
+        action="store_true",
+        help="print the cover letter and the patches, for `git am --empty=drop` or b4",
+    )
+    made.add_argument(
+        "-o", dest="output", type=Path, metavar="FILE", help="write to FILE instead"
+    )
     verb("clean", "Empty the cache: sources, kernels, images, ccache.")
     return top
 
@@ -154,6 +178,8 @@ def main(argv: Sequence[str]) -> int:
         return clean(lab)
     if options.verb == "list":
         return show(lab, config.select(lab, options.only, nightly=True))
+    if options.verb == "series":
+        return patches(lab, options)
     engine.catch_signals()
     if options.verb == "anatomy":
         return anatomize(lab, options)
@@ -212,6 +238,24 @@ def show(lab: Lab, targets: Sequence[Target]) -> int:
     return 0
 
 
+def patches(lab: Lab, options: argparse.Namespace) -> int:
+    """Print the patches of a target in order, or the mailbox of them."""
+    target = _one_target(lab, options.target)
+    if options.mbox:
+        text = mbox.mbox(target, lab)
+    else:
+        listed = [patch for one in series.of(target, lab) for patch in one.patches]
+        text = "".join(f"{p.name}\n    {p.subject}\n" for p in listed).encode()
+    if options.output:
+        try:
+            options.output.write_bytes(text)
+        except OSError as e:
+            raise UserError(f"cannot write the series: {e}") from e
+    else:
+        sys.stdout.buffer.write(text)
+    return 0
+
+
 def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
     """Boot one target and hand its terminal over; the guest ends with the shell."""
     if len(targets) != 1:
@@ -229,9 +273,7 @@ def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     name, _, sched = options.bench.partition(":")
     if sched and sched not in SCHEDS:
         raise UserError(f"{options.bench}: a class is {' or '.join(SCHEDS)}")
-    targets = config.select(lab, [options.target])
-    if len(targets) != 1:
-        raise UserError(f"{options.target}: this needs one target")
+    targets = [_one_target(lab, options.target)]
     cores = build.cores(options.jobs)
     with Display() as display:
         ready = run.ready(targets[0], build.build(lab, targets, cores, display))
@@ -253,6 +295,13 @@ def clean(lab: Lab) -> int:
     freed = lab.cache.clean()
     print(f"{lab.cache.root}: freed {freed / 2**30:.1f} GiB")
     return 0
+
+
+def _one_target(lab: Lab, name: str) -> Target:
+    targets = config.select(lab, [name])
+    if len(targets) != 1:
+        raise UserError(f"{name}: this needs one target")
+    return targets[0]
 
 
 def _positive(text: str) -> int:

@@ -35,8 +35,10 @@ class Patch:
     """What it changes, relative to the kernel tree."""
     added: tuple[str, ...]
     """Those of `files` that it creates."""
+    mails: tuple[bytes, ...] = field(repr=False)
+    """The file, which may hold several."""
     diffs: tuple[bytes, ...] = field(repr=False)
-    """What is to be applied: one for each mail in the file, decoded."""
+    """What each of them applies, decoded."""
 
     @property
     def name(self) -> str:
@@ -54,11 +56,13 @@ def read(path: Path) -> Patch:
 
 @functools.lru_cache(maxsize=1024)  # Targets share most of their patches.
 def _read(path: Path, data: bytes) -> Patch:
+    mails: list[bytes] = []
     subjects: list[str] = []
     diffs: list[bytes] = []
     files: dict[str, bool] = {}
     with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
-        for subject, diff in _mails(path, data, Path(tmp)):
+        for mail, subject, diff in _mails(path, data, Path(tmp)):
+            mails.append(mail)
             subjects.append(subject)
             diffs.append(diff)
             for name, is_new in _files(path, data, diff, Path(tmp)).items():
@@ -69,12 +73,13 @@ def _read(path: Path, data: bytes) -> Patch:
         sha256=hashlib.sha256(data).hexdigest(),
         files=tuple(files),
         added=tuple(name for name, is_new in files.items() if is_new),
+        mails=tuple(mails),
         diffs=tuple(diffs),
     )
 
 
-def _mails(path: Path, data: bytes, tmp: Path) -> list[tuple[str, bytes]]:
-    """Return subject and diff of each mail in a file, their encodings undone."""
+def _mails(path: Path, data: bytes, tmp: Path) -> list[tuple[bytes, str, bytes]]:
+    """Return each mail of a file with its subject and its diff, encodings undone."""
     (tmp / "mbox").write_bytes(data.removeprefix(b"\xef\xbb\xbf"))
     if not data.strip():
         raise _no_patch(path, "it has no diff")
@@ -89,7 +94,8 @@ def _mails(path: Path, data: bytes, tmp: Path) -> list[tuple[str, bytes]]:
         info = done.stdout.decode(errors="replace")
         subject = re.search(r"^Subject: (.*)", info, re.M)
         diff = (tmp / "diff").read_bytes()
-        mails.append((subject[1].strip() if subject else "", diff))
+        text = subject[1].strip() if subject else ""
+        mails.append((mail.read_bytes(), text, diff))
     return mails
 
 

@@ -86,7 +86,7 @@ def unfold(patches: Iterable[Patch], name: str, tree: Path) -> None:
                     lines[here] = old
             file.write_text("\n".join(lines))
         alone = f"diff --git a/{name} b/{name}\n{section}".encode()
-        patchfile.apply(Patch(file, "", "", (name,), (), (alone,)), tree)
+        patchfile.apply(Patch(file, "", "", (name,), (), (), (alone,)), tree)
 
 
 MUTANTS = [
