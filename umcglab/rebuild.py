@@ -74,7 +74,9 @@ def hold(target: Target, lab: Lab, progress: Progress, jobs: int) -> Iterator[Tr
         copies = folder / "originals"
         built = kbuild.work_tree(target, lab, folder, progress, jobs)
         patches = [p for one in series.of(target, lab) for p in one.patches]
-        names = dict.fromkeys(name for patch in patches for name in patch.files)
+        touched = dict.fromkeys(name for patch in patches for name in patch.files)
+        # A later patch may have removed or renamed what an earlier one changed.
+        names = [name for name in touched if (built.tree / name).exists()]
         if not copies.exists():
             half = folder / "half"
             shutil.rmtree(half, ignore_errors=True)

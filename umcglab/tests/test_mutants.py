@@ -143,6 +143,16 @@ def test_a_tree_is_changed_and_made_again(toy: ToyLab, tmp_path: Path) -> None:
         assert source.read_text() == UMCG_C.replace("flags;", "7;", 1)
 
 
+def test_a_series_that_takes_away_what_it_added(toy: ToyLab) -> None:
+    add = {"kernel/umcg.c": ("", UMCG_C), "kernel/old.c": ("", "int x;\n")}
+    gone = toylab.patch("old: remove", {"kernel/old.c": ("int x;\n", "")})
+    gone = gone.replace("+++ b/kernel/old.c", "+++ /dev/null")
+    toy.series("umcg-toy/6.99", toylab.patch("umcg: add", add), gone)
+    lab = toy.load()
+    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        assert set(tree.originals) == {"kernel/fork.c", "kernel/umcg.c"}
+
+
 def test_a_tree_that_was_not_finished_is_made_anew(toy: ToyLab) -> None:
     lab = toy.load()
     with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
