@@ -107,9 +107,9 @@ def _files(path: Path, data: bytes, diff: bytes, tmp: Path) -> dict[str, bool]:
         said = _last(done)
         where = str(path)
         begin = data.find(diff)
-        if (at := re.search(r"(?:at line|\(line) (\d+)", said)) and begin >= 0:
+        if (at := re.search(r"\bline (\d+)", said)) and begin >= 0:
             line = data[:begin].count(b"\n") + int(at[1])
-            said = said.replace(at[0], at[0].replace(at[1], str(line)))
+            said = said.replace(at[0], f"line {line}")
             where += f":{line}"
         raise _no_patch(path, said, where)
     *stats, summary = done.stdout.decode(errors="surrogateescape").split("\0")

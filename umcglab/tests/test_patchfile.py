@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import subprocess
 from pathlib import Path
 
@@ -180,6 +182,28 @@ def test_what_is_no_patch(part: Path, patch: str, said: str, line: str) -> None:
         apply(part, patch.encode())
     assert caught.value.where == f"{file}{line}"
     assert "umcg-toy/6.99/0001-x.patch" in caught.value.message
+
+
+def test_a_header_that_contradicts_itself(part: Path) -> None:
+    names = "rename from kernel/fork.c\nrename to kernel/x.c\n---"
+    text = HEAD + EINS.replace("---", names)
+    with pytest.raises(PatchError, match=r"no patch: git .* on line 11") as caught:
+        apply(part, text.encode())
+    assert str(caught.value.where).endswith("0001-x.patch:11")
+
+
+def test_whatever_the_bytes_only_errors_of_ours(part: Path) -> None:
+    samples = [file.read_bytes() for file in sorted(DATA.glob("*.patch"))]
+    rng = random.Random(1)
+    for _ in range(40):
+        text = bytearray(rng.choice(samples))
+        for _ in range(rng.randint(1, 5)):
+            at = rng.randrange(len(text) + 1)
+            cut = rng.randrange(len(samples[0]))
+            piece = rng.choice([rng.randbytes(3), rng.choice(samples)[cut : cut + 90]])
+            text[at : at + rng.choice([0, len(piece)])] = piece
+        with contextlib.suppress(LabError):
+            apply(part, bytes(text))
 
 
 def test_a_mail_in_no_known_encoding(part: Path) -> None:
