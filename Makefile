@@ -41,10 +41,13 @@ check: setup
 	.venv/bin/ruff format --check umcglab guest-tests
 	.venv/bin/mypy
 	shellcheck umcglab/setup/setup.sh .ci/run
-	.venv/bin/pytest -m 'not lab'
+	.venv/bin/pytest -n auto -m 'not lab'
 
 test: check
-	.venv/bin/pytest -m 'lab and not nightly'
+	.venv/bin/pytest -n 2 --dist loadfile -m 'lab and not nightly'
+
+# Unit tests share nothing, so they go to all cores. The lab tests of one file share
+# what they built and ran; two files at once, since most guests have one CPU.
 
 # All of it, whatever comes of the first. The fuzzer has a new seed each night; the
 # episodes that failed are in results/fuzz-seeds.txt.
