@@ -36,6 +36,8 @@ run: setup $(filter lab,$(MAKECMDGOALS))
 report list shell clean: setup
 	@$(umcglab) $@ $(if $(filter shell list,$@),$(options)) $(if $(filter report,$@),results/latest)
 
+# Unit tests share nothing, so they use all cores. The lab tests of one file share what
+# they built and ran: two files at once, since most guests have one CPU.
 check: setup
 	.venv/bin/ruff check umcglab guest-tests
 	.venv/bin/ruff format --check umcglab guest-tests
@@ -45,9 +47,6 @@ check: setup
 
 test: check
 	.venv/bin/pytest -n 2 --dist loadfile -m 'lab and not nightly'
-
-# Unit tests share nothing, so they go to all cores. The lab tests of one file share
-# what they built and ran; two files at once, since most guests have one CPU.
 
 # All of it, whatever comes of the first. The fuzzer has a new seed each night; the
 # episodes that failed are in results/fuzz-seeds.txt.
