@@ -36,15 +36,17 @@ run: setup $(filter lab,$(MAKECMDGOALS))
 report list shell clean: setup
 	@$(umcglab) $@ $(if $(filter shell list,$@),$(options)) $(if $(filter report,$@),results/latest)
 
+# Unit tests share nothing, so they use all cores. The lab tests of one file share what
+# they built and ran: two files at once, since most guests have one CPU.
 check: setup
 	.venv/bin/ruff check umcglab guest-tests
 	.venv/bin/ruff format --check umcglab guest-tests
 	.venv/bin/mypy
 	shellcheck umcglab/setup/setup.sh .ci/run
-	.venv/bin/pytest -m 'not lab'
+	.venv/bin/pytest -n auto -m 'not lab'
 
 test: check
-	.venv/bin/pytest -m 'lab and not nightly'
+	.venv/bin/pytest -n 2 --dist loadfile -m 'lab and not nightly'
 
 # All of it, whatever comes of the first. The fuzzer has a new seed each night; the
 # episodes that failed are in results/fuzz-seeds.txt.

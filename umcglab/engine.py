@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -109,15 +110,17 @@ def run(
     display: Display,
     durations: Path,
 ) -> Mapping[str, T | LabError]:
-    """Run `jobs`, at most `width` at once, in order; return results by name.
+    """Run `jobs`, at most `width` at once; return results by name.
 
-    A job's LabError is returned in its place, so that one failure does not
-    stop the others. `durations` is a JSON file that remembers how long each
-    job took, to say how long it will. On KeyboardInterrupt the running jobs
-    are told to stop, waited for, and the interrupt goes on.
+    The longest job starts first, so that no long one is left to run alone at
+    the end; one that never ran counts as longer than all, and equals keep their
+    order. A job's LabError is returned in its place, so that one failure does
+    not stop the others. `durations` is a JSON file that remembers how long each
+    job took, in seconds. On KeyboardInterrupt the running jobs are told to
+    stop, waited for, and the interrupt goes on.
     """
     expected = _load(durations)
-    waiting = list(reversed(jobs))
+    waiting = sorted(reversed(jobs), key=lambda job: expected.get(job.name, math.inf))
     running: dict[Connection, _Running[T]] = {}
     results: dict[str, T | LabError] = {}
     try:

@@ -9,16 +9,17 @@ from umcglab import config
 from umcglab.config import Lab, Target
 
 ARCHES = ("x86_64", "arm64")
+BENCH = tuple(f"{arch}-{abi}" for arch in ARCHES for abi in ("control", "umcg-v0.5"))
+"""Targets that `make test` runs whole."""
 DEBUG = "x86_64-umcg-v0.5-debug"
-TARGETS = (
-    *(f"{arch}-{abi}" for arch in ARCHES for abi in ("control", "umcg-v0.5")),
-    DEBUG,
-)
+SMOKE = "umcg-v0.5/worker*"
+"""Programs that `make test` runs on DEBUG; the nightly run has them all."""
+FUZZ_OPS = "20000"
 
 
 def targets(lab: Lab) -> tuple[Target, ...]:
     """Return the targets of `make test`."""
-    return config.select(lab, TARGETS)
+    return config.select(lab, (*BENCH, DEBUG))
 
 
 def nightly(*values: object) -> object:

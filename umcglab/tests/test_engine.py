@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -35,6 +36,15 @@ def test_results_come_back_by_name(tmp_path: Path) -> None:
     results, out = run(tmp_path, *map(square, range(5)))
     assert results == {f"job{i}": i * i for i in range(5)}
     assert "job4: done" in out
+
+
+def test_the_longest_job_starts_first(tmp_path: Path) -> None:
+    took = {"short": 3.0, "long": 70.0}
+    (tmp_path / "durations.json").write_text(json.dumps(took))
+    names = ("short", "long", "new", "other")
+    _, out = run(tmp_path, *(engine.Job(n, lambda _: 0) for n in names), width=1)
+    ended = [line.split(":")[0] for line in out.splitlines() if ": done" in line]
+    assert ended == ["new", "other", "long", "short"]
 
 
 def test_progress_is_printed_plainly_without_a_terminal(tmp_path: Path) -> None:

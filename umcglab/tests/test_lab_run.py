@@ -22,6 +22,7 @@ import pytest
 from umcglab import build, config, display, facts, lanes, run
 from umcglab.build import Built
 from umcglab.config import Lab
+from umcglab.evidence import TargetResult
 from umcglab.facts import RunDir
 from umcglab.progress import Silent
 from umcglab.results import Run
@@ -88,69 +89,87 @@ def no_qemu_left(lab: Lab) -> Iterator[None]:
     assert qemus_of(lab.results) == []
 
 
-@pytest.mark.timeout(1800)
-def test_every_target_end_to_end(lab: Lab, lab_file: Path, built: Built) -> None:
-    only = ",".join(scope.TARGETS)
-    done = umcglab("run", "--lab", lab_file, "--only", only, "--fuzz-ops", "100000")
+@pytest.fixture(scope="module")
+def whole_run(lab: Lab, lab_file: Path, built: Built) -> Run:
+    """One run of the lab as a user starts it, of all programs and benches."""
+    done = umcglab(
+        "run", "--lab", lab_file, "--only", ",".join(scope.BENCH),
+        "--fuzz-ops", scope.FUZZ_OPS,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    folder = lab.results / "latest"
+    return run.render(RunDir((lab.results / "latest").resolve()))
+
+
+@pytest.mark.timeout(1800)
+def test_every_target_end_to_end(whole_run: Run) -> None:
     for name in ("report.html", "junit.xml", "run.json", "lab.log", "lab.yaml"):
-        assert (folder / name).stat().st_size
-    result = run.render(RunDir(folder.resolve()))
-    assert {t.name for t in result.targets} == set(scope.TARGETS)
-    for target in result.targets:
-        outcomes = {
-            test.name: test.outcome for p in target.programs for test in p.tests
-        }
-        assert outcomes
-        skipped = {name for name, outcome in outcomes.items() if outcome == "SKIP"}
-        needs = {n for p in target.facts.programs for n in p.needs_umcg}
-        assert skipped == (needs if target.facts.is_control else set())
-        if target.name == scope.DEBUG:
-            assert not target.facts.benches
-            assert target.programs[-1].name == "kernel/kmemleak"
-        else:
-            assert target.exact and target.exact.identical
-        assert target.facts.floor and target.facts.boots[0].to_ssh
+        assert (whole_run.path / name).stat().st_size
+    assert {t.name for t in whole_run.targets} == set(scope.BENCH)
+    for target in whole_run.targets:
+        assert_all_is_well(target)
+        assert target.exact and target.exact.identical
+        assert target.facts.floor
+
+
+def assert_all_is_well(target: TargetResult) -> None:
+    """Every test of a target passed, or skipped where the control has no UMCG."""
+    outcomes = {test.name: test.outcome for p in target.programs for test in p.tests}
+    assert outcomes
+    skipped = {name for name, outcome in outcomes.items() if outcome == "SKIP"}
+    needs = {n for p in target.facts.programs for n in p.needs_umcg}
+    assert skipped == (needs if target.facts.is_control else set())
+    assert target.facts.boots[0].to_ssh
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("tests", [scope.SMOKE, scope.nightly("*")])
+def test_a_kernel_with_detectors_end_to_end(
+    lab: Lab, lab_file: Path, built: Built, tests: str
+) -> None:
+    done = umcglab("run", "--lab", lab_file, "--only", scope.DEBUG, "--tests", tests)
+    assert done.returncode == 0, done.stderr
+    (target,) = run.render(RunDir((lab.results / "latest").resolve())).targets
+    assert_all_is_well(target)
+    assert not target.facts.benches
+    assert target.programs[-1].name == "kernel/kmemleak"
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("arch", ARCHES)
-def test_report_renders_an_old_run_again(lab: Lab, arch: str) -> None:
-    report = lab.results / "latest" / "report.html"
+def test_report_renders_an_old_run_again(whole_run: Run, arch: str) -> None:
+    report = whole_run.path / "report.html"
     report.unlink()
-    done = umcglab("report", lab.results / "latest")
+    done = umcglab("report", whole_run.path)
     assert done.returncode == 0, done.stderr
     assert PATCHED.format(arch) in report.read_text()
 
 
-@pytest.mark.timeout(300)
+BREAKS = {"WARNING": "warning", "BUG": "bug", "PANIC": "panic", "HARDLOCKUP": None}
+"""What lkdtm does to the kernel, and the kind of splat that shows it, if any."""
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("arch", ARCHES)
-@pytest.mark.parametrize(
-    ("what", "kind"),
-    [("WARNING", "warning"), ("BUG", "bug"), ("PANIC", "panic"), ("HARDLOCKUP", None)],
-)
 def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
-    lab: Lab, built: Built, arch: str, what: str, kind: str | None
+    lab: Lab, built: Built, arch: str
 ) -> None:
-    result = run_programs(
-        lab,
-        built,
-        PATCHED.format(arch),
-        provoked("lab/before", ""),
-        provoked("lab/broken", what),
-        provoked("lab/after", ""),
-    )
-    before, broken, after = result.targets[0].programs
-    assert (before.outcome, after.outcome) == ("PASS", "PASS")
-    assert broken.outcome == "FAIL"
-    assert len(result.targets[0].facts.boots) == 2
+    programs = [provoked("lab/first", "")]
+    for what in BREAKS:
+        programs += [provoked(f"lab/{what}", what), provoked(f"lab/after-{what}", "")]
+    result = run_programs(lab, built, PATCHED.format(arch), *programs)
+    first, *others = result.targets[0].programs
+    assert first.outcome == "PASS"
+    for what, broken, after in zip(BREAKS, others[::2], others[1::2], strict=True):
+        assert broken.outcome == "FAIL", what
+        assert after.outcome == "PASS", what
+        if kind := BREAKS[what]:
+            assert kind in [splat.kind for splat in broken.splats]
+        else:
+            assert broken.facts
+            assert any("lkdtm" in name for name in broken.facts.stuck)
+    # A guest of its own after each of them.
+    assert len(result.targets[0].facts.boots) == 1 + len(BREAKS)
     assert result.exit_code == 1
-    if kind:
-        assert kind in [splat.kind for splat in broken.splats]
-    else:
-        assert broken.facts
-        assert any("lkdtm" in name for name in broken.facts.stuck)
 
 
 def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run:
@@ -197,7 +216,8 @@ def test_a_boot_that_fails_says_why(
 def test_ending_the_lab_in_the_middle(
     lab: Lab, lab_file: Path, built: Built, signum: int
 ) -> None:
-    before = (lab.results / "latest").resolve()
+    latest = lab.results / "latest"
+    before = latest.resolve()
     process = subprocess.Popen(
         [
             sys.executable,
@@ -216,7 +236,6 @@ def test_ending_the_lab_in_the_middle(
     assert process.stderr
     # In the middle: a first program has finished, others have not.
     deadline = time.monotonic() + 120
-    latest = lab.results / "latest"
     while latest.resolve() == before or not list(latest.glob("*/programs/*.json")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
