@@ -48,13 +48,26 @@ TEST(values, .clauses = "TASK-2")
 	EXPECT_EQ(0xff000000, UMCG_TASK_USER_MASK);
 }
 
-/* Bytes 24-63 hold what would be refused anywhere else, and keep it. */
-TEST(tail_is_ours, .clauses = "TASK-1 TASK-3")
+/* Bytes 24-63 are for later kernels, which find out by them what a program knows. */
+TEST(tail_must_be_zero, .clauses = "TASK-1 CTL-5")
+{
+	for (int i = 24; i < 64; i++) {
+		struct umcg_task *task = good();
+
+		((char *)task)[i] = 1;
+		EXPECT_EQ(-EINVAL, reg(task));
+		((char *)task)[i] = 0;
+		EXPECT_EQ(0, reg(task));
+		EXPECT_EQ(0, unreg());
+	}
+}
+
+TEST(tail_is_left_alone, .clauses = "TASK-1 TASK-3")
 {
 	struct umcg_task *task = good(), before;
 
-	memset((char *)task + 24, 0xa5, 40);
 	ASSERT_EQ(0, reg(task));
+	memset((char *)task + 24, 0xa5, 40);
 	before = *task;
 	umcg_set_word(task, IDLE);
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
