@@ -36,7 +36,7 @@ class Tree:
         progress.phase("make")
         os.utime(self.built.tree.parent)
         self._restore()
-        one = Series(patch.path.parent.name, patch.path.parent, (patch,))
+        one = Series(patch.path.parent.name, (patch,))
         series.apply(one, self.built.tree, progress)
         objects = self.built.objects
         image = self.kernel.arch.image

@@ -23,7 +23,6 @@ class Series:
 
     name: str
     """Such as `umcg-v0.5/6.12`."""
-    dir: Path
     patches: tuple[Patch, ...]
 
 
@@ -57,7 +56,7 @@ def load(part: Path, base: str) -> Series:
             hint="list it, or remove it",
         )
     patches = tuple(patchfile.read(part / name) for name in order)
-    return Series(f"{part.name}/{base}", part, patches)
+    return Series(f"{part.name}/{base}", patches)
 
 
 def bases(part: Path) -> list[str]:

@@ -218,14 +218,17 @@ def test_no_repository_around_and_no_variable_of_git_interferes(
     (tmp_path / "config").write_text("[apply]\n\tignoreWhitespace = change\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "no.git"))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "apply.ignoreWhitespace")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "change")
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".gitconfig").write_text("[apply]\n\tignoreWhitespace = change\n")
     assert apply(part, (HEAD + EINS).encode()) == {FORK: words("eins")}
-    again = EINS.replace("one", "eins").replace("+eins", "+uno").replace("two", "t wo")
+    fork = part.parent.parent / "linux" / FORK
+    fork.write_text(words("one", "t wo"))
     with pytest.raises(PatchError, match="hunk 1 does not fit"):
-        apply(part, again.replace("t wo", "two  ").encode())
+        apply(part, EINS.replace("two", "t  wo").encode())
 
 
 def test_a_listing_with_a_byte_order_mark(part: Path) -> None:

@@ -294,6 +294,18 @@ def test_a_git_trees_digest_is_its_contents(repo: Path, cache: Cache) -> None:
     assert now() in seen
 
 
+def test_another_repository_in_the_environment(
+    repo: Path, tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fetch(tree(repo), cache).digest
+    command("git", "clone", "-q", repo, tmp_path / "other", cwd=tmp_path)
+    (tmp_path / "other" / "init" / "main.c").write_text("int other;\n")
+    command("git", "commit", "-q", "-a", "-m", "other", cwd=tmp_path / "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
+    assert fetch(tree(repo), cache).digest == before
+
+
 def test_a_git_worktree(repo: Path, tmp_path: Path, cache: Cache) -> None:
     command("git", "worktree", "add", "-q", tmp_path / "wt", "v6.99", cwd=repo)
     fetched = fetch(tree(tmp_path / "wt"), cache)
