@@ -159,7 +159,7 @@ static int lines_with(int fd, const char *word)
 	return lines;
 }
 
-/* A server that has timed out is one, until it takes its tid back: no news. */
+/* Anybody can do that, and some of it is legal: WIDLE-2. */
 TEST(wrong_idle_server_is_not_logged, .clauses = "WIDLE-2 R25 R38")
 {
 	static struct worker w;
@@ -168,11 +168,28 @@ TEST(wrong_idle_server_is_not_logged, .clauses = "WIDLE-2 R25 R38")
 	become_server();
 	hire(&w);
 	log = log_from_here();
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < 20; i++)
 		requeue_with(&w, 0x3fffffff);
+	EXPECT_EQ(0, lines_with(log, "umcg:"));
+	finish(&w);
+}
+
+/* It has given up waiting, and not yet taken back its tid, when a worker comes. */
+TEST(idle_server_that_timed_out_is_not_logged, .clauses = "WIDLE-2 TIME-2 R38")
+{
+	static struct worker w;
+	int log;
+
+	become_server();
+	hire(&w);
+	log = log_from_here();
+	for (int i = 0; i < 20; i++) {
+		pool.idle_server_tid = me.tid;
+		EXPECT_EQ(-ETIMEDOUT, umcg_wait(&me, 1));
+		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 		requeue_with(&w, me.tid);
 	}
-	EXPECT_EQ(0, lines_with(log, "umcg"));
+	EXPECT_EQ(0, lines_with(log, "umcg:"));
 	finish(&w);
 }
 
