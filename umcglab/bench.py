@@ -97,8 +97,9 @@ class Difference:
     second: str
 
 
+_LARGEST = 2**64 - 1
 _BEGIN = re.compile(r"@@ begin (\S+)$")
-_END = re.compile(r"@@ end (\S+) (-?\d+)$")
+_END = re.compile(r"@@ end (\S+) (-?[0-9]{1,9})$")
 _TYPES: dict[str, type] = {
     name: kind for name, kind in typing.get_type_hints(Bench).items() if name != "hist"
 }
@@ -106,19 +107,27 @@ _TYPES: dict[str, type] = {
 
 def parse_line(line: str) -> Bench | Skipped:
     """Return one line of a bench; ValueError says what is wrong with it."""
-    data = json.loads(line)
+    try:
+        return _parsed(json.loads(line))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _parsed(data: Any) -> Bench | Skipped:
     if not isinstance(data, dict):
         raise ValueError("not an object")
     if data.get("schema") != SCHEMA:
-        raise ValueError(f"schema {data.get('schema')}, {SCHEMA} expected")
+        raise ValueError(f"schema {str(data.get('schema'))[:80]}, {SCHEMA} expected")
     if "skip" in data:
         wrong = [k for k in ("bench", "sched", "skip") if type(data.get(k)) is not str]
         if wrong:
             raise ValueError(f"{wrong[0]} is missing or of the wrong type")
+        _check_values(data)
         return Skipped(data["bench"], data["sched"], data["skip"])
     for name, kind in _TYPES.items():
         if type(data.get(name)) is not kind:
             raise ValueError(f"{name} is missing or of the wrong type")
+    _check_values(data)
     hist = _hist(data.get("hist"))
     made = Bench(hist=hist, **{name: data[name] for name in _TYPES})
     for name, seen in (
@@ -135,6 +144,16 @@ def parse_line(line: str) -> Bench | Skipped:
     return made
 
 
+def _check_values(data: dict[str, Any]) -> None:
+    """Raise ValueError for what no bench can mean and no report can hold."""
+    for name, value in data.items():
+        if type(value) is int and abs(value) > _LARGEST:
+            raise ValueError(f"{name} is larger than 64 bits are")
+        # JSON can escape halves of surrogate pairs, which no file can hold.
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError(f"{name} has characters that cannot be printed")
+
+
 def _hist(data: Any) -> tuple[tuple[int, int], ...]:
     try:
         hist = tuple((value, n) for value, n in data)
@@ -143,6 +162,8 @@ def _hist(data: Any) -> tuple[tuple[int, int], ...]:
     numbers = [number for pair in hist for number in pair]
     if not hist or any(type(number) is not int for number in numbers):
         raise ValueError("hist is empty or has something else than integers")
+    if max(numbers) > _LARGEST:
+        raise ValueError("hist has numbers larger than 64 bits are")
     if list(hist) != sorted(hist) or min(numbers) < 1:
         raise ValueError("hist is not sorted or not positive")
     return hist

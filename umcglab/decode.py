@@ -17,10 +17,15 @@ from umcglab.errors import LabError
 from umcglab.facts import LineFacts, RunDir
 from umcglab.kbuild import Kernel
 
+# A name begins where no name goes on: else a line of letters, which has none, is
+# looked through from each of them. No address has more than 16 digits.
 _PLACE = re.compile(
-    r"(?P<name>[A-Za-z_][\w.]*)\+0x(?P<at>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
+    r"(?<![\w.])(?P<name>[A-Za-z_][\w.]*)"
+    r"\+0x(?P<at>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16})(?![0-9a-f])"
 )
-_AT_PC = re.compile(r"^(?:RIP: [0-9a-f]+:|pc : )")
+# What these lines name is what the program counter was. A WARNING's place is that of
+# its trapping instruction; `(P)` ends the frame of a trace that is an exception's.
+_AT_PC = re.compile(r"(?:RIP: [0-9a-f]+:|pc : |WARNING: )|.*\(P[A-Z]*\)$")
 
 
 def write(kernel: Kernel, run_dir: RunDir, target: str) -> None:
@@ -37,8 +42,10 @@ def places(excerpts: Iterable[str]) -> dict[str, bool]:
     seen: dict[str, bool] = {}
     for excerpt in excerpts:
         for line in excerpt.splitlines():
+            is_pc = bool(_AT_PC.match(line))
             for match in _PLACE.finditer(line):
-                seen.setdefault(match[0], bool(_AT_PC.match(line)))
+                # The first frame of an arm64 trace says its `pc` again.
+                seen[match[0]] = seen.get(match[0], False) or is_pc
     return seen
 
 

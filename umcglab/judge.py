@@ -110,7 +110,7 @@ def program(
             for t in plan.tests
         )
         return ProgramVerdict(plan, None, Outcome.MISSING, tests)
-    report = ktap.parse(log or "")
+    report = ktap.parse(log or "", whole=_came_to_its_end(facts))
     splats = _splats(console)
     problems = [
         *_evidence(facts, log, console, context),
@@ -174,6 +174,16 @@ def _evidence(
             )
         )
     return problems
+
+
+def _came_to_its_end(facts: ProgramFacts) -> bool:
+    """Return whether what a program printed is all that it meant to.
+
+    One that a signal killed had perhaps written a part of its last line.
+    """
+    status = facts.exit_status
+    ended = status is not None and 0 <= status < 128
+    return ended and not facts.timed_out and not facts.lost
 
 
 def _endings(facts: ProgramFacts) -> list[str]:

@@ -55,6 +55,58 @@ def test_a_line() -> None:
     assert seen.spread == (118000 - 112000) / 112240
 
 
+BIG = "9" * 3000
+"""An integer that Python reads, and that no float can hold."""
+NESTED = ('{"schema":', "[", '{"a":', '{"schema":1,"skip":[', '{"schema":1,"hist":[')
+
+
+@pytest.mark.parametrize("depth", [900, 5000, 50_000])
+@pytest.mark.parametrize("part", NESTED)
+@pytest.mark.parametrize("closed", [True, False])
+def test_no_nesting_is_too_deep(part: str, depth: int, closed: bool) -> None:
+    end = {"{": "}", "[": "]"}
+    ends = "".join(end[c] for c in reversed(part) if c in end)
+    line = part * depth + ("1" + ends * depth) * closed
+    seen = bench.parse_uart(uart(("futex-fair", line, 0)), ())
+    assert not seen.benches and not seen.skipped
+    assert any("futex-fair: " in problem for problem in seen.problems)
+
+
+def test_deep_objects_as_a_stranger_found_them() -> None:
+    seen = bench.parse_uart((DATA / "objects.log").read_text(), ())
+    assert any("nested too deep" in problem for problem in seen.problems)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "min": int(BIG),
+            "hist": [[int(BIG), 4]],
+            "max": int(BIG),
+            "sum": 4 * int(BIG),
+        },
+        {"hist": [[1, 2**64]], "batches": 2**64, "min": 1, "max": 1, "sum": 2**64},
+        {"ops_per_batch": 2**64},
+        {"version": -(2**65)},
+        {"op": "\ud800"},
+        {"unit": "n\ns"},
+        {"bench": "\x1b[31m"},
+        {"skip": "\udfff"},
+    ],
+)
+def test_what_no_bench_means_and_no_report_holds(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"64 bits|cannot be printed"):
+        bench.parse_line(json.dumps(LINE | change))
+
+
+@pytest.mark.parametrize("status", ["9" * 5000, "-" + "1" * 10, "\u00b2", "x", ""])
+def test_a_status_that_is_none(status: str) -> None:
+    text = f"@@ begin futex-fair\n{json.dumps(LINE)}\n@@ end futex-fair {status}\n"
+    seen = bench.parse_uart(text, PLAN)
+    assert "futex-fair: did not end" in seen.problems
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import decode, facts, findings, junit, report, results
+from umcglab import decode, facts, findings, junit, report, results, splat
 from umcglab.kbuild import Kernel
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
 
+DATA = Path(__file__).parent / "data"
+SAMPLES = DATA / "splat"
 SOURCE = """\
 void other(void);
 static inline __attribute__((always_inline)) void inlined(void)
@@ -117,6 +119,55 @@ def test_program_counters_are_told_from_return_addresses() -> None:
         "there+0x3/0x4": False,
         "arm+0x5/0x6": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("warning-6.12-pc-x86_64", "umcg_wake+0x1d/0x90"),
+        ("warning-6.18-x86_64", "umcg_wake+0x1d/0x90"),
+        ("warning-6.18-arm64", "umcg_wake+0x88/0x210"),
+        ("oops-null-6.12-arm64", "umcg_switch_to+0x88/0x210"),
+        ("rcu-stall-preempted", "umcg_find+0x1d/0x90"),
+    ],
+)
+def test_only_where_a_report_says_so_it_is_the_program_counter(
+    name: str, place: str
+) -> None:
+    (found,) = splat.scan((SAMPLES / f"{name}.log").read_text())
+    places = decode.places([found.excerpt])
+    assert [p for p, is_pc in places.items() if is_pc] == [place]
+    assert len(places) > 1
+
+
+@pytest.mark.parametrize(
+    ("line", "is_pc"),
+    [
+        ("WARNING: kernel/a.c:1 at f+0x1/0x2, CPU#0: a/97", True),
+        ("WARNING: CPU: 0 PID: 97 at kernel/a.c:1 f+0x1/0x2", True),
+        ("RIP: e030:f+0x1/0x2", True),
+        (" f+0x1/0x2 (P)", True),
+        (" f+0x1/0x2 (PL)", True),
+        (" f+0x1/0x2 (L)", False),
+        ("lr : f+0x1/0x2", False),
+        (" ? f+0x1/0x2", False),
+        ("BUG: KASAN: wild-access in f+0x1/0x2", False),
+    ],
+)
+def test_what_a_line_names(line: str, is_pc: bool) -> None:
+    assert decode.places([line]) == {"f+0x1/0x2": is_pc}
+
+
+def test_a_place_is_looked_for_once_in_a_line() -> None:
+    assert decode.places([(DATA / "decode/letters.log").read_text()]) == {}
+    # Each of these is a minute's work if every letter is begun at.
+    for letter in ("a", "_", ".", "a.", "1a", "+0x1/0x", "a+0x"):
+        text = letter * (400_000 // len(letter))
+        assert decode.places([text]) == {}
+
+
+def test_a_number_that_is_no_address_is_no_place() -> None:
+    assert decode.places([" f+0x" + "1" * 17 + "/0x2", " f+0x1/0x" + "2" * 17]) == {}
 
 
 def test_the_report_has_the_lines_also_without_the_kernel(

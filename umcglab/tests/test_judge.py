@@ -58,6 +58,18 @@ def test_a_pass_with_everything_in_order() -> None:
     assert verdict.tests[1].reproduce == "umcglab run --only t --tests umcg/ctl:b"
 
 
+def test_a_last_line_without_its_newline_counts_if_the_program_came_to_it() -> None:
+    cut = GOOD.removesuffix("\n")
+    assert judged(cut).outcome is PASS
+    for change in (
+        {"exit_status": 137},
+        {"exit_status": None, "lost": True},
+        {"exit_status": 0, "timed_out": True},
+    ):
+        verdict = judged(cut, replace(FACTS, **change))
+        assert outcomes(verdict) == [PASS, MISSING]
+
+
 def test_what_did_not_run_is_missing() -> None:
     verdict = judged(facts=None, context=replace(PATCHED, why_not="interrupted"))
     assert (verdict.outcome, outcomes(verdict)) == (MISSING, [MISSING, MISSING])
