@@ -13,12 +13,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from umcglab import files
 from umcglab.errors import InfraError
 
 
@@ -47,8 +49,22 @@ def tree_digest(root: Path, pattern: str = "**/*") -> str:
 CCACHE = "ccache"
 """The one folder in the cache that is not an artifact's: ccache trims it itself."""
 
-_KEPT = (CCACHE, "keys", "locks", "logs")
-"""What trimming leaves alone: small, or not found again by its digest."""
+KINDS = (
+    "accel", "bundles", "checks", "images", "init", "kernels", "keys", "plugins",
+    "sources", "trees",
+)  # fmt: skip
+"""The kinds of artifacts. Nothing is removed that is of no kind."""
+
+MEMORIES = ("seen", "steps")
+"""Folders of small files that only save time."""
+
+_MARK = ".umcglab-cache"
+_KEPT = ("keys",)
+"""What trimming leaves alone: small, and not found again by its digest."""
+_KEY = re.compile(r"[0-9a-f]{16}")
+_HALF = re.compile(r"\.([0-9a-f]{16})\.(?:gone\.)?\d+(?:\.\d+)?")
+"""A folder that is being made or removed: .<key>.<pid>.<time> or .<key>.gone.<pid>"""
+_LOG = re.compile(r".+-[0-9a-f]{16}\.log")
 _IN_USE = 3600.0
 """Seconds since its last use for which an artifact may be at work in some run."""
 _LOG_AGE = 30 * 86400.0
@@ -62,6 +78,29 @@ def _size(root: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += (Path(folder) / name).lstat().st_blocks * 512
     return total
+
+
+def _ours(path: Path) -> bool:
+    """Whether a file or folder in the root of a cache is the lab's, by all it holds."""
+    name = path.name
+    if name in KINDS:
+        key = re.compile(rf"{_KEY.pattern}|\.{_KEY.pattern}\.size|{_HALF.pattern}")
+        return _holds_only(path, key)
+    if name == "logs":
+        return _holds_only(path, _LOG)
+    if name == "locks":
+        return _holds_only(path, re.compile(rf"(?:{'|'.join(KINDS)})-.+"))
+    if name == CCACHE:
+        return _holds_only(
+            path, re.compile(r"[0-9a-f]|tmp|lock|ccache\.conf|.*TAG|stats")
+        )
+    return name in MEMORIES or name.startswith("durations.")
+
+
+def _holds_only(folder: Path, pattern: re.Pattern[str]) -> bool:
+    return folder.is_dir() and all(
+        pattern.fullmatch(path.name) for path in folder.iterdir()
+    )
 
 
 def _unwritable(e: OSError) -> InfraError:
@@ -84,6 +123,27 @@ class Cache:
 
     root: Path
 
+    def claim(self) -> None:
+        """Make sure that the folder is the lab's own, so that it may remove there.
+
+        Raise UserError if somebody else's files are in it.
+        """
+        files.claim(
+            self.root,
+            _MARK,
+            "the cache",
+            _ours,
+            "set UMCGLAB_CACHE, or `cache` in lab.yaml, to a folder of its own",
+        )
+
+    def memory(self, kind: str, name: str) -> Path | None:
+        """Return a file to remember something in, that no loss of it hurts.
+
+        None where the folder is not marked as ours.
+        """
+        assert kind in MEMORIES, kind
+        return self.root / kind / name if (self.root / _MARK).exists() else None
+
     def find(self, kind: str, key: str) -> Path | None:
         """Return the artifact's folder if it exists, marking it as used."""
         path = self.root / kind / key
@@ -100,6 +160,8 @@ class Cache:
         folder is removed and the exception passes through. Raise InfraError when
         the cache itself cannot be written.
         """
+        assert kind in KINDS, kind
+        assert _KEY.fullmatch(key), key
         if found := self.find(kind, key):
             return found
         path = self.root / kind / key
@@ -128,6 +190,7 @@ class Cache:
         Return the bytes freed. What is being made, or was used a moment ago,
         stays whatever the limit.
         """
+        self.claim()
         freed = self._remove_abandoned()
         artifacts = sorted(self._artifacts(_KEPT), key=lambda a: a.used)
         total = sum(a.size for a in artifacts) + _size(self.root / CCACHE)
@@ -137,7 +200,7 @@ class Cache:
             self._remove(artifact)
             total -= artifact.size
             freed += artifact.size
-        for log in self.root.glob("logs/*"):
+        for log in self._logs():
             with contextlib.suppress(FileNotFoundError):
                 if log.stat().st_mtime < time.time() - _LOG_AGE:
                     log.unlink()
@@ -145,23 +208,38 @@ class Cache:
 
     def clean(self) -> int:
         """Remove everything but what is being made; return the bytes freed."""
+        if not self.root.exists():
+            return 0
+        self.claim()
         freed = self._remove_abandoned()
-        for artifact in self._artifacts((CCACHE, "locks", "logs")):
+        for artifact in self._artifacts(()):
             self._remove(artifact)
             freed += artifact.size
-        for folder in (self.root / CCACHE, self.root / "logs"):
-            freed += _size(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+        freed += _size(self.root / CCACHE)
+        shutil.rmtree(self.root / CCACHE, ignore_errors=True)
+        for path in (
+            *self._logs(),
+            *(path for kind in MEMORIES for path in self.root.glob(f"{kind}/*")),
+            self.root / "durations.json",
+        ):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                size = path.lstat().st_blocks * 512
+                path.unlink()
+                freed += size
         return freed
+
+    def _logs(self) -> list[Path]:
+        return [p for p in self.root.glob("logs/*.log") if _LOG.fullmatch(p.name)]
 
     def _artifacts(self, kept: Sequence[str]) -> list[_Artifact]:
         """Return the artifacts of all kinds but `kept`."""
         found = []
-        for path in self.root.glob("*/*/"):
-            if path.parent.name not in kept and not path.name.startswith("."):
-                with contextlib.suppress(FileNotFoundError):
-                    used = path.stat().st_mtime
-                    found.append(_Artifact(path, used, self._recorded_size(path)))
+        for kind in KINDS:
+            for path in self.root.glob(f"{kind}/*/") if kind not in kept else ():
+                if _KEY.fullmatch(path.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        used = path.stat().st_mtime
+                        found.append(_Artifact(path, used, self._recorded_size(path)))
         return found
 
     def _recorded_size(self, path: Path) -> int:
@@ -186,9 +264,10 @@ class Cache:
     def _remove_abandoned(self) -> int:
         """Remove what a killed process left half made."""
         freed = 0
-        for path in self.root.glob("*/.*/"):
-            key = path.name.split(".")[1]
-            with self._try_lock(f"{path.parent.name}-{key}") as locked:
+        for path in (p for kind in KINDS for p in self.root.glob(f"{kind}/.*/")):
+            if not (half := _HALF.fullmatch(path.name)):
+                continue
+            with self._try_lock(f"{path.parent.name}-{half[1]}") as locked:
                 if locked and path.is_dir():
                     freed += _size(path)
                     shutil.rmtree(path, ignore_errors=True)
@@ -213,6 +292,7 @@ class Cache:
             yield
 
     def _lock_file(self, name: str) -> Path:
+        self.claim()
         path = self.root / "locks" / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
