@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import compileall
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from umcglab import tool
 from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest, tree_digest
 from umcglab.config import Lab
@@ -213,7 +213,7 @@ def _run(argv: Sequence[str | Path], log: Path, **env: str) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **env},
+                env=tool.environment(env),
             )
     except FileNotFoundError as e:
         raise InfraError(f"{name} is not installed", hint="make setup") from e

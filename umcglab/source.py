@@ -29,6 +29,8 @@ from umcglab.errors import InfraError, UserError
 from umcglab.progress import Progress
 
 _KIND = "sources"
+_SAID = 5
+"""Files that are left out to name; of more it is said how many."""
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
@@ -48,9 +50,13 @@ class Source:
 
 def fetch(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
     """Return the source, downloading and unpacking it first if need be."""
-    if spec.kind == "tree":
-        return _tree(spec)
     if found := find(spec, cache):
+        if found.is_tree and (names := worktree.left_out(found.path)):
+            more = f" and {len(names) - _SAID} more" if len(names) > _SAID else ""
+            progress.say(
+                f"source {spec.name!r}: left out, since git ignores it in {found.path}: "
+                f"{', '.join(names[:_SAID])}{more} (`git add -f` takes it in)"
+            )
         return found
     if spec.kind == "debian":
         return _debian(spec, cache, progress)
@@ -62,7 +68,7 @@ def fetch(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
 def find(spec: SourceSpec, cache: Cache) -> Source | None:
     """Return the source if it is here already; download nothing."""
     if spec.kind == "tree":
-        return _tree(spec)
+        return _tree(spec, cache)
     key = _commit(spec) if spec.kind == "git" else spec.sha256
     assert key is not None
     path = cache.find(_KIND, digest(spec.kind, key))
@@ -75,11 +81,13 @@ def unpack(source: Source, dest: Path) -> None:
         tool.output(["cp", "-al", str(source.path), str(dest)])
         return
     dest.mkdir(parents=True)
+    names = worktree.names(source.path)
     tool.output(
         ["rsync", "-a", "--from0", "--files-from=-", str(source.path), str(dest)],
-        stdin="\0".join(worktree.names(source.path)),
+        stdin="\0".join(names),
     )
-    if _tree(source.spec).digest != source.digest:
+    # The copy is looked at, not the tree: it is the copy that is compiled.
+    if worktree.copied(dest, names) != source.digest:
         raise UserError(
             f"{source.path} changed while it was copied",
             where=source.spec.where,
@@ -332,10 +340,11 @@ def _git_error(
     return InfraError(message, where=spec.where)
 
 
-def _tree(spec: SourceSpec) -> Source:
+def _tree(spec: SourceSpec, cache: Cache) -> Source:
     path = Path(spec.location)
     version = _version(path, spec)
-    return Source(spec, version, worktree.content(path), path, is_tree=True)
+    found = worktree.content(path, cache.memory("seen", digest(str(path))))
+    return Source(spec, version, found, path, is_tree=True)
 
 
 def _version(tree: Path, spec: SourceSpec) -> str:

@@ -17,8 +17,12 @@ DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for tools: ours, in English, plus `extra`."""
-    return {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "", **(extra or {})}
+    """Return the environment for tools: ours, in English, plus `extra`.
+
+    Without what is git's: GIT_DIR would have git look at another repository.
+    """
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return {**ours, "LC_ALL": "C.UTF-8", "LANGUAGE": "", **(extra or {})}
 
 
 def run(
