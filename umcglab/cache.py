@@ -9,6 +9,7 @@ threads) that want the same artifact build it once and never hurt each other.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -61,6 +62,8 @@ MEMORIES = ("seen", "steps")
 _MARK = ".umcglab-cache"
 _KEPT = ("keys",)
 """What trimming leaves alone: small, and not found again by its digest."""
+_MANY = 4000
+"""Files from which on an artifact is a tree: they are not looked at one by one."""
 _KEY = re.compile(r"[0-9a-f]{16}")
 _HALF = re.compile(r"\.([0-9a-f]{16})\.(?:gone\.)?\d+(?:\.\d+)?")
 """A folder that is being made or removed: .<key>.<pid>.<time> or .<key>.gone.<pid>"""
@@ -78,6 +81,32 @@ def _size(root: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += (Path(folder) / name).lstat().st_blocks * 512
     return total
+
+
+def _count(root: Path) -> list[int]:
+    """Return how many files are under `root`, and their bytes together."""
+    sizes = [
+        (Path(folder) / name).lstat().st_size
+        for folder, _, names in os.walk(root)
+        for name in names
+    ]
+    return [len(sizes), sum(sizes)]
+
+
+def _recorded(root: Path) -> dict[str, object]:
+    """Return what is remembered of an artifact, to trim it and to see it is whole."""
+    many = _count(root)
+    found = root.iterdir() if many[0] > _MANY else root.rglob("*")
+    sizes = {
+        str(path.relative_to(root)): path.lstat().st_size
+        for path in found
+        if path.is_file() and not path.is_symlink()
+    }
+    return {
+        "size": _size(root),
+        "files": sizes,
+        "many": many if many[0] > _MANY else None,
+    }
 
 
 def _ours(path: Path) -> bool:
@@ -110,6 +139,16 @@ def _unwritable(e: OSError) -> InfraError:
     )
 
 
+def _unfilled(root: Path, e: OSError) -> InfraError:
+    full = e.errno in (errno.ENOSPC, errno.EDQUOT)
+    return InfraError(
+        f"cannot fill the cache {root}: {e}",
+        hint="make room: umcglab clean, or a smaller cache-size in lab.yaml"
+        if full
+        else None,
+    )
+
+
 @dataclass(frozen=True)
 class _Artifact:
     path: Path
@@ -135,6 +174,12 @@ class Cache:
             _ours,
             "set UMCGLAB_CACHE, or `cache` in lab.yaml, to a folder of its own",
         )
+        if os.statvfs(self.root).f_flag & os.ST_NOEXEC:
+            raise InfraError(
+                f"{self.root}: on a file system that is mounted noexec, and building a "
+                "kernel runs programs of its tree",
+                hint="set UMCGLAB_CACHE to a folder where programs can run",
+            )
 
     def memory(self, kind: str, name: str) -> Path | None:
         """Return a file to remember something in, that no loss of it hurts.
@@ -151,10 +196,45 @@ class Cache:
             os.utime(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return path
+        return None if self.damage(path) else path
 
-    def make(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
+    def damage(self, path: Path, *, deep: bool = False) -> str | None:
+        """Return what is wrong with an artifact, by the sizes of its files.
+
+        Of one with thousands of files these are looked at only if `deep`.
+        """
+        try:
+            record = json.loads(self._record(path).read_text())
+            if not isinstance(record, dict):
+                return None  # an older lab's, which has but the sum
+            for name, size in record["files"].items():
+                actual = (path / name).lstat().st_size
+                if actual != size:
+                    return f"{name} has {actual} bytes, not {size}"
+            if deep and record["many"] and _count(path) != record["many"]:
+                return "files are missing or cut short"
+        except FileNotFoundError as e:
+            # Without a record, which is written first, it is an older lab's too.
+            gone = Path(e.filename)
+            return None if gone == self._record(path) else f"{gone.name} is gone"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            return f"its record cannot be read: {e}"
+        return None
+
+    def drop(self, path: Path) -> None:
+        """Remove an artifact, for it is of no use."""
+        self._remove(_Artifact(path, 0, 0))
+
+    def make(
+        self,
+        kind: str,
+        key: str,
+        fill: Callable[[Path], None],
+        say: Callable[[str], None] | None = None,
+    ) -> Path:
         """Return the artifact's folder, calling `fill(tmp)` first if it is missing.
+
+        One that is damaged is dropped, and `say` is told.
 
         `tmp` is an empty folder on the same file system. If `fill` raises, the
         folder is removed and the exception passes through. Raise InfraError when
@@ -168,6 +248,11 @@ class Cache:
         with self.lock(f"{kind}-{key}"):
             if found := self.find(kind, key):
                 return found
+            if path.exists():
+                if say:
+                    said = self.damage(path)
+                    say(f"cache: {kind}/{key} is damaged ({said}), so it is made again")
+                self.drop(path)
             tmp = path.with_name(f".{key}.{os.getpid()}.{time.monotonic_ns()}")
             try:
                 tmp.mkdir(parents=True)
@@ -175,12 +260,12 @@ class Cache:
                 raise _unwritable(e) from e
             try:
                 fill(tmp)
-                self._size_file(tmp, key).write_text(str(_size(tmp)))
+                files.write(self._record(path), json.dumps(_recorded(tmp)))
                 tmp.rename(path)
             except BaseException as e:
                 shutil.rmtree(tmp, ignore_errors=True)
                 if isinstance(e, OSError):
-                    raise InfraError(f"cannot fill the cache: {e}") from e
+                    raise _unfilled(self.root, e) from e
                 raise
         return path
 
@@ -245,12 +330,13 @@ class Cache:
     def _recorded_size(self, path: Path) -> int:
         """Return an artifact's size without walking it: a kernel tree is 80,000 files."""
         try:
-            return int(self._size_file(path, path.name).read_text())
-        except (FileNotFoundError, ValueError):
+            record = json.loads(self._record(path).read_text())
+            return int(record["size"] if isinstance(record, dict) else record)
+        except (OSError, ValueError, KeyError, TypeError):
             return _size(path)
 
-    def _size_file(self, path: Path, key: str) -> Path:
-        return path.with_name(f".{key}.size")
+    def _record(self, path: Path) -> Path:
+        return path.with_name(f".{path.name}.size")
 
     def _remove(self, artifact: _Artifact) -> None:
         # Renamed first, so that no reader ever meets half an artifact.
@@ -259,7 +345,7 @@ class Cache:
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
-        self._size_file(path, path.name).unlink(missing_ok=True)
+        self._record(path).unlink(missing_ok=True)
 
     def _remove_abandoned(self) -> int:
         """Remove what a killed process left half made."""

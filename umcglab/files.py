@@ -19,10 +19,12 @@ def write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         tmp.write_text(text)
         tmp.replace(path)
-    except OSError as e:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             tmp.unlink()
-        raise unwritten(path, e) from e
+        if isinstance(e, OSError):
+            raise unwritten(path, e) from e
+        raise
 
 
 def unwritten(path: Path, error: OSError) -> InfraError:

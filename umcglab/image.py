@@ -89,8 +89,14 @@ def build(arch: Arch, lab: Lab, progress: Progress) -> Image:
         log.write_text("")
         _fill(folder, rootfs, arch, log, progress)
 
-    folder = lab.cache.make("images", key, fill)
-    identity = json.loads((folder / "identity.json").read_text())
+    folder = lab.cache.make("images", key, fill, progress.say)
+    try:
+        identity = json.loads((folder / "identity.json").read_text())
+    except (OSError, ValueError):
+        lab.cache.drop(folder)
+        progress.say(f"cache: images/{key} is damaged, so it is made again")
+        lab.cache.make("images", key, fill)
+        identity = json.loads((folder / "identity.json").read_text())
     return Image(dir=folder, digest=key, arch=arch, identity=identity)
 
 

@@ -9,10 +9,12 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from umcglab import files
 from umcglab.cache import Cache, digest, tree_digest
 from umcglab.errors import InfraError, UserError
 
@@ -283,3 +285,81 @@ def test_a_cache_from_before_there_were_marks_is_taken(tmp_path: Path) -> None:
 def test_cleaning_no_cache_makes_none(tmp_path: Path) -> None:
     assert Cache(tmp_path / "none").clean() == 0
     assert not (tmp_path / "none").exists()
+
+
+def damage_cut(path: Path) -> None:
+    (path / "data").write_bytes(b"x")
+
+
+def damage_gone(path: Path) -> None:
+    (path / "data").unlink()
+
+
+def damage_record(path: Path) -> None:
+    path.with_name(f".{path.name}.size").write_text("")
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_gone, damage_record])
+def test_what_is_damaged_is_dropped_said_and_made_again(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    cache = Cache(tmp_path)
+    path = put(cache, "1", 1000, age=0)
+    damage(path)
+    assert cache.find("kernels", digest("1")) is None
+    said: list[str] = []
+
+    def fill(tmp: Path) -> None:
+        write(tmp, 1000)
+
+    assert cache.make("kernels", digest("1"), fill, said.append) == path
+    assert (path / "data").stat().st_size == 1000
+    (line,) = said
+    assert f"kernels/{digest('1')} is damaged" in line
+    assert cache.make("kernels", digest("1"), fill, said.append) == path
+    assert len(said) == 1
+
+
+def test_a_record_of_an_older_lab_is_taken(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    path = put(cache, "1", 1 << 20, age=DAY)
+    path.with_name(f".{path.name}.size").write_text(str(1 << 20))
+    assert cache.find("kernels", digest("1")) == path
+    assert cache.clean() >= 1 << 20
+
+
+def test_a_cache_where_no_program_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    cache.claim()
+    real = os.statvfs(tmp_path)
+    fields = list(real)
+    fields[8] |= os.ST_NOEXEC
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(fields))
+    with pytest.raises(InfraError, match="mounted noexec") as caught:
+        put(cache, "1", 10, age=0)
+    assert "UMCGLAB_CACHE" in (caught.value.hint or "")
+
+
+def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InfraError, match="No space left on device") as caught:
+        Cache(tmp_path).make("kernels", digest("1"), full)
+    assert str(tmp_path) in caught.value.message
+    assert "umcglab clean" in (caught.value.hint or "")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "file"
+    files.write(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        files.write(file, "x" * 100_000 + "\ud800")
+    assert file.read_text() == "old"
+    assert [p.name for p in file.parent.iterdir()] == ["file"]
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(InfraError, match=r"cannot write .*plain/file") as caught:
+        files.write(tmp_path / "plain" / "file", "new")
+    assert "df -h" in (caught.value.hint or "")

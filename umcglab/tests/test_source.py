@@ -57,7 +57,7 @@ def fails(spec: SourceSpec, cache: Cache, kind: type[LabError], said: str) -> La
 def unpacked(fetched: source.Source, cache: Cache) -> Path:
     dest = cache.root / "work" / "linux"
     dest.parent.mkdir(parents=True)
-    source.unpack(fetched, dest)
+    source.unpack(fetched, cache, dest)
     return dest
 
 
@@ -149,6 +149,25 @@ def test_the_unpacked_tree_shares_the_files(tarball: SourceSpec, cache: Cache) -
     fetched = fetch(tarball, cache)
     tree = unpacked(fetched, cache)
     assert (tree / "Kconfig").samefile(fetched.path / "Kconfig")
+
+
+@pytest.mark.parametrize("many", [0, 4000])
+def test_a_damaged_source_is_not_compiled(
+    tarball: SourceSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr("umcglab.cache._MANY", many)
+    fetched = fetch(tarball, cache)
+    os.truncate(fetched.path / "init" / "main.c", 10)
+    if many:
+        assert source.find(tarball, cache) is None
+    else:
+        with pytest.raises(InfraError, match="was damaged") as caught:
+            unpacked(fetched, cache)
+        assert "run again" in (caught.value.hint or "")
+    progress = Progress()
+    again = source.fetch(tarball, cache, progress)
+    assert "unpack" in progress.phases
+    assert same(again.path)
 
 
 # Git
