@@ -216,7 +216,7 @@ def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
     recipe = _Recipe(
         target=target,
         source=fetched,
-        series=series.of(target, lab),
+        series=() if target.patched else series.of(target, lab),
         fragments=tuple(fragments),
         compiler=make.compiler(target.arch),
     )
@@ -288,7 +288,10 @@ def _prepare(
     built = _build_in(recipe, lab, tmp, jobs)
     source.unpack(recipe.source, lab.cache, built.tree)
     for one in recipe.series:
-        series.apply(one, built.tree, progress)
+        try:
+            series.apply(one, built.tree, progress)
+        except PatchError as e:
+            raise _there_already(recipe, one) or e from e
     _check_name(recipe, built.tree)
     progress.phase("configure")
     wanted = kconfig.read(fragments)
@@ -313,6 +316,21 @@ def _prepare(
             hint="take it out of the fragments in kernel-patches/kconfig",
         )
     return built
+
+
+def _there_already(recipe: _Recipe, failed: Series) -> UserError | None:
+    """Return the error for a series that does not apply since its files are there."""
+    added = [name for patch in failed.patches for name in patch.added]
+    there = [name for name in added if (recipe.source.path / name).exists()]
+    if not there:
+        return None
+    name = recipe.target.name
+    return UserError(
+        f"{name}: source {recipe.source.spec.name!r} has the patches of {failed.name} "
+        f"already: {there[0]} is there",
+        where=recipe.source.spec.where,
+        hint=f"write `patches: none` in target {name} of lab.yaml",
+    )
 
 
 def _check_name(recipe: _Recipe, tree: Path) -> None:

@@ -406,6 +406,44 @@ def test_a_fragment_that_changes_meanwhile_is_for_the_next_build(toy: ToyLab) ->
     assert first.dir != build(toy).dir
 
 
+def in_tree(toy: ToyLab) -> None:
+    """Make the tree a developer's, with UMCG in it."""
+    (toy.tree / "kernel" / "umcg.c").write_text(UMCG_C)
+
+
+def test_a_tree_that_has_the_patches_already_is_told_what_to_write(
+    toy: ToyLab,
+) -> None:
+    in_tree(toy)
+    error = fails(toy, UserError)
+    assert "already: kernel/umcg.c is there" in error.message
+    assert error.hint == "write `patches: none` in target x86_64-umcg-toy of lab.yaml"
+    lab = toy.root / "lab.yaml"
+    lab.write_text(lab.read_text().replace("umcg-toy}", "umcg-toy, patches: none}"))
+    kernel = build(toy)
+    assert kernel.identity["patches"] == []
+    assert "umcg_wait" in kernel.system_map.read_text()
+
+
+def test_a_target_without_patches_needs_no_series(toy: ToyLab) -> None:
+    in_tree(toy)
+    lab = toy.root / "lab.yaml"
+    text = lab.read_text()
+    mine = 'abi: umcg-toy, base: "7.1", patches: none}'
+    lab.write_text(text.replace("abi: umcg-toy}", mine))
+    assert "umcg_wait" in build(toy).system_map.read_text()
+    lab.write_text(text.replace("abi: umcg-toy}", "abi: umcg-toy, patches: some}"))
+    with pytest.raises(UserError, match="patches"):
+        toy.load()
+
+
+def test_a_tree_with_umcg_that_is_wrong_is_the_patchs_fault(toy: ToyLab) -> None:
+    (toy.tree / "kernel" / "umcg.c").write_text("int x = y;\n")
+    lab = toy.root / "lab.yaml"
+    lab.write_text(lab.read_text().replace("umcg-toy}", "umcg-toy, patches: none}"))
+    assert "kernel/umcg.c:1:9: error" in fails(toy, PatchError).message
+
+
 def test_two_builds_at_once_build_once(toy: ToyLab) -> None:
     progresses = [toylab.Progress() for _ in range(4)]
     with concurrent.futures.ThreadPoolExecutor() as pool:
