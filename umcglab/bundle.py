@@ -220,7 +220,7 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
             _make(sources, arch, kernel.headers, abi, tmp, Path(objects))
         _check(manifest, tmp)
 
-    return Bundle(lab.cache.make("bundles", key, fill), key, manifest)
+    return Bundle(lab.cache.make("bundles", key, fill, progress.say), key, manifest)
 
 
 def _make(

@@ -9,16 +9,19 @@ threads) that want the same artifact build it once and never hurt each other.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from umcglab import files
 from umcglab.errors import InfraError
 
 
@@ -47,8 +50,24 @@ def tree_digest(root: Path, pattern: str = "**/*") -> str:
 CCACHE = "ccache"
 """The one folder in the cache that is not an artifact's: ccache trims it itself."""
 
-_KEPT = (CCACHE, "keys", "locks", "logs")
-"""What trimming leaves alone: small, or not found again by its digest."""
+KINDS = (
+    "accel", "bundles", "checks", "images", "init", "kernels", "keys", "plugins",
+    "sources", "trees",
+)  # fmt: skip
+"""The kinds of artifacts. Nothing is removed that is of no kind."""
+
+MEMORIES = ("seen", "steps")
+"""Folders of small files that only save time."""
+
+_MARK = ".umcglab-cache"
+_KEPT = ("keys",)
+"""What trimming leaves alone: small, and not found again by its digest."""
+_MANY = 4000
+"""Files from which on an artifact is a tree: they are not looked at one by one."""
+_KEY = re.compile(r"[0-9a-f]{16}")
+_HALF = re.compile(r"\.([0-9a-f]{16})\.(?:gone\.)?\d+(?:\.\d+)?")
+"""A folder that is being made or removed: .<key>.<pid>.<time> or .<key>.gone.<pid>"""
+_LOG = re.compile(r".+-[0-9a-f]{16}\.log")
 _IN_USE = 3600.0
 """Seconds since its last use for which an artifact may be at work in some run."""
 _LOG_AGE = 30 * 86400.0
@@ -64,10 +83,69 @@ def _size(root: Path) -> int:
     return total
 
 
+def _count(root: Path) -> list[int]:
+    """Return how many files are under `root`, and their bytes together."""
+    sizes = [
+        (Path(folder) / name).lstat().st_size
+        for folder, _, names in os.walk(root)
+        for name in names
+    ]
+    return [len(sizes), sum(sizes)]
+
+
+def _recorded(root: Path) -> dict[str, object]:
+    """Return what is remembered of an artifact, to trim it and to see it is whole."""
+    many = _count(root)
+    found = root.iterdir() if many[0] > _MANY else root.rglob("*")
+    sizes = {
+        str(path.relative_to(root)): path.lstat().st_size
+        for path in found
+        if path.is_file() and not path.is_symlink()
+    }
+    return {
+        "size": _size(root),
+        "files": sizes,
+        "many": many if many[0] > _MANY else None,
+    }
+
+
+def _ours(path: Path) -> bool:
+    """Whether a file or folder in the root of a cache is the lab's, by all it holds."""
+    name = path.name
+    if name in KINDS:
+        key = re.compile(rf"{_KEY.pattern}|\.{_KEY.pattern}\.size|{_HALF.pattern}")
+        return _holds_only(path, key)
+    if name == "logs":
+        return _holds_only(path, _LOG)
+    if name == "locks":
+        return _holds_only(path, re.compile(rf"(?:{'|'.join(KINDS)})-.+"))
+    if name == CCACHE:
+        return _holds_only(
+            path, re.compile(r"[0-9a-f]|tmp|lock|ccache\.conf|.*TAG|stats")
+        )
+    return name in MEMORIES or name.startswith("durations.")
+
+
+def _holds_only(folder: Path, pattern: re.Pattern[str]) -> bool:
+    return folder.is_dir() and all(
+        pattern.fullmatch(path.name) for path in folder.iterdir()
+    )
+
+
 def _unwritable(e: OSError) -> InfraError:
     return InfraError(
         f"cannot write the cache: {e}",
         hint="set UMCGLAB_CACHE to a folder you can write to",
+    )
+
+
+def _unfilled(root: Path, e: OSError) -> InfraError:
+    full = e.errno in (errno.ENOSPC, errno.EDQUOT)
+    return InfraError(
+        f"cannot fill the cache {root}: {e}",
+        hint="make room: umcglab clean, or a smaller cache-size in lab.yaml"
+        if full
+        else None,
     )
 
 
@@ -84,6 +162,33 @@ class Cache:
 
     root: Path
 
+    def claim(self) -> None:
+        """Make sure that the folder is the lab's own, so that it may remove there.
+
+        Raise UserError if somebody else's files are in it.
+        """
+        files.claim(
+            self.root,
+            _MARK,
+            "the cache",
+            _ours,
+            "set UMCGLAB_CACHE, or `cache` in lab.yaml, to a folder of its own",
+        )
+        if os.statvfs(self.root).f_flag & os.ST_NOEXEC:
+            raise InfraError(
+                f"{self.root}: on a file system that is mounted noexec, and building a "
+                "kernel runs programs of its tree",
+                hint="set UMCGLAB_CACHE to a folder where programs can run",
+            )
+
+    def memory(self, kind: str, name: str) -> Path | None:
+        """Return a file to remember something in, that no loss of it hurts.
+
+        None where the folder is not marked as ours.
+        """
+        assert kind in MEMORIES, kind
+        return self.root / kind / name if (self.root / _MARK).exists() else None
+
     def find(self, kind: str, key: str) -> Path | None:
         """Return the artifact's folder if it exists, marking it as used."""
         path = self.root / kind / key
@@ -91,21 +196,63 @@ class Cache:
             os.utime(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return path
+        return None if self.damage(path) else path
 
-    def make(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
+    def damage(self, path: Path, *, deep: bool = False) -> str | None:
+        """Return what is wrong with an artifact, by the sizes of its files.
+
+        Of one with thousands of files these are looked at only if `deep`.
+        """
+        try:
+            record = json.loads(self._record(path).read_text())
+            if not isinstance(record, dict):
+                return None  # an older lab's, which has but the sum
+            for name, size in record["files"].items():
+                actual = (path / name).lstat().st_size
+                if actual != size:
+                    return f"{name} has {actual} bytes, not {size}"
+            if deep and record["many"] and _count(path) != record["many"]:
+                return "files are missing or cut short"
+        except FileNotFoundError as e:
+            # Without a record, which is written first, it is an older lab's too.
+            gone = Path(e.filename)
+            return None if gone == self._record(path) else f"{gone.name} is gone"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            return f"its record cannot be read: {e}"
+        return None
+
+    def drop(self, path: Path) -> None:
+        """Remove an artifact, for it is of no use."""
+        self._remove(_Artifact(path, 0, 0))
+
+    def make(
+        self,
+        kind: str,
+        key: str,
+        fill: Callable[[Path], None],
+        say: Callable[[str], None] | None = None,
+    ) -> Path:
         """Return the artifact's folder, calling `fill(tmp)` first if it is missing.
+
+        One that is damaged is dropped, and `say` is told.
 
         `tmp` is an empty folder on the same file system. If `fill` raises, the
         folder is removed and the exception passes through. Raise InfraError when
         the cache itself cannot be written.
         """
+        assert kind in KINDS, kind
+        assert _KEY.fullmatch(key), key
         if found := self.find(kind, key):
             return found
         path = self.root / kind / key
         with self.lock(f"{kind}-{key}"):
             if found := self.find(kind, key):
                 return found
+            if path.exists():
+                if say:
+                    said = self.damage(path)
+                    say(f"cache: {kind}/{key} is damaged ({said}), so it is made again")
+                self.drop(path)
             tmp = path.with_name(f".{key}.{os.getpid()}.{time.monotonic_ns()}")
             try:
                 tmp.mkdir(parents=True)
@@ -113,12 +260,12 @@ class Cache:
                 raise _unwritable(e) from e
             try:
                 fill(tmp)
-                self._size_file(tmp, key).write_text(str(_size(tmp)))
+                files.write(self._record(path), json.dumps(_recorded(tmp)))
                 tmp.rename(path)
             except BaseException as e:
                 shutil.rmtree(tmp, ignore_errors=True)
                 if isinstance(e, OSError):
-                    raise InfraError(f"cannot fill the cache: {e}") from e
+                    raise _unfilled(self.root, e) from e
                 raise
         return path
 
@@ -128,6 +275,7 @@ class Cache:
         Return the bytes freed. What is being made, or was used a moment ago,
         stays whatever the limit.
         """
+        self.claim()
         freed = self._remove_abandoned()
         artifacts = sorted(self._artifacts(_KEPT), key=lambda a: a.used)
         total = sum(a.size for a in artifacts) + _size(self.root / CCACHE)
@@ -137,7 +285,7 @@ class Cache:
             self._remove(artifact)
             total -= artifact.size
             freed += artifact.size
-        for log in self.root.glob("logs/*"):
+        for log in self._logs():
             with contextlib.suppress(FileNotFoundError):
                 if log.stat().st_mtime < time.time() - _LOG_AGE:
                     log.unlink()
@@ -145,34 +293,50 @@ class Cache:
 
     def clean(self) -> int:
         """Remove everything but what is being made; return the bytes freed."""
+        if not self.root.exists():
+            return 0
+        self.claim()
         freed = self._remove_abandoned()
-        for artifact in self._artifacts((CCACHE, "locks", "logs")):
+        for artifact in self._artifacts(()):
             self._remove(artifact)
             freed += artifact.size
-        for folder in (self.root / CCACHE, self.root / "logs"):
-            freed += _size(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+        freed += _size(self.root / CCACHE)
+        shutil.rmtree(self.root / CCACHE, ignore_errors=True)
+        for path in (
+            *self._logs(),
+            *(path for kind in MEMORIES for path in self.root.glob(f"{kind}/*")),
+            self.root / "durations.json",
+        ):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                size = path.lstat().st_blocks * 512
+                path.unlink()
+                freed += size
         return freed
+
+    def _logs(self) -> list[Path]:
+        return [p for p in self.root.glob("logs/*.log") if _LOG.fullmatch(p.name)]
 
     def _artifacts(self, kept: Sequence[str]) -> list[_Artifact]:
         """Return the artifacts of all kinds but `kept`."""
         found = []
-        for path in self.root.glob("*/*/"):
-            if path.parent.name not in kept and not path.name.startswith("."):
-                with contextlib.suppress(FileNotFoundError):
-                    used = path.stat().st_mtime
-                    found.append(_Artifact(path, used, self._recorded_size(path)))
+        for kind in KINDS:
+            for path in self.root.glob(f"{kind}/*/") if kind not in kept else ():
+                if _KEY.fullmatch(path.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        used = path.stat().st_mtime
+                        found.append(_Artifact(path, used, self._recorded_size(path)))
         return found
 
     def _recorded_size(self, path: Path) -> int:
         """Return an artifact's size without walking it: a kernel tree is 80,000 files."""
         try:
-            return int(self._size_file(path, path.name).read_text())
-        except (FileNotFoundError, ValueError):
+            record = json.loads(self._record(path).read_text())
+            return int(record["size"] if isinstance(record, dict) else record)
+        except (OSError, ValueError, KeyError, TypeError):
             return _size(path)
 
-    def _size_file(self, path: Path, key: str) -> Path:
-        return path.with_name(f".{key}.size")
+    def _record(self, path: Path) -> Path:
+        return path.with_name(f".{path.name}.size")
 
     def _remove(self, artifact: _Artifact) -> None:
         # Renamed first, so that no reader ever meets half an artifact.
@@ -181,14 +345,15 @@ class Cache:
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
-        self._size_file(path, path.name).unlink(missing_ok=True)
+        self._record(path).unlink(missing_ok=True)
 
     def _remove_abandoned(self) -> int:
         """Remove what a killed process left half made."""
         freed = 0
-        for path in self.root.glob("*/.*/"):
-            key = path.name.split(".")[1]
-            with self._try_lock(f"{path.parent.name}-{key}") as locked:
+        for path in (p for kind in KINDS for p in self.root.glob(f"{kind}/.*/")):
+            if not (half := _HALF.fullmatch(path.name)):
+                continue
+            with self._try_lock(f"{path.parent.name}-{half[1]}") as locked:
                 if locked and path.is_dir():
                     freed += _size(path)
                     shutil.rmtree(path, ignore_errors=True)
@@ -213,6 +378,7 @@ class Cache:
             yield
 
     def _lock_file(self, name: str) -> Path:
+        self.claim()
         path = self.root / "locks" / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
 
 _TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
 _TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
-                "cpu", "cmdline", "boot-timeout", "nightly")  # fmt: skip
+                "cpu", "cmdline", "boot-timeout", "nightly", "patches")  # fmt: skip
 _MAX_SMP = 8
 """NR_CPUS of our kernels."""
 
@@ -82,6 +82,8 @@ class Target:
     """Added to the kernel command line of its SSH guests."""
     boot_timeout: int = 60
     """Seconds from QEMU's start to the first SSH command, of a fast flavor."""
+    patched: bool = False
+    """Whether its source has the ABI already, so that no series is applied to it."""
     nightly: bool = False
     """Whether it is left out where nothing asks for it."""
 
@@ -280,7 +282,10 @@ class _Reader(yamlfile.Reader):
         abi_node = self.need(node, pairs, what, "abi")
         abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
         base = self.text(pairs["base"], "base") if "base" in pairs else source
-        if abi != CONTROL:
+        patched = "patches" in pairs
+        if patched:
+            self.one_of(pairs["patches"], "patches", ("none",))
+        if abi != CONTROL and not patched:
             for part in ("plumbing", abi):
                 bases = sorted(p.stem for p in folder.glob(f"{part}/*.series"))
                 if base not in bases:
@@ -296,6 +301,7 @@ class _Reader(yamlfile.Reader):
             source=sources[source],
             base=base,
             abi=abi,
+            patched=patched,
         )
         if "flavor" in pairs:
             flavors = sorted(p.stem for p in folder.glob("kconfig/flavor/*.config"))

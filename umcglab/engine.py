@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
+from umcglab import files
 from umcglab.display import Display, Event
 from umcglab.errors import InfraError, LabError
 from umcglab.progress import Progress
@@ -170,12 +171,11 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
 def _load(path: Path) -> dict[str, float]:
     try:
         return dict(json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}
 
 
 def _save(path: Path, durations: Mapping[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_suffix(f".{os.getpid()}")
-    tmp.write_text(json.dumps(durations, indent=1))
-    tmp.replace(path)
+    # Not worth failing for: without, no job is said to take any time.
+    with contextlib.suppress(InfraError):
+        files.write(path, json.dumps(durations, indent=1))

@@ -10,7 +10,6 @@ logs, each time. results/README.md documents the folder.
 from __future__ import annotations
 
 import json
-import os
 import types
 import typing
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from umcglab import files
 from umcglab.errors import LabError, UserError
 
 SCHEMA = 1
@@ -251,10 +251,7 @@ Facts = TypeVar("Facts")
 
 def write_json(path: Path, data: object) -> None:
     """Write `data` to `path` in one step: readers see the old file or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}")
-    tmp.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    tmp.replace(path)
+    files.write(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 def write(path: Path, facts: object) -> None:

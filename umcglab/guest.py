@@ -19,11 +19,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 import paramiko
 
-from umcglab import initrd, qemu, stuck
+from umcglab import files, initrd, qemu, stuck
 from umcglab.accel import Accel
 from umcglab.config import Lab
 from umcglab.console import Console, wait_for_init
@@ -56,6 +56,29 @@ class Exec:
     timed_out: bool = False
     lost: bool = False
     """The guest is gone or does not answer: it is of no further use."""
+
+
+class Output(Protocol):
+    """Where what a command prints goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of `data`."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A log on the host: that it cannot be written is not taken for a lost guest."""
+
+    path: Path
+    out: io.FileIO
+
+    def write(self, data: bytes, /) -> None:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self.out.write(left) or 0 :]
+        except OSError as e:
+            raise files.unwritten(self.path, e) from e
 
 
 class Guest:
@@ -100,9 +123,19 @@ class Guest:
 
         After a time-out the command still runs: the guest is for the morgue.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb", buffering=0) as out:
-            return self._exec(command, out, timeout, env or {})
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            out = log.open("wb", buffering=0)
+        except OSError as e:
+            raise files.unwritten(log, e) from e
+        with out:
+            done = self._exec(command, _Kept(log, out), timeout, env or {})
+        if done.lost:
+            self._qemu.wait(1.0)
+            # A QEMU that was killed says nothing about the patch.
+            if failure := self._qemu.failure():
+                raise failure
+        return done
 
     def output(self, command: str, timeout: float = _SSH_TIMEOUT) -> str:
         """Return what a command prints; raise if it fails or the guest does."""
@@ -167,7 +200,7 @@ class Guest:
         return channel
 
     def _exec(
-        self, command: str, out: BinaryIO, timeout: float, env: Mapping[str, str]
+        self, command: str, out: Output, timeout: float, env: Mapping[str, str]
     ) -> Exec:
         exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in env.items())
         # A shell stays behind to turn a signal into a status: paramiko tells a
@@ -182,7 +215,7 @@ class Guest:
             return Exec(None, time.monotonic() - start, lost=True)
 
     def _collect(
-        self, channel: paramiko.Channel, out: BinaryIO, start: float, deadline: float
+        self, channel: paramiko.Channel, out: Output, start: float, deadline: float
     ) -> Exec:
         """Copy a channel's output until its command or its time ends."""
         channel.settimeout(_TICK)
@@ -221,7 +254,7 @@ class Guest:
         """Return the error for a command that had to succeed."""
         self._qemu.wait(1.0)
         if not self._qemu.running():
-            return self.console.death(what)
+            return self._qemu.failure() or self.console.death(what)
         if done.lost or done.timed_out:
             return self.console.death(what, self.where_stuck())
         words = said.strip().splitlines()

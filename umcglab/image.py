@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import compileall
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from umcglab import tool
 from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest, tree_digest
 from umcglab.config import Lab
@@ -89,8 +89,14 @@ def build(arch: Arch, lab: Lab, progress: Progress) -> Image:
         log.write_text("")
         _fill(folder, rootfs, arch, log, progress)
 
-    folder = lab.cache.make("images", key, fill)
-    identity = json.loads((folder / "identity.json").read_text())
+    folder = lab.cache.make("images", key, fill, progress.say)
+    try:
+        identity = json.loads((folder / "identity.json").read_text())
+    except (OSError, ValueError):
+        lab.cache.drop(folder)
+        progress.say(f"cache: images/{key} is damaged, so it is made again")
+        lab.cache.make("images", key, fill)
+        identity = json.loads((folder / "identity.json").read_text())
     return Image(dir=folder, digest=key, arch=arch, identity=identity)
 
 
@@ -213,7 +219,7 @@ def _run(argv: Sequence[str | Path], log: Path, **env: str) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **env},
+                env=tool.environment(env),
             )
     except FileNotFoundError as e:
         raise InfraError(f"{name} is not installed", hint="make setup") from e

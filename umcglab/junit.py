@@ -10,7 +10,7 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from umcglab import findings
+from umcglab import files, findings
 from umcglab.evidence import TargetResult
 from umcglab.findings import Finding
 from umcglab.judge import PATCH, ProgramVerdict, TestVerdict
@@ -36,8 +36,11 @@ def write(run: Run, path: Path) -> None:
             xml.add_testsuite(_program(run, target, program, finding))
     xml.update_statistics()  # type: ignore[no-untyped-call]
     tmp = path.with_name(f".{path.name}")
-    xml.write(str(tmp), pretty=True)
-    tmp.replace(path)
+    try:
+        xml.write(str(tmp), pretty=True)
+        tmp.replace(path)
+    except OSError as e:
+        raise files.unwritten(path, e) from e
 
 
 def _suite(run: Run, target: TargetResult, name: str) -> TestSuite:

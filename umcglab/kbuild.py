@@ -6,12 +6,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import kconfig, make, series, source
+from umcglab import files, kconfig, make, series, source, version
 from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest
 from umcglab.config import Lab, Target
@@ -23,6 +24,8 @@ from umcglab.series import Series
 from umcglab.source import Source
 
 _KIND = "kernels"
+_LONGEST = 64
+"""Characters of a release that the kernel has room for."""
 _RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
@@ -93,10 +96,7 @@ class _Recipe:
 
     @property
     def release(self) -> str:
-        release = f"{self.source.version}-{self.target.abi}-{self.key[:12]}"
-        if len(release) > 64:
-            raise InfraError(f"{release}: longer than the 64 that uname -r can say")
-        return release
+        return f"{self.source.version}-{self.target.abi}-{self.key[:12]}"
 
 
 def build(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
@@ -104,12 +104,15 @@ def build(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
     progress.phase("source")
     fetched = source.fetch(target.source, lab.cache, progress)
     recipe = _recipe(target, lab, fetched)
-    if found := _load(recipe, lab.cache.find(_KIND, recipe.key)):
+    if found := _load(recipe, lab):
         return found
-    folder = lab.cache.make(
-        _KIND, recipe.key, lambda tmp: _fill(recipe, lab, tmp, progress, jobs)
+    lab.cache.make(
+        _KIND,
+        recipe.key,
+        lambda tmp: _fill(recipe, lab, tmp, progress, jobs),
+        progress.say,
     )
-    kernel = _load(recipe, folder)
+    kernel = _load(recipe, lab)
     assert kernel is not None
     return kernel
 
@@ -120,7 +123,7 @@ def find(target: Target, lab: Lab) -> Kernel | None:
     if fetched is None:
         return None
     recipe = _recipe(target, lab, fetched)
-    return _load(recipe, lab.cache.find(_KIND, recipe.key))
+    return _load(recipe, lab)
 
 
 def release(target: Target, lab: Lab) -> str:
@@ -209,13 +212,23 @@ def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
         fragments.append(of_arch)
     if not target.is_control:
         fragments.append(lab.patches / target.abi / "config")
-    return _Recipe(
+    recipe = _Recipe(
         target=target,
         source=fetched,
-        series=series.of(target, lab),
+        series=() if target.patched else series.of(target, lab),
         fragments=tuple(fragments),
         compiler=make.compiler(target.arch),
     )
+    over = len(recipe.release) - _LONGEST
+    if over > 0:
+        raise UserError(
+            f"{target.name}: {recipe.release} is {over} longer than the {_LONGEST} "
+            "characters that `uname -r` can say",
+            where=fetched.spec.where,
+            hint=f"shorten the version of the source ({fetched.version}, from its "
+            f"Makefile) or the name of the ABI ({target.abi})",
+        )
+    return recipe
 
 
 def _fragment(path: Path) -> str:
@@ -224,8 +237,14 @@ def _fragment(path: Path) -> str:
     return "/".join(parts[parts.index("kernel-patches") + 1 :])
 
 
-def _load(recipe: _Recipe, folder: Path | None) -> Kernel | None:
+def _load(recipe: _Recipe, lab: Lab) -> Kernel | None:
+    folder = lab.cache.find(_KIND, recipe.key)
     if folder is None:
+        return None
+    try:
+        identity = dict(json.loads((folder / "kernel.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        lab.cache.drop(folder)
         return None
     return Kernel(
         dir=folder,
@@ -238,7 +257,7 @@ def _load(recipe: _Recipe, folder: Path | None) -> Kernel | None:
         config=folder / "config",
         headers=folder / "include",
         log=folder / "build.log",
-        identity=json.loads((folder / "kernel.json").read_text()),
+        identity=identity,
     )
 
 
@@ -266,9 +285,13 @@ def _prepare(
     """Unpack, patch and configure a tree in `tmp`; return the build to go on with."""
     progress.phase("unpack")
     built = _build_in(recipe, lab, tmp, jobs)
-    source.unpack(recipe.source, built.tree)
+    source.unpack(recipe.source, lab.cache, built.tree)
     for one in recipe.series:
-        series.apply(one, built.tree, progress)
+        try:
+            series.apply(one, built.tree, progress)
+        except PatchError as e:
+            raise _there_already(recipe, one) or e from e
+    _check_name(recipe, built.tree)
     progress.phase("configure")
     wanted = kconfig.read(fragments)
     merged = tmp / "wanted.config"
@@ -284,7 +307,42 @@ def _prepare(
             where=wrong[0][0].where,
             hint="see in the kernel's Kconfig files what the option depends on",
         )
+    config = (built.objects / ".config").read_text()
+    if named := re.search(r'^CONFIG_LOCALVERSION="..*"$', config, re.M):
+        raise UserError(
+            f"{recipe.target.name}: {named[0]} would change what the kernel calls "
+            "itself, by which the lab knows it",
+            hint="take it out of the fragments in kernel-patches/kconfig",
+        )
     return built
+
+
+def _there_already(recipe: _Recipe, failed: Series) -> UserError | None:
+    """Return the error for a series that does not apply since its files are there."""
+    added = [name for patch in failed.patches for name in patch.added]
+    there = [name for name in added if (recipe.source.path / name).exists()]
+    if not there:
+        return None
+    name = recipe.target.name
+    return UserError(
+        f"{name}: source {recipe.source.spec.name!r} has the patches of {failed.name} "
+        f"already: {there[0]} is there",
+        where=recipe.source.spec.where,
+        hint=f"write `patches: none` in target {name} of lab.yaml",
+    )
+
+
+def _check_name(recipe: _Recipe, tree: Path) -> None:
+    """Raise an error if the patches change the version that a tree states."""
+    spec = recipe.source.spec
+    stated = version.of(tree, spec)
+    if stated != recipe.source.version:
+        raise PatchError(
+            f"{recipe.target.name}: the patches make the version {stated}; it was "
+            f"{recipe.source.version}, and the lab knows the kernel by it",
+            where=spec.where,
+            hint="leave Makefile's version and localversion files to the source",
+        )
 
 
 def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -> None:
@@ -311,7 +369,9 @@ def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -
 def _compile(recipe: _Recipe, built: Build, headers: Path, progress: Progress) -> None:
     # How many steps to expect is what the last build of this kind took.
     memory = built.cache / "steps" / f"{recipe.target.arch.name}-{recipe.target.flavor}"
-    expected = int(memory.read_text()) if memory.exists() else None
+    expected = None
+    with contextlib.suppress(OSError, ValueError):
+        expected = int(memory.read_text()) or None
     progress.phase("compile", expected)
     localversion = recipe.release.removeprefix(recipe.source.version)
     steps = built.make(
@@ -322,13 +382,11 @@ def _compile(recipe: _Recipe, built: Build, headers: Path, progress: Progress) -
         LOCALVERSION=localversion,
         INSTALL_HDR_PATH=str(headers),
     )
-    memory.parent.mkdir(exist_ok=True)
-    memory.write_text(str(steps))
+    files.write(memory, str(steps))
     said = (built.objects / "include/config/kernel.release").read_text().strip()
     if said != recipe.release:
-        raise UserError(
-            f"{recipe.target.name}: the kernel calls itself {said}, not {recipe.release}",
-            hint="remove localversion files and CONFIG_LOCALVERSION",
+        raise InfraError(
+            f"{recipe.target.name}: the kernel calls itself {said}, not {recipe.release}"
         )
 
 

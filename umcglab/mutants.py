@@ -168,7 +168,8 @@ def execute(
     wanted = {target.name: pick(of(lab, target), names) for target in chosen}
     started, git = datetime.now(UTC), run.lab_git(lab.root)
     name = f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}-mutants"
-    top = run.make_folder(lab.results / "runs", name).path
+    lab.cache.claim()
+    top = run.make_folder(lab.results, name).path
     display.tee(top / "lab.log")
     display.say(f"results go to {top}")
     built = build.build(lab, chosen, cores, display)

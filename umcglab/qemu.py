@@ -11,6 +11,7 @@ import re
 import select
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -181,6 +182,13 @@ class Qemu:
         """Return what QEMU itself complained of when it exited, if it did."""
         if not self.process.poll():
             return None
+        if self.process.returncode < 0:
+            number = -self.process.returncode
+            return InfraError(
+                f"{self.vm.arch.qemu} was killed from outside by signal {number} "
+                f"({signal.strsignal(number)})",
+                hint="see whether the host ran out of memory: dmesg",
+            )
         words = self._errors.read_text(errors="replace").strip().splitlines()
         return InfraError(
             f"{self.vm.arch.qemu} exited with status {self.process.returncode}: "

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from umcglab import findings, fuzz, plots, results
+from umcglab import files, findings, fuzz, plots, results
 from umcglab.bench import SCHEDS, Bench
 from umcglab.evidence import FUTEX, Number, TargetResult
 from umcglab.facts import program_stem
@@ -117,9 +117,7 @@ def render(run: Run, path: Path) -> Path:
         scheds=SCHEDS,
     )
     out = path / "report.html"
-    tmp = path / ".report.html"
-    tmp.write_text(text)
-    tmp.replace(out)
+    files.write(out, text)
     return out
 
 

@@ -7,8 +7,8 @@ import fnmatch
 import itertools
 import os
 import platform
+import re
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from umcglab import (
     decode,
     engine,
     facts,
+    files,
     findings,
     fuzz,
     junit,
@@ -27,6 +28,7 @@ from umcglab import (
     qemu,
     report,
     results,
+    tool,
 )
 from umcglab.build import Built
 from umcglab.bundle import Bundle, Program
@@ -42,6 +44,8 @@ from umcglab.kbuild import Kernel
 from umcglab.lanes import Ready, now
 from umcglab.progress import Progress
 from umcglab.results import Run
+
+_MARK = ".umcglab-results"
 
 INTERRUPTED = 130
 """Exit status after SIGINT or SIGTERM, as a shell has it."""
@@ -62,6 +66,7 @@ def execute(
     lab: Lab, targets: Sequence[Target], options: Options, display: Display
 ) -> int:
     """Run the lab on `targets`; return the exit status. The results are on disk."""
+    lab.cache.claim()
     run_dir = begin(lab, targets, options)
     display.tee(run_dir.path / "lab.log")
     display.say(f"results go to {run_dir.path}")
@@ -97,11 +102,16 @@ def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
     """Make the run's folder and write down what is going to be tried."""
     started = datetime.now(UTC)
     git = lab_git(lab.root)
-    run_dir = make_folder(lab.results / "runs", f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}")
+    run_dir = make_folder(lab.results, f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}")
     name = run_dir.path.name
-    shutil.copyfile(lab.file, run_dir.path / "lab.yaml")
+    keep_log(lab.file, run_dir.path / "lab.yaml")
     describe(run_dir, lab, targets, options.command, started, git)
     latest = lab.results / "latest"
+    if latest.exists() and not latest.is_symlink():
+        raise UserError(
+            f"{latest}: not a link to a run, and not overwritten",
+            hint=f"move it away: mv {latest} {latest}.old",
+        )
     link = latest.with_name(f".latest.{os.getpid()}")
     link.symlink_to(Path("runs") / name)
     link.replace(latest)
@@ -148,8 +158,14 @@ def describe(
     )
 
 
-def make_folder(runs: Path, name: str) -> RunDir:
-    """Make a folder called `name`, or by the next free name if another run has it."""
+def make_folder(results: Path, name: str) -> RunDir:
+    """Make a run's folder called `name`, or by the next free name if another has it.
+
+    Raise UserError if the folder of results has somebody else's files in it.
+    """
+    hint = "set `results` in lab.yaml to a folder of its own"
+    files.claim(results, _MARK, "the results", _ours, hint)
+    runs = results / "runs"
     for number in itertools.count(1):
         path = runs / (name if number == 1 else f"{name}-{number}")
         try:
@@ -160,6 +176,15 @@ def make_folder(runs: Path, name: str) -> RunDir:
             raise InfraError(f"cannot make the results folder: {e}") from e
         return RunDir(path)
     raise AssertionError
+
+
+def _ours(path: Path) -> bool:
+    """Whether something in a folder of results is the lab's."""
+    if path.name == "latest":
+        return path.is_symlink()
+    if path.name == "runs":
+        return all(re.match(r"\d{8}T\d{6}Z-", p.name) for p in path.iterdir())
+    return path.name == "fuzz-seeds.txt"
 
 
 def lane(
@@ -312,18 +337,18 @@ def record(
 
 
 def keep_log(log: Path | None, dest: Path) -> None:
-    """Copy a build log beside the results: the cache may be emptied, they stay."""
+    """Copy a file to the results: the cache may be emptied, they stay."""
     if log is not None and log.is_file():
-        shutil.copyfile(log, dest)
+        try:
+            shutil.copyfile(log, dest)
+        except OSError as e:
+            raise files.unwritten(dest, e) from e
 
 
 def lab_git(root: Path) -> str:
     """Return the lab's own commit, with `-dirty` when the checkout differs from it."""
-    done = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True,
-        text=True,
-        check=False,
+    done = tool.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     )
     return done.stdout.strip() if done.returncode == 0 else "unversioned"
 

@@ -22,13 +22,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import tool, worktree
+from umcglab import tool, version, worktree
 from umcglab.cache import Cache, digest, file_digest
 from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, UserError
 from umcglab.progress import Progress
 
 _KIND = "sources"
+_SAID = 5
+"""Files that are left out to name; of more it is said how many."""
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
@@ -48,9 +50,13 @@ class Source:
 
 def fetch(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
     """Return the source, downloading and unpacking it first if need be."""
-    if spec.kind == "tree":
-        return _tree(spec)
     if found := find(spec, cache):
+        if found.is_tree and (names := worktree.left_out(found.path)):
+            more = f" and {len(names) - _SAID} more" if len(names) > _SAID else ""
+            progress.say(
+                f"source {spec.name!r}: left out, since git ignores it in {found.path}: "
+                f"{', '.join(names[:_SAID])}{more} (`git add -f` takes it in)"
+            )
         return found
     if spec.kind == "debian":
         return _debian(spec, cache, progress)
@@ -62,24 +68,41 @@ def fetch(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
 def find(spec: SourceSpec, cache: Cache) -> Source | None:
     """Return the source if it is here already; download nothing."""
     if spec.kind == "tree":
-        return _tree(spec)
+        return _tree(spec, cache)
     key = _commit(spec) if spec.kind == "git" else spec.sha256
     assert key is not None
     path = cache.find(_KIND, digest(spec.kind, key))
-    return _read(spec, path) if path else None
+    if path is None:
+        return None
+    try:
+        return _read(spec, path)
+    except (OSError, ValueError, UserError):
+        cache.drop(path)
+        return None
 
 
-def unpack(source: Source, dest: Path) -> None:
+def unpack(source: Source, cache: Cache, dest: Path) -> None:
     """Make `dest` (on the cache's file system) a tree of the source to patch."""
     if not source.is_tree:
+        kept = source.path.parent
+        if damage := cache.damage(kept, deep=True):
+            cache.drop(kept)
+            raise InfraError(
+                f"source {source.spec.name!r}: its tree in the cache was damaged "
+                f"({damage}), and is dropped",
+                where=source.spec.where,
+                hint="run again, and it is fetched again",
+            )
         tool.output(["cp", "-al", str(source.path), str(dest)])
         return
     dest.mkdir(parents=True)
+    names = worktree.names(source.path)
     tool.output(
         ["rsync", "-a", "--from0", "--files-from=-", str(source.path), str(dest)],
-        stdin="\0".join(worktree.names(source.path)),
+        stdin="\0".join(names),
     )
-    if _tree(source.spec).digest != source.digest:
+    # The copy is looked at, not the tree: it is the copy that is compiled.
+    if worktree.copied(dest, names) != source.digest:
         raise UserError(
             f"{source.path} changed while it was copied",
             where=source.spec.where,
@@ -91,22 +114,28 @@ def unpack(source: Source, dest: Path) -> None:
 
 
 def _store(
-    spec: SourceSpec, cache: Cache, key: str, fill: Callable[[Path], None]
+    spec: SourceSpec,
+    cache: Cache,
+    key: str,
+    fill: Callable[[Path], None],
+    progress: Progress,
 ) -> Source:
     """Keep the tree that `fill(tmp)` puts under tmp/linux; `key` is its content's."""
 
     def complete(tmp: Path) -> None:
         fill(tmp)
-        version = _version(tmp / "linux", spec)
+        stated = version.of(tmp / "linux", spec)
         facts = {"kind": spec.kind, "location": spec.location, "key": key}
-        (tmp / "source.json").write_text(json.dumps({**facts, "version": version}))
+        (tmp / "source.json").write_text(json.dumps({**facts, "version": stated}))
 
-    return _read(spec, cache.make(_KIND, digest(spec.kind, key), complete))
+    return _read(
+        spec, cache.make(_KIND, digest(spec.kind, key), complete, progress.say)
+    )
 
 
 def _read(spec: SourceSpec, path: Path) -> Source:
-    facts = json.loads((path / "source.json").read_text())
-    return Source(spec, facts["version"], path.name, path / "linux", is_tree=False)
+    stated = version.of(path / "linux", spec)
+    return Source(spec, stated, path.name, path / "linux", is_tree=False)
 
 
 def _unpack_archive(archive: Path, tmp: Path, progress: Progress) -> None:
@@ -156,7 +185,7 @@ def _debian(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
         _unpack_archive(found[0], tmp, progress)
         shutil.rmtree(tmp / "deb")
 
-    return _store(spec, cache, sha256, fill)
+    return _store(spec, cache, sha256, fill, progress)
 
 
 def _offered(package: str) -> dict[str, str]:
@@ -225,7 +254,7 @@ def _tarball(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
         if archive.parent == tmp:
             archive.unlink()
 
-    return _store(spec, cache, spec.sha256, fill)
+    return _store(spec, cache, spec.sha256, fill, progress)
 
 
 def _download(spec: SourceSpec, dest: Path, progress: Progress) -> None:
@@ -291,7 +320,7 @@ def _git(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
         archive.unlink()
         shutil.rmtree(repo)
 
-    return _store(spec, cache, commit, fill)
+    return _store(spec, cache, commit, fill, progress)
 
 
 def _commit(spec: SourceSpec) -> str:
@@ -332,33 +361,8 @@ def _git_error(
     return InfraError(message, where=spec.where)
 
 
-def _tree(spec: SourceSpec) -> Source:
+def _tree(spec: SourceSpec, cache: Cache) -> Source:
     path = Path(spec.location)
-    version = _version(path, spec)
-    return Source(spec, version, worktree.content(path), path, is_tree=True)
-
-
-def _version(tree: Path, spec: SourceSpec) -> str:
-    """Return the version that the tree's Makefile states."""
-    try:
-        makefile = (tree / "Makefile").read_text()
-    except OSError as e:
-        raise UserError(
-            f"source {spec.name!r}: {tree if spec.kind == 'tree' else spec.location}"
-            f" is not a kernel tree: {e.strerror}: Makefile",
-            where=spec.where,
-        ) from e
-    found: dict[str, str] = dict(
-        re.findall(
-            r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)",
-            makefile,
-            re.MULTILINE,
-        )
-    )
-    if not found.get("VERSION") or not found.get("PATCHLEVEL"):
-        raise UserError(
-            f"source {spec.name!r}: its Makefile states no kernel version",
-            where=spec.where,
-        )
-    numbers = [found[k] for k in ("VERSION", "PATCHLEVEL", "SUBLEVEL") if found.get(k)]
-    return ".".join(numbers) + found.get("EXTRAVERSION", "")
+    stated = version.of(path, spec)
+    found = worktree.content(path, cache.memory("seen", digest(str(path))))
+    return Source(spec, stated, found, path, is_tree=True)

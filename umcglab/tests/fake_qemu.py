@@ -205,6 +205,8 @@ def say(peer: socket.socket, message: object) -> None:
 def main() -> None:
     # Only the parent's death or its kill ends this, as with a guest that hangs.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A guest that powers off by itself.
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
     sys.stderr.write(PART.get("stderr", ""))
     sys.stderr.flush()
     if "exit" in PART and "console" not in PART:

@@ -6,21 +6,24 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from umcglab import files
 from umcglab.cache import Cache, digest, tree_digest
-from umcglab.errors import InfraError
+from umcglab.errors import InfraError, UserError
 
 DAY = 86400
 
 
 def put(cache: Cache, key: str, size: int, age: float, kind: str = "kernels") -> Path:
     """Make an artifact of about `size` bytes, last used `age` seconds ago."""
-    path = cache.make(kind, key, lambda tmp: write(tmp, size))
+    path = cache.make(kind, digest(key), lambda tmp: write(tmp, size))
     used = time.time() - age
     os.utime(path, (used, used))
     return path
@@ -31,9 +34,10 @@ def write(folder: Path, size: int) -> None:
 
 
 def everything(root: Path) -> list[str]:
-    """Return what is in the cache but for locks."""
+    """Return what is in the cache but for locks and its mark."""
     found = (str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
-    return sorted(name for name in found if not name.startswith("locks"))
+    ours = re.compile(r"locks/\w+-|\.umcglab")
+    return sorted(name for name in found if not ours.match(name))
 
 
 def test_digests_name_values_and_not_their_order_in_dicts() -> None:
@@ -57,13 +61,17 @@ def test_tree_digests_see_names_modes_and_bytes(tmp_path: Path) -> None:
 
 def test_an_artifact_is_made_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    assert cache.find("kernels", "1") is None
+    assert cache.find("kernels", digest("1")) is None
     path = put(cache, "1", 10, age=0)
 
     def never(_: Path) -> None:
         raise AssertionError("made again")
 
-    assert cache.make("kernels", "1", never) == path == cache.find("kernels", "1")
+    assert (
+        cache.make("kernels", digest("1"), never)
+        == path
+        == cache.find("kernels", digest("1"))
+    )
 
 
 def test_two_at_once_make_it_once(tmp_path: Path) -> None:
@@ -74,8 +82,11 @@ def test_two_at_once_make_it_once(tmp_path: Path) -> None:
         time.sleep(0.1)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(Cache(tmp_path).make, "k", "1", slow) for _ in range(4)]
-        assert {job.result() for job in jobs} == {tmp_path / "k" / "1"}
+        jobs = [
+            pool.submit(Cache(tmp_path).make, "kernels", digest("1"), slow)
+            for _ in range(4)
+        ]
+        assert {job.result() for job in jobs} == {tmp_path / "kernels" / digest("1")}
     assert len(made) == 1
 
 
@@ -95,14 +106,14 @@ def test_a_failure_leaves_nothing(
         raise raised
 
     with pytest.raises(seen):
-        Cache(tmp_path).make("kernels", "1", fails)
+        Cache(tmp_path).make("kernels", digest("1"), fails)
     assert everything(tmp_path) == []
 
 
 def test_a_cache_that_cannot_be_written_is_the_labs_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InfraError, match="cannot write the cache") as caught:
-        Cache(tmp_path / "file").make("kernels", "1", lambda _: None)
+        Cache(tmp_path / "file").make("kernels", digest("1"), lambda _: None)
     assert "UMCGLAB_CACHE" in (caught.value.hint or "")
 
 
@@ -124,7 +135,7 @@ def test_finding_is_using(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     first = put(cache, "first", 1 << 20, age=2 * DAY)
     second = put(cache, "second", 1 << 20, age=1 * DAY)
-    assert cache.find("kernels", "first") == first
+    assert cache.find("kernels", digest("first")) == first
     cache.trim(0)
     assert first.exists(), "it was used a moment ago: a run may be at work with it"
     assert not second.exists()
@@ -143,11 +154,14 @@ def test_trimming_keeps_keys_and_drops_old_logs(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     put(cache, "lab", 10, age=DAY, kind="keys")
     (tmp_path / "logs").mkdir()
-    for name, age in (("fresh", 1 * DAY), ("stale", 60 * DAY)):
+    fresh, stale = f"a-{digest(1)}.log", f"a-{digest(2)}.log"
+    for name, age in ((fresh, 1 * DAY), (stale, 60 * DAY), ("mine.log", 60 * DAY)):
         (tmp_path / "logs" / name).write_text("")
         os.utime(tmp_path / "logs" / name, (time.time() - age,) * 2)
     cache.trim(0)
-    assert everything(tmp_path) == ["keys/.lab.size", "keys/lab/data", "logs/fresh"]
+    lab = digest("lab")
+    kept = [f"keys/.{lab}.size", f"keys/{lab}/data", f"logs/{fresh}", "logs/mine.log"]
+    assert everything(tmp_path) == kept
 
 
 def make_and_hang(cache: Cache, ready: Path) -> None:
@@ -156,7 +170,7 @@ def make_and_hang(cache: Cache, ready: Path) -> None:
         ready.touch()
         time.sleep(60)
 
-    cache.make("kernels", "1", hang)
+    cache.make("kernels", digest("1"), hang)
 
 
 def test_what_is_being_made_stays_and_what_was_abandoned_goes(tmp_path: Path) -> None:
@@ -186,9 +200,166 @@ def test_clean_leaves_nothing(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     put(cache, "1", 1 << 20, age=0)
     put(cache, "lab", 1 << 20, age=0, kind="keys")
-    for name in ("ccache", "logs"):
-        (tmp_path / name).mkdir()
-        write(tmp_path / name, 1 << 20)
+    (tmp_path / "ccache").mkdir()
+    write(tmp_path / "ccache", 1 << 20)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / f"a-{digest(1)}.log").write_bytes(b"x" * (1 << 20))
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "x86_64-bench").write_text("")
+    (tmp_path / "durations.json").write_text("{")
     assert 4 << 20 <= cache.clean() < 5 << 20
     assert everything(tmp_path) == []
     assert cache.clean() == 0
+
+
+SOMEBODYS = (
+    "project/.git/HEAD",
+    "kernels/.git/HEAD",
+    "sources/linux/Makefile",
+    "logs/mine.txt",
+    "ccache/notes",
+    "locks/door",
+    "file",
+)
+
+
+@pytest.mark.parametrize("name", SOMEBODYS)
+@pytest.mark.parametrize("verb", ["make", "trim", "clean", "lock"])
+def test_a_folder_that_is_not_ours_is_refused_and_left(
+    tmp_path: Path, name: str, verb: str
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("precious")
+    cache = Cache(tmp_path)
+    with pytest.raises(UserError, match="not empty, and not made by umcglab") as caught:
+        if verb == "make":
+            put(cache, "1", 10, age=0)
+        elif verb == "trim":
+            cache.trim(0)
+        elif verb == "clean":
+            cache.clean()
+        else:
+            with cache.lock(f"kernels-{digest(1)}"):
+                pass
+    assert repr(name.split("/")[0]) in caught.value.message
+    assert "UMCGLAB_CACHE" in (caught.value.hint or "")
+    assert everything(tmp_path) == [name]
+
+
+def test_what_came_into_a_cache_of_ours_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    put(cache, "old", 10, age=DAY)
+    theirs = (*SOMEBODYS, f"project/{digest(1)}/data", f"kernels/.{digest(1)}.git/HEAD")
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("precious")
+        os.utime((tmp_path / name).parent, (1, 1))
+    cache.trim(0)
+    assert not (tmp_path / "kernels" / digest("old")).exists()
+    cache.clean()
+    gone = {name for name in theirs if not (tmp_path / name).exists()}
+    assert gone == {"ccache/notes"}, "ccache's folder in a cache of ours is ccache's"
+
+
+def test_a_cache_from_before_there_were_marks_is_taken(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    put(cache, "1", 10, age=DAY)
+    put(cache, "2", 10, age=DAY, kind="sources")
+    half = tmp_path / "kernels" / f".{digest(3)}.4711.12345"
+    half.mkdir()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / f"x86_64-umcg-v0.5-{digest(1)}.log").write_text("")
+    (tmp_path / "ccache" / "0").mkdir(parents=True)
+    (tmp_path / "ccache" / "ccache.conf").write_text("")
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "durations.json").write_text("{}")
+    (mark,) = tmp_path.glob(".umcglab*")
+    mark.unlink()
+    cache.trim(0)
+    assert mark.exists()
+    assert not half.exists()
+    assert not (tmp_path / "kernels" / digest("1")).exists()
+
+
+def test_cleaning_no_cache_makes_none(tmp_path: Path) -> None:
+    assert Cache(tmp_path / "none").clean() == 0
+    assert not (tmp_path / "none").exists()
+
+
+def damage_cut(path: Path) -> None:
+    (path / "data").write_bytes(b"x")
+
+
+def damage_gone(path: Path) -> None:
+    (path / "data").unlink()
+
+
+def damage_record(path: Path) -> None:
+    path.with_name(f".{path.name}.size").write_text("")
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_gone, damage_record])
+def test_what_is_damaged_is_dropped_said_and_made_again(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    cache = Cache(tmp_path)
+    path = put(cache, "1", 1000, age=0)
+    damage(path)
+    assert cache.find("kernels", digest("1")) is None
+    said: list[str] = []
+
+    def fill(tmp: Path) -> None:
+        write(tmp, 1000)
+
+    assert cache.make("kernels", digest("1"), fill, said.append) == path
+    assert (path / "data").stat().st_size == 1000
+    (line,) = said
+    assert f"kernels/{digest('1')} is damaged" in line
+    assert cache.make("kernels", digest("1"), fill, said.append) == path
+    assert len(said) == 1
+
+
+def test_a_record_of_an_older_lab_is_taken(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    path = put(cache, "1", 1 << 20, age=DAY)
+    path.with_name(f".{path.name}.size").write_text(str(1 << 20))
+    assert cache.find("kernels", digest("1")) == path
+    assert cache.clean() >= 1 << 20
+
+
+def test_a_cache_where_no_program_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    cache.claim()
+    real = os.statvfs(tmp_path)
+    fields = list(real)
+    fields[8] |= os.ST_NOEXEC
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(fields))
+    with pytest.raises(InfraError, match="mounted noexec") as caught:
+        put(cache, "1", 10, age=0)
+    assert "UMCGLAB_CACHE" in (caught.value.hint or "")
+
+
+def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InfraError, match="No space left on device") as caught:
+        Cache(tmp_path).make("kernels", digest("1"), full)
+    assert str(tmp_path) in caught.value.message
+    assert "umcglab clean" in (caught.value.hint or "")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "file"
+    files.write(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        files.write(file, "x" * 100_000 + "\ud800")
+    assert file.read_text() == "old"
+    assert [p.name for p in file.parent.iterdir()] == ["file"]
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(InfraError, match=r"cannot write .*plain/file") as caught:
+        files.write(tmp_path / "plain" / "file", "new")
+    assert "df -h" in (caught.value.hint or "")

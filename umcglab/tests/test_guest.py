@@ -204,7 +204,7 @@ def test_a_guest_that_dies_is_lost_at_once(
     log = tmp_path / "log"
     with boot() as vm:
         done = vm.run(
-            "echo ok 1; sleep 0.5; kill -KILL $FAKE_QEMU_PID", log=log, timeout=60
+            "echo ok 1; sleep 0.5; kill -USR1 $FAKE_QEMU_PID", log=log, timeout=60
         )
         assert (done.exit_status, done.timed_out, done.lost) == (None, False, True)
         assert done.duration < 30
@@ -214,6 +214,34 @@ def test_a_guest_that_dies_is_lost_at_once(
         assert again.lost
         with pytest.raises(GuestExit, match="reset or powered off by itself"):
             vm.output("true")
+
+
+def test_a_qemu_that_is_killed_from_outside_is_not_the_patchs_fault(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    log = tmp_path / "log"
+    with boot() as vm:
+        with pytest.raises(InfraError, match="killed from outside by signal 9"):
+            vm.run("echo ok 1; kill -KILL $FAKE_QEMU_PID", log=log, timeout=60)
+        assert log.read_text() == "ok 1\n"
+        with pytest.raises(InfraError, match="killed from outside by signal 9"):
+            vm.output("true")
+
+
+@pytest.mark.parametrize("text", ["ok 1", "x" * 1_000_000])
+def test_a_log_on_a_full_disk_is_the_labs_fault(
+    boot: Booter, play: Play, tmp_path: Path, text: str
+) -> None:
+    play(console=READY, ssh="yes")
+    log = tmp_path / "log"
+    log.symlink_to("/dev/full")
+    (tmp_path / "text").write_text(text)
+    with boot() as vm:
+        with pytest.raises(InfraError, match=r"cannot write .*log: No space") as caught:
+            vm.run(f"cat {tmp_path}/text", log=log, timeout=60)
+        assert "make room" in (caught.value.hint or "")
+        assert vm.output("echo alive") == "alive\n"
 
 
 def test_a_folder_arrives_with_its_modes(

@@ -304,7 +304,95 @@ def test_a_patch_that_does_not_apply_fails(toy: ToyLab) -> None:
 def test_a_kernel_that_calls_itself_otherwise_is_refused(toy: ToyLab) -> None:
     makefile = toy.tree / "Makefile"
     makefile.write_text(makefile.read_text().replace("$(LOCALVERSION)", "-mine"))
-    assert "calls itself 6.99.1-mine" in fails(toy, UserError).message
+    assert "calls itself 6.99.1-mine" in fails(toy, InfraError).message
+
+
+def test_a_localversion_file_is_told_before_the_compile(toy: ToyLab) -> None:
+    (toy.tree / "localversion-mine").write_text("-mine\n")
+    progress = toylab.Progress()
+    with pytest.raises(UserError, match="localversion-mine in its tree") as caught:
+        build(toy, progress=progress)
+    assert caught.value.hint is not None
+    assert f"rm {toy.tree / 'localversion-mine'}" in caught.value.hint
+    assert progress.phases == ["source"]
+
+
+@pytest.mark.parametrize("name", ["localversion-next", "localversion-rt"])
+def test_the_localversion_of_next_and_rt_is_part_of_the_version(
+    toy: ToyLab, name: str
+) -> None:
+    (toy.tree / name).write_text("-rt5\n")
+    (toy.tree / "localversion-old~").write_text("-old\n")
+    makefile = toy.tree / "Makefile"
+    text = makefile.read_text()
+    makefile.write_text(
+        text.replace(
+            "$(LOCALVERSION)", f"$(shell cat {toy.tree}/{name})$(LOCALVERSION)"
+        )
+    )
+    kernel = build(toy)
+    assert kernel.release == f"6.99.1-rt5-umcg-toy-{kernel.digest[:12]}"
+
+
+def test_patches_that_change_the_version_are_told_before_the_compile(
+    toy: ToyLab,
+) -> None:
+    more = toylab.patch("rt", {"localversion-rt": ("", "-rt6\n")})
+    add = toylab.patch("umcg: add", {"kernel/umcg.c": ("", UMCG_C)})
+    toy.series("umcg-toy/6.99", add, more)
+    error = fails(toy, PatchError)
+    assert "make the version 6.99.1-rt6; it was 6.99.1" in error.message
+    assert error.log is None, "nothing was made"
+
+
+def test_a_name_that_is_too_long_is_told_before_the_compile(toy: ToyLab) -> None:
+    makefile = toy.tree / "Makefile"
+    text = makefile.read_text()
+    makefile.write_text(text.replace("EXTRAVERSION =", f"EXTRAVERSION = -{'x' * 40}"))
+    progress = toylab.Progress()
+    with pytest.raises(UserError, match="longer than the 64 characters") as caught:
+        build(toy, progress=progress)
+    assert "shorten the version" in (caught.value.hint or "")
+    assert progress.phases == ["source"]
+
+
+def test_a_name_in_the_config_is_told_before_the_compile(toy: ToyLab) -> None:
+    (toy.tree / "Kconfig").write_text(
+        (toy.tree / "Kconfig").read_text() + "config LOCALVERSION\n"
+    )
+    toy.write("kernel-patches/kconfig/base.config",
+              'CONFIG_SMP=y\nCONFIG_LOCALVERSION="-me"\n')  # fmt: skip
+    assert 'CONFIG_LOCALVERSION="-me" would change' in fails(toy, UserError).message
+
+
+@pytest.mark.parametrize("text", ["", "many", "0", "-"])
+def test_a_count_of_steps_that_is_damaged_is_counted_anew(
+    toy: ToyLab, text: str
+) -> None:
+    memory = toy.write("cache/steps/x86_64-bench", text)
+    progress = toylab.Progress()
+    build(toy, progress=progress)
+    assert progress.totals["compile"] is None
+    assert memory.read_text() == "4"
+
+
+@pytest.mark.parametrize("name", ["bzImage", "vmlinux", "kernel.json"])
+def test_a_damaged_kernel_is_made_again(toy: ToyLab, name: str) -> None:
+    kernel = build(toy)
+    whole = (kernel.dir / name).read_bytes()
+    os.truncate(kernel.dir / name, len(whole) // 2)
+    progress = toylab.Progress()
+    assert build(toy, progress=progress).digest == kernel.digest
+    assert (kernel.dir / name).stat().st_size == len(whole)
+    assert any("is damaged" in said for said in progress.said)
+    # As an older lab kept it, only what cannot be read shows.
+    if name == "kernel.json":
+        os.truncate(kernel.dir / name, len(whole) // 2)
+        kernel.dir.with_name(f".{kernel.dir.name}.size").write_text("1")
+        lab = toy.load()
+        assert kbuild.find(config.select(lab, ["x86_64-umcg-toy"])[0], lab) is None
+        build(toy)
+        assert (kernel.dir / name).stat().st_size == len(whole)
 
 
 def test_a_fragment_that_changes_meanwhile_is_for_the_next_build(toy: ToyLab) -> None:
@@ -316,6 +404,44 @@ def test_a_fragment_that_changes_meanwhile_is_for_the_next_build(toy: ToyLab) ->
 
     first = build(toy, progress=Editor())
     assert first.dir != build(toy).dir
+
+
+def in_tree(toy: ToyLab) -> None:
+    """Make the tree a developer's, with UMCG in it."""
+    (toy.tree / "kernel" / "umcg.c").write_text(UMCG_C)
+
+
+def test_a_tree_that_has_the_patches_already_is_told_what_to_write(
+    toy: ToyLab,
+) -> None:
+    in_tree(toy)
+    error = fails(toy, UserError)
+    assert "already: kernel/umcg.c is there" in error.message
+    assert error.hint == "write `patches: none` in target x86_64-umcg-toy of lab.yaml"
+    lab = toy.root / "lab.yaml"
+    lab.write_text(lab.read_text().replace("umcg-toy}", "umcg-toy, patches: none}"))
+    kernel = build(toy)
+    assert kernel.identity["patches"] == []
+    assert "umcg_wait" in kernel.system_map.read_text()
+
+
+def test_a_target_without_patches_needs_no_series(toy: ToyLab) -> None:
+    in_tree(toy)
+    lab = toy.root / "lab.yaml"
+    text = lab.read_text()
+    mine = 'abi: umcg-toy, base: "7.1", patches: none}'
+    lab.write_text(text.replace("abi: umcg-toy}", mine))
+    assert "umcg_wait" in build(toy).system_map.read_text()
+    lab.write_text(text.replace("abi: umcg-toy}", "abi: umcg-toy, patches: some}"))
+    with pytest.raises(UserError, match="patches"):
+        toy.load()
+
+
+def test_a_tree_with_umcg_that_is_wrong_is_the_patchs_fault(toy: ToyLab) -> None:
+    (toy.tree / "kernel" / "umcg.c").write_text("int x = y;\n")
+    lab = toy.root / "lab.yaml"
+    lab.write_text(lab.read_text().replace("umcg-toy}", "umcg-toy, patches: none}"))
+    assert "kernel/umcg.c:1:9: error" in fails(toy, PatchError).message
 
 
 def test_two_builds_at_once_build_once(toy: ToyLab) -> None:

@@ -12,6 +12,7 @@ from umcglab.errors import UserError
 from umcglab.facts import RunFacts
 from umcglab.ktap import Outcome
 from umcglab.results import Run, Verdict
+from umcglab.run import make_folder
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
 
@@ -335,3 +336,24 @@ def test_a_verdict_on_file_is_not_believed(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"run\.json"):
         results.collect(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "runs/mine", "latest/report.html"])
+def test_a_folder_of_somebody_elses_is_no_place_for_results(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(UserError, match="not empty, and not made by umcglab"):
+        make_folder(tmp_path, "20260101T000000Z-abcdef0")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name]
+
+
+def test_a_folder_of_results_from_before_there_were_marks(tmp_path: Path) -> None:
+    name = "20260101T000000Z-abcdef0"
+    (tmp_path / "runs" / name).mkdir(parents=True)
+    (tmp_path / "latest").symlink_to(f"runs/{name}")
+    (tmp_path / "fuzz-seeds.txt").write_text("")
+    assert make_folder(tmp_path, name).path == tmp_path / "runs" / f"{name}-2"
+    (tmp_path / "thesis.txt").write_text("")
+    assert make_folder(tmp_path, name).path == tmp_path / "runs" / f"{name}-3"

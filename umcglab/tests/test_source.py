@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import source
+from umcglab import source, worktree
 from umcglab.cache import Cache, file_digest, tree_digest
 from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, LabError, UserError
+from umcglab.run import lab_git
 from umcglab.tests.toylab import TOY, Progress
 
 
@@ -56,7 +57,7 @@ def fails(spec: SourceSpec, cache: Cache, kind: type[LabError], said: str) -> La
 def unpacked(fetched: source.Source, cache: Cache) -> Path:
     dest = cache.root / "work" / "linux"
     dest.parent.mkdir(parents=True)
-    source.unpack(fetched, dest)
+    source.unpack(fetched, cache, dest)
     return dest
 
 
@@ -148,6 +149,25 @@ def test_the_unpacked_tree_shares_the_files(tarball: SourceSpec, cache: Cache) -
     fetched = fetch(tarball, cache)
     tree = unpacked(fetched, cache)
     assert (tree / "Kconfig").samefile(fetched.path / "Kconfig")
+
+
+@pytest.mark.parametrize("many", [0, 4000])
+def test_a_damaged_source_is_not_compiled(
+    tarball: SourceSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr("umcglab.cache._MANY", many)
+    fetched = fetch(tarball, cache)
+    os.truncate(fetched.path / "init" / "main.c", 10)
+    if many:
+        assert source.find(tarball, cache) is None
+    else:
+        with pytest.raises(InfraError, match="was damaged") as caught:
+            unpacked(fetched, cache)
+        assert "run again" in (caught.value.hint or "")
+    progress = Progress()
+    again = source.fetch(tarball, cache, progress)
+    assert "unpack" in progress.phases
+    assert same(again.path)
 
 
 # Git
@@ -294,16 +314,120 @@ def test_a_git_trees_digest_is_its_contents(repo: Path, cache: Cache) -> None:
     assert now() in seen
 
 
-def test_another_repository_in_the_environment(
-    repo: Path, tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+def now(repo: Path, cache: Cache) -> str:
+    return source.fetch(tree(repo), cache, Progress()).digest
+
+
+HIDDEN = {
+    "assume-unchanged": ("update-index", "--assume-unchanged", "init/main.c"),
+    "skip-worktree": ("update-index", "--skip-worktree", "init/main.c"),
+    "no change time": ("config", "core.trustctime", "false"),
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_an_edit_that_git_does_not_see_is_seen(
+    repo: Path, cache: Cache, how: str
 ) -> None:
-    before = fetch(tree(repo), cache).digest
-    command("git", "clone", "-q", repo, tmp_path / "other", cwd=tmp_path)
-    (tmp_path / "other" / "init" / "main.c").write_text("int other;\n")
-    command("git", "commit", "-q", "-a", "-m", "other", cwd=tmp_path / "other")
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
-    assert fetch(tree(repo), cache).digest == before
+    main = repo / "init" / "main.c"
+    text, times = main.read_text(), main.stat().st_mtime_ns
+    command("git", "status", cwd=repo)
+    first = now(repo, cache)
+    command("git", *HIDDEN[how], cwd=repo)
+    main.write_text(text.upper())
+    os.utime(main, ns=(times, times))
+    assert command("git", "diff", cwd=repo) == ""
+    edited = source.fetch(tree(repo), cache, Progress())
+    assert edited.digest != first
+    assert (unpacked(edited, cache) / "init" / "main.c").read_text() == text.upper()
+    main.write_text(text)
+    assert now(repo, cache) == first
+
+
+def test_a_copy_that_differs_is_not_taken(
+    repo: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit that is undone before the tree is looked at again."""
+    fetched = fetch(tree(repo), cache)
+    (tmp_path / "bin").mkdir()
+    rsync = tmp_path / "bin" / "rsync"
+    real, main = shutil.which("rsync"), repo / "init" / "main.c"
+    rsync.write_text(
+        f"#!/bin/sh -e\ncp {main} {tmp_path}/kept\necho edited > {main}\n"
+        f'{real} "$@"\ncp {tmp_path}/kept {main}\n'
+    )
+    rsync.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{rsync.parent}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="changed while it was copied"):
+        unpacked(fetched, cache)
+
+
+def test_files_are_read_again_only_if_they_changed(
+    repo: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.claim()
+    for path in repo.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    monkeypatch.setattr(worktree, "_RACY", -(10**12))
+    first = now(repo, cache)
+    read: list[str] = []
+
+    def spy(path: Path) -> str:
+        read.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr(worktree, "file_digest", spy)
+    assert now(repo, cache) == first
+    assert read == []
+    (repo / "init" / "main.c").write_text("int edited;\n")
+    assert now(repo, cache) != first
+    assert read == ["main.c"]
+    monkeypatch.undo()
+    (memory,) = (cache.root / "seen").iterdir()
+    for damaged in ("", "[1]", '{"Kconfig": 1}', '{"Kconfig": [1, 2, 3]}'):
+        memory.write_text(damaged)
+        assert now(repo, cache) != first
+    # What was written a moment ago may change again within one tick of the clock.
+    assert "main.c" not in memory.read_text()
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"])
+def test_no_git_variable_reaches_a_child(
+    repo: Path,
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    (repo / "kernel" / "new.c").write_text("int untracked;\n")
+    first = fetch(tree(repo), cache)
+    other = tmp_path / "other"
+    other.mkdir()
+    command("git", "init", "-q", cwd=other)
+    (other / ".git" / "info" / "exclude").write_text("*.c\n")
+    monkeypatch.setenv(name, str(other / ".git"))
+    assert source.fetch(tree(repo), cache, Progress()) == first
+    assert lab_git(repo) != lab_git(tmp_path)
+    assert lab_git(tmp_path) == "unversioned"
+
+
+def test_what_is_left_out_of_a_tree_is_said(repo: Path, cache: Cache) -> None:
+    (repo / ".gitignore").write_text("*.o\n/kernel/umcg*\n/lib/\n.*\n!.gitignore\n")
+    for name in ("kernel/umcg.c", "lib/Kconfig", "lib/x.mod.c", "kernel/umcg.o"):
+        (repo / name).parent.mkdir(exist_ok=True)
+        (repo / name).write_text("")
+    (repo / "nested").mkdir()
+    command("git", "init", "-q", cwd=repo / "nested")
+    progress = Progress()
+    source.fetch(tree(repo), cache, progress)
+    (said,) = progress.said
+    assert "kernel/umcg.c, lib/Kconfig, nested/ (`git add -f` takes it in)" in said
+    command("git", "add", "-f", "kernel/umcg.c", "lib/Kconfig", cwd=repo)
+    shutil.rmtree(repo / "nested")
+    progress = Progress()
+    copy = unpacked(source.fetch(tree(repo), cache, progress), cache)
+    assert progress.said == []
+    assert (copy / "kernel" / "umcg.c").exists()
 
 
 def test_a_git_worktree(repo: Path, tmp_path: Path, cache: Cache) -> None:
