@@ -130,6 +130,9 @@ TEST(stopped_at_its_exit, .clauses = "WLIFE-1 BLOCK-2 R35 R49")
 	EXPECT_EQ(IDLE, umcg_word(&end->server.task));
 	EXPECT_EQ(-1, atomic_load(&end->served));
 	ASSERT_EQ(0, ptrace(PTRACE_CONT, tid, NULL, NULL));
+	/* Its end is for the tracer to see, before that of its process. */
+	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
+	EXPECT_TRUE(WIFEXITED(status));
 	while (atomic_load(&end->served) == -1)
 		nap(MS);
 	EXPECT_EQ(0, atomic_load(&end->served));

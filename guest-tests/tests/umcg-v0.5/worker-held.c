@@ -113,7 +113,7 @@ static void bring_preempted(void)
 	EXPECT_EQ(0, atomic_load(&handled));
 }
 
-/* SIGSYS by a filter; a descriptor if the filter is to ask, else 0. */
+/* Have getppid() of this thread answered by `action`; 0 or a descriptor. */
 static int filter_getppid(uint32_t action, unsigned int flags)
 {
 	struct sock_filter code[] = {
@@ -255,34 +255,44 @@ TEST(held_with_rseq_to_look_at, .clauses = "WSIG-2 WSIG-3")
 
 /* It comes from a stop of a tracer that has let it go since. */
 static atomic_bool over;
+static struct tracing {
+	atomic_bool spins, let_go;
+} *tracing;
 
 static void spin(struct worker *worker)
 {
-	atomic_store(&worker->steps, 1);
+	atomic_store(&tracing->spins, true);
 	while (!atomic_load(&over))
 		;
 	worker->result = 0;
 }
 
+/* When the tracer ends it goes on. */
+static void stop_it_for_a_while(void)
+{
+	int status;
+
+	while (!atomic_load(&tracing->spins))
+		nap(MS);
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, w.tid, NULL, NULL));
+	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, w.tid, NULL, NULL));
+	ASSERT_EQ(w.tid, waitpid(w.tid, &status, __WALL));
+	while (!atomic_load(&tracing->let_go))
+		nap(MS);
+	_exit(0);
+}
+
 static void bring_from_tracer(void)
 {
-	int status, stage[2];
 	pid_t tracer;
-	char byte;
 
-	ASSERT_EQ(0, pipe(stage));
+	tracing = shared_memory(sizeof(*tracing));
 	tracer = fork();
 	ASSERT_NE(-1, tracer);
-	if (!tracer) {
-		ASSERT_EQ(1, read(stage[0], &byte, 1));
-		ASSERT_EQ(0, ptrace(PTRACE_SEIZE, w.tid, NULL, NULL));
-		ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, w.tid, NULL, NULL));
-		ASSERT_EQ(w.tid, waitpid(w.tid, &status, __WALL));
-		_exit(0);
-	}
-	ASSERT_EQ(1, write(stage[1], "", 1));
-	/* Until it is stopped. When the tracer ends it goes on. */
+	if (!tracer)
+		stop_it_for_a_while();
 	ASSERT_EQ(BLOCKED, run(&w));
+	atomic_store(&tracing->let_go, true);
 	until_back(&w);
 	EXPECT_EQ(0, reap_child(tracer));
 	atomic_store(&over, true);
