@@ -140,7 +140,10 @@ def parser() -> argparse.ArgumentParser:
         help="show the instructions of this function as well",
     )
     jobs(made)
-    verb("clean", "Empty the cache: sources, kernels, images, ccache.")
+    verb(
+        "clean",
+        "Empty the cache of what no run is using: sources, kernels, images, ccache.",
+    )
     return top
 
 

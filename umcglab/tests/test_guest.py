@@ -204,7 +204,9 @@ def test_a_guest_that_dies_is_lost_at_once(
     log = tmp_path / "log"
     with boot() as vm:
         done = vm.run(
-            "echo ok 1; sleep 0.5; kill -USR1 $FAKE_QEMU_PID", log=log, timeout=60
+            "echo ok 1; sleep 0.5; kill -USR1 $FAKE_QEMU_PID; sleep 5",
+            log=log,
+            timeout=60,
         )
         assert (done.exit_status, done.timed_out, done.lost) == (None, False, True)
         assert done.duration < 30
@@ -223,7 +225,11 @@ def test_a_qemu_that_is_killed_from_outside_is_not_the_patchs_fault(
     log = tmp_path / "log"
     with boot() as vm:
         with pytest.raises(InfraError, match="killed from outside by signal 9"):
-            vm.run("echo ok 1; kill -KILL $FAKE_QEMU_PID", log=log, timeout=60)
+            vm.run(
+                "echo ok 1; sleep 0.5; kill -KILL $FAKE_QEMU_PID; sleep 5",
+                log=log,
+                timeout=60,
+            )
         assert log.read_text() == "ok 1\n"
         with pytest.raises(InfraError, match="killed from outside by signal 9"):
             vm.output("true")
