@@ -197,6 +197,24 @@ def test_a_guest_that_stands_still_is_lost(
     assert (done.exit_status, done.timed_out, done.lost) == (None, True, True)
 
 
+def test_a_guest_that_stops_before_it_answers_is_lost(
+    boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest, "_ANSWER_TIMEOUT", 0.5)
+    play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
+    real = paramiko.Channel.exec_command
+    with boot() as vm:
+
+        def stop_first(channel: paramiko.Channel, command: str) -> None:
+            os.kill(vm._qemu.process.pid, signal.SIGSTOP)
+            real(channel, command)
+
+        monkeypatch.setattr(paramiko.Channel, "exec_command", stop_first)
+        done = vm.run("true", log=tmp_path / "log", timeout=60)
+        assert vm.where_stuck() == ("an unknown place",)
+    assert (done.exit_status, done.timed_out, done.lost) == (None, False, True)
+
+
 def test_a_guest_that_dies_is_lost_at_once(
     boot: Booter, play: Play, tmp_path: Path
 ) -> None:
