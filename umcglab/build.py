@@ -48,7 +48,7 @@ def width(cores: int) -> int:
 
 def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> Built:
     """Build all that `targets` need; failures are in the result, not raised."""
-    lab.cache.claim()
+    lab.cache.hold()
     # A control target runs the bundle of the patched kernel of its base.
     wanted = list(dict.fromkeys([*targets, *map(lab.bundle_target, targets)]))
     # Controls first: ccache then serves what their patched kernels share with

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import files
+from umcglab import files, uses
 from umcglab.errors import InfraError
 
 
@@ -118,7 +118,7 @@ def _ours(path: Path) -> bool:
     if name == "logs":
         return _holds_only(path, _LOG)
     if name == "locks":
-        return _holds_only(path, re.compile(rf"(?:{'|'.join(KINDS)})-.+"))
+        return _holds_only(path, re.compile(rf"(?:{'|'.join(KINDS)})-.+|{uses.NAMES}"))
     if name == CCACHE:
         return _holds_only(
             path, re.compile(r"[0-9a-f]|tmp|lock|ccache\.conf|.*TAG|stats")
@@ -193,10 +193,18 @@ class Cache:
         """Return the artifact's folder if it exists, marking it as used."""
         path = self.root / kind / key
         try:
-            os.utime(path)
+            with uses.use(self.root / "locks", f"{kind}/{key}"):
+                os.utime(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as e:
+            raise _unwritable(e) from e
         return None if self.damage(path) else path
+
+    def hold(self) -> None:
+        """Keep what this process finds here, for as long as it and its jobs run."""
+        self._lock_file("uses")
+        uses.hold(self.root / "locks")
 
     def damage(self, path: Path, *, deep: bool = False) -> str | None:
         """Return what is wrong with an artifact, by the sizes of its files.
@@ -261,7 +269,8 @@ class Cache:
             try:
                 fill(tmp)
                 files.write(self._record(path), json.dumps(_recorded(tmp)))
-                tmp.rename(path)
+                with uses.use(self.root / "locks", f"{kind}/{key}"):
+                    tmp.rename(path)
             except BaseException as e:
                 shutil.rmtree(tmp, ignore_errors=True)
                 if isinstance(e, OSError):
@@ -272,8 +281,8 @@ class Cache:
     def trim(self, limit: int) -> int:
         """Remove what was not used for longest, so that `limit` bytes suffice.
 
-        Return the bytes freed. What is being made, or was used a moment ago,
-        stays whatever the limit.
+        Return the bytes freed. What is being made or used, or was a moment
+        ago, stays whatever the limit.
         """
         self.claim()
         freed = self._remove_abandoned()
@@ -282,9 +291,9 @@ class Cache:
         for artifact in artifacts:
             if total <= limit or artifact.used > time.time() - _IN_USE:
                 break
-            self._remove(artifact)
-            total -= artifact.size
-            freed += artifact.size
+            if self._remove_unused(artifact):
+                total -= artifact.size
+                freed += artifact.size
         for log in self._logs():
             with contextlib.suppress(FileNotFoundError):
                 if log.stat().st_mtime < time.time() - _LOG_AGE:
@@ -292,16 +301,20 @@ class Cache:
         return freed
 
     def clean(self) -> int:
-        """Remove everything but what is being made; return the bytes freed."""
+        """Remove everything but what is being made or used; return the bytes freed."""
         if not self.root.exists():
             return 0
         self.claim()
         freed = self._remove_abandoned()
         for artifact in self._artifacts(()):
-            self._remove(artifact)
-            freed += artifact.size
-        freed += _size(self.root / CCACHE)
-        shutil.rmtree(self.root / CCACHE, ignore_errors=True)
+            if self._remove_unused(artifact):
+                freed += artifact.size
+        self._lock_file("uses")
+        with uses.at_rest(self.root / "locks") as used:
+            # A compiler may be at work with it.
+            if used is None:
+                freed += _size(self.root / CCACHE)
+                shutil.rmtree(self.root / CCACHE, ignore_errors=True)
         for path in (
             *self._logs(),
             *(path for kind in MEMORIES for path in self.root.glob(f"{kind}/*")),
@@ -337,6 +350,18 @@ class Cache:
 
     def _record(self, path: Path) -> Path:
         return path.with_name(f".{path.name}.size")
+
+    def _remove_unused(self, artifact: _Artifact) -> bool:
+        """Remove an artifact unless some run is at work with it."""
+        name = f"{artifact.path.parent.name}/{artifact.path.name}"
+        with self._try_lock(name.replace("/", "-")) as locked:
+            if not locked:
+                return False
+            with uses.at_rest(self.root / "locks") as used:
+                if name in (used or ()):
+                    return False
+                self._remove(artifact)
+        return True
 
     def _remove(self, artifact: _Artifact) -> None:
         # Renamed first, so that no reader ever meets half an artifact.

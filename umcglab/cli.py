@@ -164,7 +164,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-o", dest="output", type=Path, metavar="FILE", help="write to FILE instead"
     )
-    verb("clean", "Empty the cache: sources, kernels, images, ccache.")
+    verb(
+        "clean",
+        "Empty the cache of what no run is using: sources, kernels, images, ccache.",
+    )
     return top
 
 

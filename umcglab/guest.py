@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,8 +167,10 @@ class Guest:
     def where_stuck(self) -> tuple[str, ...]:
         """Return what programs wait in; of a guest that is lost, where its CPUs are."""
         if not self._lost:
-            with contextlib.suppress(LabError):
-                return stuck.tasks(self.output(stuck.TASKS))
+            # Not output(), which asks this for the error that it raises.
+            said = io.BytesIO()
+            if self._exec(stuck.TASKS, said, _SSH_TIMEOUT, {}).exit_status == 0:
+                return stuck.tasks(said.getvalue().decode(errors="replace"))
         return stuck.cpus(self._qemu, self._symbols)
 
     def shell(self) -> int:
@@ -196,7 +199,13 @@ class Guest:
         channel = self._ssh.open_session(timeout=_ANSWER_TIMEOUT)
         channel.set_combine_stderr(True)
         channel.settimeout(_ANSWER_TIMEOUT)
-        channel.exec_command(command)
+        # paramiko would wait for ever for a guest that stops before it answers.
+        limit = threading.Timer(_ANSWER_TIMEOUT, channel.close)
+        limit.start()
+        try:
+            channel.exec_command(command)
+        finally:
+            limit.cancel()
         return channel
 
     def _exec(

@@ -215,7 +215,7 @@ def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
     recipe = _Recipe(
         target=target,
         source=fetched,
-        series=() if target.patched else series.of(target, lab),
+        series=series.of(target, lab),
         fragments=tuple(fragments),
         compiler=make.compiler(target.arch),
     )

@@ -94,8 +94,12 @@ def _is_file(path: Path) -> bool:
 
 
 def of(target: Target, lab: Lab) -> tuple[Series, ...]:
-    """Return the series of the target's kernel: plumbing, its ABI's, its flavor's."""
-    if target.is_control:
+    """Return the series of the target's kernel: plumbing, its ABI's, its flavor's.
+
+    A control's kernel has none, and a source may have its ABI already
+    (`patches: none`).
+    """
+    if target.is_control or target.patched:
         return ()
     parts = [lab.patches / "plumbing", lab.patches / target.abi]
     if target.traits.patches:

@@ -36,7 +36,7 @@ def write(folder: Path, size: int) -> None:
 def everything(root: Path) -> list[str]:
     """Return what is in the cache but for locks and its mark."""
     found = (str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
-    ours = re.compile(r"locks/\w+-|\.umcglab")
+    ours = re.compile(r"locks/uses$|locks/\w+-|\.umcglab")
     return sorted(name for name in found if not ours.match(name))
 
 
@@ -363,3 +363,61 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(InfraError, match=r"cannot write .*plain/file") as caught:
         files.write(tmp_path / "plain" / "file", "new")
     assert "df -h" in (caught.value.hint or "")
+
+
+def use_and_wait(cache: Cache, ready: Path, in_child: bool) -> None:
+    cache.hold()
+    if in_child and os.fork():
+        os._exit(0)
+    assert cache.find("kernels", digest("used"))
+    cache.make("images", digest("made"), lambda tmp: write(tmp, 10))
+    ready.touch()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("in_child", [False, True])
+def test_what_a_run_uses_stays(tmp_path: Path, in_child: bool) -> None:
+    """However long ago it was found; also when only a job of the run is left."""
+    cache = Cache(tmp_path / "cache")
+    used = put(cache, "used", 1 << 20, age=2 * DAY)
+    other = put(cache, "other", 1 << 20, age=2 * DAY)
+    (cache.root / "ccache" / "0").mkdir(parents=True)
+    ready = tmp_path / "ready"
+    pid = os.fork()
+    if not pid:
+        os.setsid()
+        use_and_wait(cache, ready, in_child)
+    try:
+        deadline = time.monotonic() + 30
+        while not ready.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        made = cache.root / "images" / digest("made")
+        for path in (used, made):
+            os.utime(path, (1, 1))
+        cache.trim(0)
+        assert (used.exists(), made.exists(), other.exists()) == (True, True, False)
+        put(cache, "other", 1 << 20, age=2 * DAY)
+        cache.clean()
+        assert (used.exists(), made.exists(), other.exists()) == (True, True, False)
+        assert (cache.root / "ccache").exists()
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    # A killed job lets go of its file a moment later.
+    while cache.clean() or everything(cache.root):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert everything(cache.root) == []
+    assert not (cache.root / "ccache").exists()
+
+
+def test_a_tree_that_is_held_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    tree = put(cache, "tree", 10, age=DAY, kind="trees")
+    with cache.lock(f"trees-{digest('tree')}"):
+        cache.trim(0)
+        cache.clean()
+        assert tree.exists()
+    cache.clean()
+    assert not tree.exists()

@@ -197,6 +197,24 @@ def test_a_guest_that_stands_still_is_lost(
     assert (done.exit_status, done.timed_out, done.lost) == (None, True, True)
 
 
+def test_a_guest_that_stops_before_it_answers_is_lost(
+    boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest, "_ANSWER_TIMEOUT", 0.5)
+    play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
+    real = paramiko.Channel.exec_command
+    with boot() as vm:
+
+        def stop_first(channel: paramiko.Channel, command: str) -> None:
+            os.kill(vm._qemu.process.pid, signal.SIGSTOP)
+            real(channel, command)
+
+        monkeypatch.setattr(paramiko.Channel, "exec_command", stop_first)
+        done = vm.run("true", log=tmp_path / "log", timeout=60)
+        assert vm.where_stuck() == ("an unknown place",)
+    assert (done.exit_status, done.timed_out, done.lost) == (None, False, True)
+
+
 def test_a_guest_that_dies_is_lost_at_once(
     boot: Booter, play: Play, tmp_path: Path
 ) -> None:
@@ -204,7 +222,9 @@ def test_a_guest_that_dies_is_lost_at_once(
     log = tmp_path / "log"
     with boot() as vm:
         done = vm.run(
-            "echo ok 1; sleep 0.5; kill -USR1 $FAKE_QEMU_PID", log=log, timeout=60
+            "echo ok 1; sleep 0.5; kill -USR1 $FAKE_QEMU_PID; sleep 5",
+            log=log,
+            timeout=60,
         )
         assert (done.exit_status, done.timed_out, done.lost) == (None, False, True)
         assert done.duration < 30
@@ -223,7 +243,11 @@ def test_a_qemu_that_is_killed_from_outside_is_not_the_patchs_fault(
     log = tmp_path / "log"
     with boot() as vm:
         with pytest.raises(InfraError, match="killed from outside by signal 9"):
-            vm.run("echo ok 1; kill -KILL $FAKE_QEMU_PID", log=log, timeout=60)
+            vm.run(
+                "echo ok 1; sleep 0.5; kill -KILL $FAKE_QEMU_PID; sleep 5",
+                log=log,
+                timeout=60,
+            )
         assert log.read_text() == "ok 1\n"
         with pytest.raises(InfraError, match="killed from outside by signal 9"):
             vm.output("true")
@@ -241,7 +265,7 @@ def test_a_log_on_a_full_disk_is_the_labs_fault(
         with pytest.raises(InfraError, match=r"cannot write .*log: No space") as caught:
             vm.run(f"cat {tmp_path}/text", log=log, timeout=60)
         assert "make room" in (caught.value.hint or "")
-        assert vm.output("echo alive") == "alive\n"
+        assert vm.alive()
 
 
 def test_a_folder_arrives_with_its_modes(
