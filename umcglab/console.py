@@ -44,6 +44,9 @@ _NEWS: list[re.Pattern[str] | re.Pattern[bytes] | str | bytes | type] = [
     pexpect.EOF,
     pexpect.TIMEOUT,
 ]
+_BAD_NEWS = re.compile(splat.BAD_NEWS.encode())
+_GRACE = 10.0
+"""Seconds without a word, after bad news, until the boot is taken to hang."""
 
 
 class GuestError(PatchError):
@@ -131,14 +134,32 @@ def wait_for_init(sock: socket.socket, deadline: float) -> Outcome:
     """Read the console until init is ready or there is bad news; say which.
 
     `deadline` is on the monotonic clock. After a panic go on reading until QEMU
-    ends, for a moment: what the kernel says last is worth having in the log.
+    ends, for a moment: what the kernel says last is worth having in the log. Any
+    other splat need not stop the boot. It is silence only if nothing follows.
     """
     # Bytes: SocketSpawn does not decode, whatever encoding it is given.
     spawn = SocketSpawn(sock, searchwindowsize=_WINDOW)
-    # Not 0: pexpect would then poll, and not wait for what is on the way.
-    left = max(0.01, deadline - time.monotonic())
-    outcome = _OUTCOMES[spawn.expect(_NEWS, timeout=left)]
+    heard = spawn.expect([*_NEWS, _BAD_NEWS], timeout=_left(deadline))
+    outcome = (
+        _OUTCOMES[heard] if heard < len(_NEWS) else _after_bad_news(spawn, deadline)
+    )
     if outcome in ("failed", "panic"):
         with contextlib.suppress(pexpect.TIMEOUT):
             spawn.expect([pexpect.EOF], timeout=5)
     return outcome
+
+
+def _left(deadline: float) -> float:
+    # Not 0: pexpect would then poll, and not wait for what is on the way.
+    return max(0.01, deadline - time.monotonic())
+
+
+def _after_bad_news(spawn: SocketSpawn[str], deadline: float) -> Outcome:
+    """Wait on while the guest goes on printing; a slow boot is quiet for seconds."""
+    printed = -1
+    while True:
+        left = _left(deadline)
+        outcome = _OUTCOMES[spawn.expect(_NEWS, timeout=min(_GRACE, left))]
+        if outcome != "silence" or left <= _GRACE or len(spawn.before or "") == printed:
+            return outcome
+        printed = len(spawn.before or "")

@@ -35,6 +35,7 @@ _SLOWNESS_OTHER = 10
 
 _EPISODE = re.compile(r"^# episode (\d+:\d+)$", re.MULTILINE)
 _FAILED = re.compile(r"^# again: fuzz --replay (\d+:\d+)", re.MULTILINE)
+_COUNT = re.compile(r"[0-9]{1,18}")
 _TOTALS = re.compile(r"^# fuzz: (.*)$", re.MULTILINE)
 
 
@@ -142,7 +143,7 @@ def _totals(target: str, line: str) -> Totals:
         {
             name: (int(part), int(whole))
             for name, value in pairs.items()
-            for part, slash, whole in [value.partition("/")]
-            if slash
+            for part, _, whole in [value.partition("/")]
+            if _COUNT.fullmatch(part) and _COUNT.fullmatch(whole)
         },
     )

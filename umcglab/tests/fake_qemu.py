@@ -5,6 +5,7 @@ Tests put it first on PATH under QEMU's name. The part is JSON in the
 environment's FAKE_QEMU:
 
   console   lines the guest prints, first of all
+  later     lines it prints after those, each with a pause of `pause` seconds before
   flood     how many bytes it prints then
   stderr    what QEMU complains of
   exit      exit at once, with this status
@@ -220,6 +221,9 @@ def main() -> None:
         Path(uart["path"]).write_text(PART["output"])
     console = Console()
     console.print("".join(f"{line}\r\n" for line in PART.get("console", [])))
+    for line in PART.get("later", []):
+        time.sleep(PART["pause"])
+        console.print(f"{line}\r\n")
     console.print("x" * PART.get("flood", 0))
     if "exit" in PART:
         os._exit(PART["exit"])

@@ -17,7 +17,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from umcglab import guest, initrd, qemu, stuck
+from umcglab import console, guest, initrd, qemu, stuck
 from umcglab.accel import Accel
 from umcglab.arch import X86_64
 from umcglab.config import Lab
@@ -309,6 +309,48 @@ def test_a_panic_ends_the_wait_even_if_qemu_stays(boot: Booter, play: Play) -> N
     with pytest.raises(KernelPanic), boot(timeout=300):
         pass
     assert time.monotonic() - start < 60
+
+
+OOPS = [
+    "[    0.500000] BUG: kernel NULL pointer dereference, address: 0000000000000008",
+    "[    0.500100] Oops: Oops: 0000 [#1] PREEMPT SMP",
+    "[    0.500200] RIP: 0010:umcg_spin+0x1/0x2",
+    "[    0.500300] Call Trace:",
+    "[    0.500400]  umcg_spin+0x1/0x2",
+]
+
+
+@pytest.mark.timeout(120)
+def test_an_oops_that_leaves_the_boot_hanging_is_told_long_before_the_deadline(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The deadline is an hour: only bad news can end this.
+    monkeypatch.setattr(console, "_GRACE", 0.3)
+    play(console=OOPS, pc=IN_UMCG_SPIN)
+    with pytest.raises(GuestHang, match="hangs in umcg_spin") as caught:
+        with boot(timeout=3600):
+            pass
+    assert "it said: BUG: kernel NULL pointer" in caught.value.message
+    assert "umcg_spin+0x1/0x2" in caught.value.excerpt
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("splat", [OOPS, ["[    0.1] WARNING: CPU: 0 PID: 1 at a.c:1"]])
+def test_a_splat_that_does_not_stop_the_boot_does_not_end_it(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch, splat: list[str]
+) -> None:
+    # Longer than the grace in all, and never without a word for as long.
+    monkeypatch.setattr(console, "_GRACE", 2.0)
+    words = [f"[    {n}.000000] going on" for n in range(1, 10)]
+    play(console=splat, later=[*words, *READY], pause=0.4, ssh="yes")
+    with boot(timeout=60) as vm:
+        assert vm.output("echo up").strip() == "up"
+
+
+def test_a_panic_after_an_oops_is_a_panic(boot: Booter, play: Play) -> None:
+    play(console=[*OOPS, *PANIC[2:]], exit=0)
+    with pytest.raises(KernelPanic, match="after: BUG: kernel NULL pointer"), boot():
+        pass
 
 
 def test_a_reset_without_a_word_is_an_exit(boot: Booter, play: Play) -> None:
