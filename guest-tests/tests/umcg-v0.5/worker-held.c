@@ -292,6 +292,11 @@ static void bring_from_tracer(void)
 	if (!tracer)
 		stop_it_for_a_while();
 	ASSERT_EQ(BLOCKED, run(&w));
+	/* The fork has made its stack read-only: it may sleep for that. */
+	while (!atomic_load(&tracing->spins)) {
+		until_back(&w);
+		ASSERT_EQ(BLOCKED, run(&w));
+	}
 	atomic_store(&tracing->let_go, true);
 	until_back(&w);
 	EXPECT_EQ(0, reap_child(tracer));
