@@ -12,7 +12,7 @@ from umcglab import anatomy, bundle, config, exact, kbuild
 from umcglab.arch import ARCHES
 from umcglab.progress import Silent
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
 LAB = config.load(config.ROOT / "lab.yaml")
 CORES = len(os.sched_getaffinity(0))

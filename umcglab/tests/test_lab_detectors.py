@@ -19,7 +19,7 @@ from umcglab.progress import Silent
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
 ROOT = config.ROOT
 

@@ -21,7 +21,7 @@ from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.progress import Silent
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
 LAB = config.load(config.ROOT / "lab.yaml")
 TCG = accel.Accel("tcg", "what the figures are for")

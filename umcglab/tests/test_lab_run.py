@@ -100,7 +100,7 @@ def whole_run(lab: Lab, lab_file: Path, built: Built) -> Run:
     return run.render(RunDir((lab.results / "latest").resolve()))
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_every_target_end_to_end(whole_run: Run) -> None:
     for name in ("report.html", "junit.xml", "run.json", "lab.log", "lab.yaml"):
         assert (whole_run.path / name).stat().st_size
