@@ -34,7 +34,7 @@ _PARTS = ("bench", "fuzz", "harness", "helpers", "lib", "mn", "py", "tests")
 
 Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
 
-_KEYS = ("kind", "abi", "needs-umcg", "timeout", "sizes", "tests")
+_KEYS = ("kind", "abi", "needs-umcg", "needs-config", "timeout", "sizes", "tests")
 _TIMEOUT = 120
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 _CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
@@ -63,6 +63,8 @@ class Program:
     """The one ABI it tests, if it does not run with every one."""
     needs_umcg: bool = False
     """Whether all of it skips on the control kernel."""
+    needs_config: str | None = None
+    """A kernel option, without `CONFIG_`; kernels without it do not run this."""
     timeout: float = _TIMEOUT
     """Seconds after which the program as a whole hangs."""
     sizes: tuple[int, ...] = ()
@@ -82,6 +84,17 @@ class Manifest:
     def of_abi(self, abi: str) -> Manifest:
         """Return the manifest without what tests other ABIs."""
         return Manifest(tuple(p for p in self.programs if p.abi in (None, abi)))
+
+    def of_config(self, config: str) -> Manifest:
+        """Return the manifest without what a kernel with this .config cannot run."""
+        lines = set(config.splitlines())
+        return Manifest(
+            tuple(
+                p
+                for p in self.programs
+                if p.needs_config is None or f"CONFIG_{p.needs_config}=y" in lines
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -136,11 +149,21 @@ class _Reader(yamlfile.Reader):
             clauses={test: cites for test, cites in clauses.items() if cites},
             abi=self.text(pairs["abi"], "abi") if "abi" in pairs else None,
             needs_umcg="needs-umcg" in pairs and self.yes(pairs["needs-umcg"]),
+            needs_config=self.option(pairs["needs-config"])
+            if "needs-config" in pairs
+            else None,
             timeout=self.number(pairs["timeout"], "timeout", 1, 3600)
             if "timeout" in pairs
             else _TIMEOUT,
             sizes=self.sizes(pairs["sizes"]) if "sizes" in pairs else (),
         )
+
+    def option(self, node: yaml.Node) -> str:
+        """Return a kernel option's name, without `CONFIG_`."""
+        name = self.text(node, "needs-config")
+        if not re.fullmatch(r"(?!CONFIG_)[A-Z0-9_]+", name):
+            raise self.error(node, f"{name!r} is no option", "such as UPROBE_EVENTS")
+        return name
 
     def sizes(self, node: yaml.Node) -> tuple[int, ...]:
         """Return the sizes of a bench: numbers on one line, each larger."""

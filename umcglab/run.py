@@ -272,9 +272,8 @@ def ready(target: Target, built: Built) -> Ready:
     assert isinstance(kernel, Kernel)
     assert isinstance(image, Image)
     assert isinstance(bundle, Bundle)
-    return Ready(
-        target, kernel, image, bundle, bundle.manifest.of_kind("test", "py", "fuzz")
-    )
+    manifest = bundle.manifest.of_config(kernel.config.read_text())
+    return Ready(target, kernel, image, bundle, manifest.of_kind("test", "py", "fuzz"))
 
 
 def choose(made: Ready, tests: str | None) -> Ready:

@@ -70,6 +70,10 @@ const struct op ops[] = {
 	{ "scribble", "WVIOL-1", VILLAIN, 0, 6, op_scribble },
 	{ "cycle", "WIDLE-3", VILLAIN, 0, 2, op_cycle },
 	{ "wrong_tid", "WIDLE-2", VILLAIN, 0, 2, op_wrong_tid },
+	{ "merge", "WVIOL-2", VILLAIN, 0, 2, op_merge },
+	{ "overlap", "WVIOL-1", VILLAIN, 0, 3, op_overlap },
+	{ "share", "CTL-13", VILLAIN, 0, 2, op_share },
+	{ "mirror", "VIOL-4", VILLAIN, 0, 1, op_mirror },
 };
 
 const unsigned int n_ops = sizeof(ops) / sizeof(ops[0]);

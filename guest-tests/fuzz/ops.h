@@ -77,7 +77,8 @@ OPERATION(op_signal); OPERATION(op_sample); OPERATION(op_drop);
 OPERATION(op_stranger); OPERATION(op_bad_register); OPERATION(op_visit);
 /* hostile.c */
 OPERATION(op_protect); OPERATION(op_unmap); OPERATION(op_scribble);
-OPERATION(op_cycle); OPERATION(op_wrong_tid);
+OPERATION(op_cycle); OPERATION(op_wrong_tid); OPERATION(op_merge);
+OPERATION(op_overlap); OPERATION(op_share); OPERATION(op_mirror);
 #undef OPERATION
 
 #endif

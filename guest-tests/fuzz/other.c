@@ -103,7 +103,11 @@ enum outcome op_bad_register(struct actor *me)
 	int expected = -EINVAL;
 
 	if (worker)
-		task = (struct umcg_task){ BLOCKED, 0, good, good + 8 };
+		task = (struct umcg_task){
+			.state = BLOCKED,
+			.idle_workers_ptr = good,
+			.idle_server_tid_ptr = good + 8,
+		};
 	switch (below(&me->rng, 5)) {
 	case 0:
 		self = one_in(&me->rng, 2) ? NULL : (char *)&task + 8;

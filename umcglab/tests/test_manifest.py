@@ -182,6 +182,7 @@ umcg-x/idle:
   abi: umcg-x
   needs-umcg: true
   timeout: 7
+  needs-config: UPROBE_EVENTS
   tests: {three: SIG-2}
 yard/futex: {kind: bench}
 scale/x: {kind: bench, sizes: 1 10}
@@ -206,6 +207,10 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert read.of_kind("bench") == (third, fourth)
     assert read.of_abi("umcg-y").programs == (first, third, fourth)
     assert read.of_abi("umcg-x") == read
+    assert read.of_config("CONFIG_UPROBE_EVENTS=y\n") == read
+    assert read.of_config("# CONFIG_UPROBE_EVENTS is not set\n").programs == (
+        first, third, fourth,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -215,20 +220,21 @@ def test_a_good_one(tmp_path: Path) -> None:
         ("needs-umcg: true", "needs-umcg: no", "7:15", "can only be `true`"),
         ("timeout: 7", "timeout: 0", "8:12", "from 1 to 3600"),
         ("  timeout", "  timeuot", "8:3", "did you mean 'timeout'?"),
-        ("SIG-2", "SIG2", "9:18", "'SIG2' is no clause"),
-        ("{three: SIG-2}", "{}", "9:10", "there are no tests"),
+        ("UPROBE_EVENTS", "CONFIG_UPROBES", "9:17", "'CONFIG_UPROBES' is no option"),
+        ("SIG-2", "SIG2", "10:18", "'SIG2' is no clause"),
+        ("{three: SIG-2}", "{}", "10:10", "there are no tests"),
         ("  tests: {three: SIG-2}\n", "", "5:3", "'tests' is missing"),
-        ("{kind: bench}", "{kind: bench, tests: {a: }}", "10:34", "has no tests"),
-        ("sizes: 1 10", "sizes: 1 0", "11:31", "whole numbers"),
-        ("sizes: 1 10", "sizes: 10 1", "11:31", "in order"),
+        ("{kind: bench}", "{kind: bench, tests: {a: }}", "11:34", "has no tests"),
+        ("sizes: 1 10", "sizes: 1 0", "12:31", "whole numbers"),
+        ("sizes: 1 10", "sizes: 10 1", "12:31", "in order"),
         (
             "  tests: {one",
             "  sizes: 1\n  tests: {one",
             "3:10",
             "only a bench has sizes",
         ),
-        ("yard/futex", "harness/selftest", "10:1", "is there twice"),
-        ("yard/futex", "futex", "10:8", "<family>/<name>"),
+        ("yard/futex", "harness/selftest", "11:1", "is there twice"),
+        ("yard/futex", "futex", "11:8", "<family>/<name>"),
     ],
 )
 def test_mistakes_have_a_place(
@@ -250,6 +256,14 @@ def test_empty_and_missing(tmp_path: Path) -> None:
     file.write_text("# nothing\n")
     with pytest.raises(UserError, match="plans nothing"):
         load_manifest(file)
+
+
+def test_some_fragment_asks_for_what_a_program_needs(manifest: Manifest) -> None:
+    needed = {p.needs_config for p in manifest.programs} - {None}
+    fragments = (ROOT / "kernel-patches/kconfig").rglob("*.config")
+    lines = {line for path in fragments for line in path.read_text().splitlines()}
+    assert needed
+    assert {f"CONFIG_{option}=y" for option in needed} <= lines
 
 
 def test_the_table_has_every_clause_that_cites_a_race() -> None:

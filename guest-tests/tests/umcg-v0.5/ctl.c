@@ -48,13 +48,40 @@ TEST(values, .clauses = "TASK-2")
 	EXPECT_EQ(0xff000000, UMCG_TASK_USER_MASK);
 }
 
-/* Bytes 24-63 hold what would be refused anywhere else, and keep it. */
+/* Bytes 24-63 are for later kernels: zero at registration, whatever they mean. */
+TEST(reserved_bytes_are_zero, .clauses = "TASK-1 CTL-12")
+{
+	static struct umcg_pool pool;
+	struct umcg_task before, worker = {
+		.state = BLOCKED,
+		.idle_workers_ptr = (uintptr_t)&pool.idle_workers,
+		.idle_server_tid_ptr = (uintptr_t)&pool.idle_server_tid,
+	};
+	static struct umcg_task task;
+
+	for (int i = 24; i < 64; i++) {
+		task = *good();
+		((char *)&task)[i] = i % 2 ? 1 : 0x80;
+		before = task;
+		EXPECT_EQ(-EINVAL, reg(&task));
+		EXPECT_EQ(0, memcmp(&before, &task, sizeof(before)));
+		task = worker;
+		((char *)&task)[i] = i % 2 ? 0x80 : 1;
+		EXPECT_EQ(-EINVAL, umcg_sys_ctl(UMCG_CTL_REGISTER | UMCG_CTL_WORKER,
+						&task));
+		unreg();
+	}
+	EXPECT_EQ(0, reg(good()));
+	EXPECT_EQ(0, unreg());
+}
+
+/* From then on this kernel neither looks at them nor writes them. */
 TEST(tail_is_ours, .clauses = "TASK-1 TASK-3")
 {
 	struct umcg_task *task = good(), before;
 
-	memset((char *)task + 24, 0xa5, 40);
 	ASSERT_EQ(0, reg(task));
+	memset((char *)task + 24, 0xa5, 40);
 	before = *task;
 	umcg_set_word(task, IDLE);
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));

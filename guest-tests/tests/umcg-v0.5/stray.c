@@ -27,10 +27,11 @@ static void block_under_a_stranger(struct worker *w)
 	w->result = gate_pass(&gate) ? 0 : -errno;
 }
 
-static void is_violation(uint32_t tid)
-{
-	static struct worker w = { .body = block_under_a_stranger, .stays = true };
+static struct worker w = { .body = block_under_a_stranger };
 
+/* The worker blocks under it, and nothing comes of that in the scheduler. */
+static void have_it_block(uint32_t tid)
+{
 	on_signal(SIGSEGV, count_violation, 0);
 	become_server();
 	gate_make(&gate);
@@ -39,9 +40,26 @@ static void is_violation(uint32_t tid)
 	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, &w.own, from_now(MS)));
 	atomic_store(&go, true);
 	until_state(getpid(), w.tid, 'S');
-	/* Nothing comes of it in the scheduler. */
 	nap(SOON);
 	EXPECT_EQ(0, atomic_load(&violations));
+}
+
+/* It may have been a server of ours, and have unregistered or ended. */
+static void is_as_if_it_had_gone(uint32_t tid)
+{
+	have_it_block(tid);
+	EXPECT_EQ(BLOCKED, bare_word(&w.own));
+	gate_open(&gate);
+	until_back(&w);
+	finish(&w);
+	EXPECT_EQ(0, atomic_load(&violations));
+	EXPECT_EQ(0, w.result);
+}
+
+static void is_violation(uint32_t tid)
+{
+	w.stays = true;
+	have_it_block(tid);
 	gate_open(&gate);
 	worker_join(&w);
 	EXPECT_EQ(1, atomic_load(&violations));
@@ -63,7 +81,7 @@ static void *sleep_on(void *arg)
 	return NULL;
 }
 
-TEST(server_that_is_a_plain_thread, .clauses = "BLOCK-8 WVIOL-1 WVIOL-3 R57")
+TEST(server_that_is_a_plain_thread, .clauses = "BLOCK-8 WLIFE-2 R56 R57")
 {
 	static atomic_int tid;
 	pthread_t thread;
@@ -71,7 +89,12 @@ TEST(server_that_is_a_plain_thread, .clauses = "BLOCK-8 WVIOL-1 WVIOL-3 R57")
 	ASSERT_EQ(0, pthread_create(&thread, NULL, sleep_on, &tid));
 	while (!atomic_load(&tid))
 		sched_yield();
-	is_violation(atomic_load(&tid));
+	is_as_if_it_had_gone(atomic_load(&tid));
+}
+
+TEST(server_that_is_nobody, .clauses = "BLOCK-8 WLIFE-2 R56")
+{
+	is_as_if_it_had_gone(0x3fffffff);
 }
 
 TEST(server_of_another_process, .clauses = "BLOCK-8 WVIOL-1 R18")

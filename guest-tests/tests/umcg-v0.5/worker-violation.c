@@ -58,7 +58,7 @@ TEST(impossible_word_at_a_signal, .clauses = "WVIOL-1 WVIOL-2 WRUN-4 R19")
 	}
 }
 
-/* A worker that sleeps with no server, or one that is none, to be told. */
+/* A worker that sleeps with no server to be told, or with a worker in its place. */
 static void lose_server_and_sleep(struct worker *w)
 {
 	w->umcg->task.next_tid = *(uint32_t *)w->arg;
@@ -67,11 +67,13 @@ static void lose_server_and_sleep(struct worker *w)
 
 TEST(no_server_at_a_block, .clauses = "WVIOL-1 WVIOL-2 WVIOL-3 BLOCK-8 R15 R57")
 {
-	uint32_t tids[] = { 0, plain_thread(), 0x3fffffff };
-	static struct worker w[COUNT(tids)];
+	static struct worker other, w[2];
+	uint32_t tids[COUNT(w)] = { 0 };
 
 	handle_violations();
 	gate_make(&gate);
+	hire(&other);
+	tids[1] = other.tid;
 	for (int i = 0; i < COUNT(tids); i++) {
 		w[i].body = lose_server_and_sleep;
 		w[i].arg = &tids[i];

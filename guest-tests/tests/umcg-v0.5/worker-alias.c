@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Structures that overlap, so that what the kernel writes for one task changes
+ * what it reads for another. Such a worker may go round for ever, but it rests,
+ * stops, is traced and is killed like any other, and its CPU is free for others.
+ */
+#include <stddef.h>
+#include <sys/ptrace.h>
+
+#include "crew.h"
+
+/*
+ * One file, mapped twice. A list head at the beginning of the first mapping has
+ * zero for the lower half of its address, and a structure stands at an offset
+ * that makes the lower half of the address of its second half a tid.
+ */
+#define HEAD	UINT64_C(0x4200000000)
+#define AGAIN	UINT64_C(0x4300000000)
+#define SIZE	(4 << 20)	/* no tid is larger */
+
+#define TAIL	offsetof(struct umcg_task, idle_workers_ptr)
+
+struct alias {
+	uint64_t base;			/* of the server's structure */
+	atomic_int server_tid, worker_tid;
+};
+
+static struct alias *alias;
+
+static void map_at(uint64_t address, int fd)
+{
+	ASSERT_EQ((void *)address,
+		  mmap((void *)address, SIZE, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_FIXED, fd, 0));
+}
+
+/* Become a server if the tid fits, which is that of every 64th thread. */
+static void *server_body(void *arg)
+{
+	uint32_t tid = gettid();
+	struct umcg_task *task = (void *)(alias->base + tid - TAIL);
+
+	if (tid % 64 != TAIL)
+		return arg;
+	*task = (struct umcg_task) { .state = RUNNING };
+	ASSERT_EQ(0, umcg_sys_ctl(UMCG_CTL_REGISTER, task));
+	atomic_store(&alias->server_tid, tid);
+	for (;;)
+		pause();
+}
+
+static void find_server(void)
+{
+	pthread_t thread;
+
+	while (!atomic_load(&alias->server_tid)) {
+		ASSERT_EQ(0, pthread_create(&thread, NULL, server_body, NULL));
+		while (!atomic_load(&alias->server_tid)) {
+			if (!pthread_tryjoin_np(thread, NULL))
+				break;
+			sched_yield();
+		}
+	}
+}
+
+/*
+ * Register as a worker whose list link is its idle server's tid. To queue it
+ * the kernel writes the link, whose lower half is that tid; to wake the idle
+ * server it takes the tid, which leaves the list head in the link, as before;
+ * and the server's word, which it makes RUNNING, is the worker's own.
+ */
+static void go_round(void)
+{
+	uint64_t own;
+	int fd = memfd_create("alias", 0);
+
+	ASSERT_NE(-1, fd);
+	ASSERT_EQ(0, ftruncate(fd, SIZE));
+	map_at(HEAD, fd);
+	map_at(AGAIN, fd);
+	find_server();
+	own = HEAD + atomic_load(&alias->server_tid) - TAIL;
+	*(uint64_t *)HEAD = own + TAIL;
+	*(struct umcg_task *)own = (struct umcg_task) {
+		.state = BLOCKED,
+		.idle_workers_ptr = HEAD,
+		.idle_server_tid_ptr = own + TAIL,
+	};
+	atomic_store(&alias->worker_tid, gettid());
+	umcg_sys_ctl(UMCG_CTL_REGISTER | UMCG_CTL_WORKER, (void *)own);
+	/* No server runs it. */
+	_exit(1);
+}
+
+/* How often the thread has gone to sleep. */
+static long sleeps(pid_t pid, pid_t tid)
+{
+	static const char key[] = "\nvoluntary_ctxt_switches:";
+	char path[64], text[4096], *at;
+	FILE *file;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
+	file = fopen(path, "r");
+	ASSERT_TRUE(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[n] = '\0';
+	at = strstr(text, key);
+	ASSERT_TRUE(at);
+	return atol(at + sizeof(key) - 1);
+}
+
+static void be_on_this_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+}
+
+static void is_a_thread_like_any_other(uint64_t base)
+{
+	int status;
+	pid_t pid, tid;
+	long before;
+
+	alias = shared_memory(sizeof(*alias));
+	alias->base = base;
+	/* This is who would get no CPU beside it. */
+	be_on_this_cpu();
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid)
+		go_round();
+	while (!(tid = atomic_load(&alias->worker_tid)))
+		nap(MS);
+
+	before = sleeps(pid, tid);
+	while (sleeps(pid, tid) < before + 10)
+		nap(MS);
+
+	ASSERT_EQ(0, kill(pid, SIGSTOP));
+	until_state(pid, tid, 'T');
+	ASSERT_EQ(0, kill(pid, SIGCONT));
+	before = sleeps(pid, tid);
+	while (sleeps(pid, tid) < before + 10)
+		nap(MS);
+
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
+	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tid, NULL, NULL));
+	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
+	EXPECT_TRUE(WIFSTOPPED(status));
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
+
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, WTERMSIG(reap_child(pid)));
+}
+
+TEST(structure_shared_with_its_server, .clauses = "VIOL-4 WSIG-2 WSIG-3")
+{
+	is_a_thread_like_any_other(HEAD);
+}
+
+TEST(structure_mapped_twice, .clauses = "VIOL-4 WSIG-2 WSIG-3")
+{
+	is_a_thread_like_any_other(AGAIN);
+}
+
+UMCG_TEST_MAIN
