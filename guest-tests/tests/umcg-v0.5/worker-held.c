@@ -222,6 +222,7 @@ asm("	.text\n"
 #else
     "	.inst 0xd428bc00\n"
 #endif
+    "	.globl rseq_abort\n"
     "rseq_abort:\n"
     "	ret\n");
 
