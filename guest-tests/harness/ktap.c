@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cpu_watch.h"
 #include "ktap.h"
 
 #define SLOW	"UMCGLAB_SLOW"
@@ -30,6 +31,7 @@ static struct verdict *verdict;
 
 void (*ktap_before_each)(void);
 unsigned int ktap_grace = 10;
+unsigned int ktap_cpu_limit = 1000;
 unsigned int ktap_slow = 1;
 
 void ktap_register(struct ktap_test *test)
@@ -161,6 +163,19 @@ static const char *bad_end(int status, char *buf, size_t size)
 	return buf;
 }
 
+/* Return what is wrong with how CPUs scheduled during the test, or NULL. */
+static const char *bad_cpu(char *buf, size_t size)
+{
+	unsigned int ms;
+	int cpu;
+
+	ms = cpu_watch_longest(&cpu);
+	if (ms < ktap_slow * ktap_cpu_limit)
+		return NULL;
+	snprintf(buf, size, "CPU %d did not schedule for %u ms", cpu, ms);
+	return buf;
+}
+
 static int run(const struct ktap_test *test, int number)
 {
 	unsigned int deadline = ktap_slow * (test->options.deadline ?: KTAP_DEADLINE);
@@ -170,6 +185,7 @@ static int run(const struct ktap_test *test, int number)
 	pid_t pid;
 
 	memset(verdict, 0, sizeof(*verdict));
+	cpu_watch_longest(&status);
 	say("# RUN %s\n", test->name);
 	pid = fork();
 	if (pid < 0) {
@@ -187,6 +203,8 @@ static int run(const struct ktap_test *test, int number)
 		why = buf;
 	}
 	kill(-pid, SIGKILL);
+	if (!why)
+		why = bad_cpu(buf, sizeof(buf));
 	if (why)
 		say("# %s: %s\n", test->name, why);
 	if (test->options.clauses)
@@ -273,6 +291,7 @@ int ktap_main(int argc, char **argv)
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	cpu_watch_start();
 
 	say("KTAP version 1\n1..%d\n", planned);
 	for (t = tests; t; t = t->next)

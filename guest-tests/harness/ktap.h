@@ -13,6 +13,9 @@
  * FIXTURE_TEARDOWN does not run), a failing EXPECT_* goes on. The arguments are
  * (expected, seen).
  *
+ * A test during which a CPU did not schedule for a second of guest time fails: see
+ * cpu_watch.h. Who may not have threads of real-time priority goes without.
+ *
  * All times are of a fast kernel; UMCGLAB_SLOW in the environment is the factor
  * that the one under test gets.
  *
@@ -62,6 +65,9 @@ extern unsigned int ktap_slow;
 
 /* Seconds that a killed test has to be gone. */
 extern unsigned int ktap_grace;
+
+/* Milliseconds for which a CPU may go without scheduling. */
+extern unsigned int ktap_cpu_limit;
 
 #define TEST_HARNESS_MAIN						\
 	int main(int argc, char **argv) { return ktap_main(argc, argv); }

@@ -3,10 +3,13 @@
  * Tests that go wrong in every way the harness must notice. Run by
  * harness/selftest, one at a time; the manifest does not plan them.
  */
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ktap.h"
@@ -113,6 +116,46 @@ TEST(unkillable)
 	TH_LOG("child %d", child);
 }
 
+/* Of real-time tasks none ends another's turn, once there is no limit to them. */
+static void limit_realtime(const char *us)
+{
+	int fd = open("/proc/sys/kernel/sched_rt_runtime_us", O_WRONLY);
+
+	ASSERT_NE(-1, fd);
+	ASSERT_EQ((ssize_t)strlen(us), write(fd, us, strlen(us)));
+	close(fd);
+}
+
+static void spin(unsigned int ms)
+{
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while ((now.tv_sec - start.tv_sec) * 1000 +
+	       (now.tv_nsec - start.tv_nsec) / 1000000 < ms);
+}
+
+TEST(hogs_a_cpu)
+{
+	struct sched_param first = {
+		.sched_priority = sched_get_priority_max(SCHED_FIFO),
+	};
+
+	limit_realtime("-1");
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &first));
+	spin(800);
+	first.sched_priority = 0;
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &first));
+	limit_realtime("950000");
+}
+
+TEST(is_busy)
+{
+	spin(800);
+}
+
 FIXTURE(counter) { int value; };
 FIXTURE_SETUP(counter) { self->value = 41; }
 FIXTURE_TEARDOWN(counter) { TH_LOG("teardown %d", self->value); }
@@ -125,5 +168,7 @@ TEST_F(counter, sees_setup)
 int main(int argc, char **argv)
 {
 	ktap_grace = 1;
+	/* What it does is to fail its own tests, not the one that runs it. */
+	ktap_cpu_limit = 600;
 	return ktap_main(argc, argv);
 }

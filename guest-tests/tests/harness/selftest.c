@@ -107,6 +107,12 @@ TEST(survivor_bails_out)
 	EXPECT_EQ(0, kill(told_child(), SIGKILL));
 }
 
+TEST(cpu_that_does_not_schedule_fails)
+{
+	fails("hogs_a_cpu", "did not schedule for", NULL);
+	EXPECT_EQ(KTAP_PASS, victim("-t", "is_busy", NULL));
+}
+
 TEST(nothing_selected_is_an_error)
 {
 	EXPECT_EQ(KTAP_USAGE, victim("-t", "no_such_test", NULL));

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+/* See cpu_watch.h. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpu_watch.h"
+
+#define PERIOD	200	/* ms */
+
+/* When each CPU was last seen to schedule, and how busy it had been; in ms. */
+static struct beat {
+	bool watched;
+	uint64_t at, busy;
+} beats[CPU_SETSIZE];
+
+static unsigned int longest;	/* ms */
+static int longest_cpu;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* of all these */
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
+}
+
+/* Return for how long `cpu` has been busy since boot, in ms; 0 if it is off. */
+static uint64_t busy(int cpu)
+{
+	unsigned long long user, nice, system, irq, softirq;
+	FILE *stat = fopen("/proc/stat", "re");
+	char line[256], format[64];
+	uint64_t ticks = 0;
+
+	if (!stat)
+		return 0;
+	snprintf(format, sizeof(format), "cpu%d %%llu %%llu %%llu %%*u %%*u %%llu %%llu",
+		 cpu);
+	while (fgets(line, sizeof(line), stat)) {
+		if (sscanf(line, format, &user, &nice, &system, &irq, &softirq) != 5)
+			continue;
+		ticks = user + nice + system + irq + softirq;
+		break;
+	}
+	fclose(stat);
+	return ticks * 1000 / sysconf(_SC_CLK_TCK);
+}
+
+static void look(int cpu)
+{
+	struct beat *beat = &beats[cpu];
+	uint64_t at = now(), ran = busy(cpu);
+	unsigned int late = at - beat->at;
+
+	if (ran - beat->busy < late)
+		late = ran - beat->busy;
+	if (late > 2 * PERIOD && late > longest) {
+		longest = late;
+		longest_cpu = cpu;
+	}
+	beat->at = at;
+	beat->busy = ran;
+}
+
+static void *watch(void *cpu)
+{
+	struct timespec period = { .tv_nsec = PERIOD * 1000000 };
+
+	for (;;) {
+		nanosleep(&period, NULL);
+		pthread_mutex_lock(&lock);
+		look((intptr_t)cpu);
+		pthread_mutex_unlock(&lock);
+	}
+	return NULL;
+}
+
+bool cpu_watch_start(void)
+{
+	struct sched_param first = {
+		.sched_priority = sched_get_priority_max(SCHED_FIFO),
+	};
+	pthread_attr_t attr;
+	pthread_t thread;
+	cpu_set_t all, one;
+	int cpu, err = 0;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
+	pthread_attr_setschedparam(&attr, &first);
+	for (cpu = 0; cpu < CPU_SETSIZE && !err; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		pthread_attr_setaffinity_np(&attr, sizeof(one), &one);
+		beats[cpu] = (struct beat){ true, now(), busy(cpu) };
+		err = pthread_create(&thread, &attr, watch, (void *)(intptr_t)cpu);
+	}
+	pthread_attr_destroy(&attr);
+	return !err;
+}
+
+/*
+ * The caller may run before the watch does: Linux gives a little time to ordinary
+ * tasks first, once a real-time task has kept the CPU from them.
+ */
+unsigned int cpu_watch_longest(int *cpu)
+{
+	unsigned int ms;
+	int i;
+
+	pthread_mutex_lock(&lock);
+	for (i = 0; i < CPU_SETSIZE; i++)
+		if (beats[i].watched)
+			look(i);
+	ms = longest;
+	*cpu = longest_cpu;
+	longest = 0;
+	pthread_mutex_unlock(&lock);
+	return ms;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A thread of the highest priority on each CPU, which wakes every so often. When
+ * it comes late, and its CPU was busy meanwhile, that CPU did not schedule.
+ *
+ * Time is that of the guest: a CPU which the host did not run has handled no tick,
+ * and was not busy.
+ */
+#ifndef CPU_WATCH_H
+#define CPU_WATCH_H
+
+#include <stdbool.h>
+
+/* Return false if the caller may not have threads of that priority. */
+bool cpu_watch_start(void);
+
+/*
+ * Return the longest time for which a CPU did not schedule since the last call, in
+ * ms, and which CPU that was. 0 if the watch has not been started.
+ */
+unsigned int cpu_watch_longest(int *cpu);
+
+#endif
