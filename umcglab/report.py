@@ -283,7 +283,13 @@ def limits(run: Run) -> Iterator[LimitRow]:
 
 def _order(bench: str) -> tuple[bool, bool, bool]:
     """Sort hand-offs of the ABI first, then futex, then what makes no hand-off."""
-    bare = bench in ("yard/syscall", "yard/fault", "yard/swapcontext")
+    bare = bench.removeprefix("yard/") in (
+        "syscall",
+        "fault",
+        "swapcontext",
+        "signal",
+        "io_uring",
+    )
     return (bench.startswith("yard/"), bench != FUTEX, bare)
 
 

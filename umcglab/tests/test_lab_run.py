@@ -111,6 +111,23 @@ def test_every_target_end_to_end(whole_run: Run) -> None:
         assert target.facts.floor
 
 
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("bench", ["yard/signal", "yard/io_uring"])
+def test_tasks_without_umcg_pay_nothing(whole_run: Run, arch: str, bench: str) -> None:
+    control, patched = (
+        {
+            (n.bench.bench, n.bench.sched): n.bench.per_op
+            for target in whole_run.targets
+            if target.name == f"{arch}-{abi}"
+            for n in target.numbers
+        }
+        for abi in ("control", "umcg-v0.5")
+    )
+    for sched in ("fair", "fifo"):
+        assert abs(patched[bench, sched] - control[bench, sched]) <= 2
+
+
 def assert_all_is_well(target: TargetResult) -> None:
     """Every test of a target passed, or skipped where the control has no UMCG."""
     outcomes = {test.name: test.outcome for p in target.programs for test in p.tests}
