@@ -4,6 +4,8 @@
  * what it reads for another. Such a worker may go round for ever, but it rests,
  * stops, is traced and is killed like any other, and its CPU is free for others.
  */
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
 #include <stddef.h>
 #include <sys/ptrace.h>
 
@@ -166,6 +168,80 @@ TEST(structure_shared_with_its_server, .clauses = "VIOL-4 WSIG-2 WSIG-3")
 TEST(structure_mapped_twice, .clauses = "VIOL-4 WSIG-2 WSIG-3")
 {
 	is_a_thread_like_any_other(AGAIN);
+}
+
+/*
+ * How often the thread, in the kernel too, has read or written the word at `address`.
+ * A CPU of arm64 counts what is done with the rights of user space, and the kernel's
+ * compare-and-exchange is not: -1.
+ */
+static int count_looks(pid_t tid, uint64_t address)
+{
+#ifdef __x86_64__
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT,
+		.size = sizeof(attr),
+		.bp_type = HW_BREAKPOINT_RW,
+		.bp_addr = address,
+		.bp_len = HW_BREAKPOINT_LEN_4,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, tid, -1, -1, 0);
+
+	ASSERT_LE(0, fd);
+	return fd;
+#else
+	(void)tid;
+	(void)address;
+	return -1;
+#endif
+}
+
+static uint64_t looks(int counter)
+{
+	uint64_t count;
+
+	if (counter < 0)
+		return 0;
+	ASSERT_EQ((ssize_t)sizeof(count), read(counter, &count, sizeof(count)));
+	return count;
+}
+
+/* Its word is its server's word as well: four reads and four exchanges of each. */
+TEST(looks_are_counted, .clauses = "VIOL-4")
+{
+	long before, after;
+	uint64_t seen;
+	pid_t pid, tid;
+	int counter;
+
+	alias = shared_memory(sizeof(*alias));
+	alias->base = HEAD;
+	be_on_this_cpu();
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid)
+		go_round();
+	while (!(tid = atomic_load(&alias->worker_tid)))
+		nap(MS);
+	before = sleeps(pid, tid);
+	while (sleeps(pid, tid) < before + 10)
+		nap(MS);
+
+	counter = count_looks(tid, HEAD + alias->server_tid - TAIL);
+	before = sleeps(pid, tid);
+	seen = looks(counter);
+	while (sleeps(pid, tid) < before + 100)
+		nap(MS);
+	seen = looks(counter) - seen;
+	after = sleeps(pid, tid);
+	TH_LOG("%llu looks in %ld sleeps", (unsigned long long)seen, after - before);
+	/* It may be at work when it is read. */
+	EXPECT_LE(seen, (after - before + 1) * 16);
+	if (counter >= 0)
+		EXPECT_LT(100, seen);
+
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, WTERMSIG(reap_child(pid)));
 }
 
 UMCG_TEST_MAIN

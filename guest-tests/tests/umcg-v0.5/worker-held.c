@@ -4,6 +4,7 @@
  * to user space: whatever it is, they can be stopped, traced, frozen and killed.
  */
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stddef.h>
@@ -250,6 +251,70 @@ TEST(held_with_rseq_to_look_at, .clauses = "WSIG-2 WSIG-3")
 {
 	static const struct way way = { yield_with_rseq, bring_by_yield,
 					expect_result };
+
+	is_held_like_any_other(&way);
+}
+
+/*
+ * A notify signal: io_uring has a completion to bring to the thread that asked, who
+ * is held by then.
+ */
+static struct gate ring_gate;
+static int ring;
+static struct io_uring_sqe *sqes;
+static unsigned int *ring_tail, *ring_array, *ring_done;
+
+static void make_ring(void)
+{
+	struct io_uring_params params = { 0 };
+	size_t size = 4096;
+	char *rings;
+
+	ring = syscall(SYS_io_uring_setup, 1, &params);
+	ASSERT_LE(0, ring);
+	rings = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+		     ring, IORING_OFF_SQ_RING);
+	sqes = mmap(NULL, sizeof(*sqes), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQES);
+	ASSERT_NE(MAP_FAILED, rings);
+	ASSERT_NE(MAP_FAILED, sqes);
+	ring_tail = (void *)(rings + params.sq_off.tail);
+	ring_array = (void *)(rings + params.sq_off.array);
+	ring_done = (void *)(rings + params.cq_off.tail);
+}
+
+static void yield_with_a_poll(struct worker *worker)
+{
+	sqes[0] = (struct io_uring_sqe){
+		.opcode = IORING_OP_POLL_ADD, .fd = ring_gate.fd[0],
+		.poll32_events = POLLIN,
+	};
+	ring_array[0] = 0;
+	__atomic_store_n(ring_tail, 1, __ATOMIC_RELEASE);
+	ASSERT_EQ(1, syscall(SYS_io_uring_enter, ring, 1, 0, 0, NULL, 0));
+	worker->result = umcg_yield(&worker->own, 0);
+}
+
+static void bring_with_a_completion(void)
+{
+	gate_make(&ring_gate);
+	make_ring();
+	ASSERT_EQ(IDLE, run(&w));
+	until_word(&w, IDLE);
+	EXPECT_EQ(0, __atomic_load_n(ring_done, __ATOMIC_ACQUIRE));
+	gate_open(&ring_gate);
+}
+
+static void expect_completion(void)
+{
+	EXPECT_EQ(1, __atomic_load_n(ring_done, __ATOMIC_ACQUIRE));
+	EXPECT_EQ(0, w.result);
+}
+
+TEST(held_with_a_notify_signal, .clauses = "WSIG-2 WSIG-3")
+{
+	static const struct way way = { yield_with_a_poll, bring_with_a_completion,
+					expect_completion };
 
 	is_held_like_any_other(&way);
 }

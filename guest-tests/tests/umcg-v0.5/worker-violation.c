@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Workers with impossible words, or no server; and what happens to them. */
+#include <sys/ptrace.h>
+
 #include "breach.h"
 
 TEST(impossible_word_in_a_wait, .clauses = "WVIOL-1 WVIOL-2 WVIOL-3 WRUN-6 R19")
@@ -177,6 +179,72 @@ TEST(kills_that_process_alone, .clauses = "WVIOL-1 WVIOL-2 VIOL-1 VIOL-3 R15 R25
 	finish(&bystander);
 	peer_wake(&server);
 	EXPECT_EQ(0, peer_join(&server));
+}
+
+static struct tracing {
+	atomic_int tid;
+	atomic_bool let_go;
+} *tracing;
+
+/* A process that stops a thread of this one for a while. */
+static pid_t fork_tracer(void)
+{
+	pid_t pid;
+	int status;
+
+	tracing = shared_memory(sizeof(*tracing));
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (pid)
+		return pid;
+	while (!atomic_load(&tracing->tid))
+		nap(MS);
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tracing->tid, NULL, NULL));
+	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tracing->tid, NULL, NULL));
+	ASSERT_EQ(tracing->tid, waitpid(tracing->tid, &status, __WALL));
+	while (!atomic_load(&tracing->let_go))
+		nap(MS);
+	_exit(0);
+}
+
+static void read_locked(struct worker *w)
+{
+	char byte;
+
+	ASSERT_TRUE(umcg_lock(w->umcg));
+	w->result = read(gate.fd[0], &byte, 1);
+	if (w->result < 0)
+		w->result = -errno;
+	be_plain(w);
+}
+
+/*
+ * The stop interrupts a call, which is to be made again, and is what the worker is
+ * reported blocked for. What it is found out for after that is no result of the call.
+ */
+TEST(call_to_be_restarted, .clauses = "WVIOL-3")
+{
+	static struct worker w = { .body = read_locked, .stays = true };
+	pid_t tracer = fork_tracer();
+
+	handle_violations();
+	gate_make(&gate);
+	hire(&w);
+	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w.umcg, from_now(SOON)));
+	until_word(&w, RUNNING | LOCKED);
+	__atomic_fetch_and(&w.umcg->task.state, ~LOCKED, __ATOMIC_SEQ_CST);
+	atomic_store(&tracing->tid, w.tid);
+	EXPECT_EQ(BLOCKED, until_stopped(&me, w.umcg));
+	atomic_store(&tracing->let_go, true);
+	EXPECT_EQ(0, reap_child(tracer));
+	until_back(&w);
+
+	umcg_set_word(&w.umcg->task, IDLE | 0x10000);
+	EXPECT_EQ(0, wake_tid(w.tid, 0));
+	while (!atomic_load(&segvs))
+		sched_yield();
+	gate_open(&gate);
+	expect_violation(&w, 1);
 }
 
 UMCG_TEST_MAIN
