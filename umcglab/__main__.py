@@ -3,23 +3,111 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sys
+import tempfile
+import traceback
 
-from umcglab import cli
-from umcglab.errors import LabError
-from umcglab.run import INTERRUPTED
+INTERRUPTED = 130
+"""Exit status after SIGINT or SIGTERM, as a shell has it."""
+NOBODY_READS = 141
+"""Exit status after SIGPIPE, as a shell has it."""
 
 
 def main() -> int:
     """Run the command line; see `umcglab --help` for the exit status."""
+    _open_streams()
+    # It tells of its font cache, which is no concern of whoever reads ours.
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute()
+        return NOBODY_READS
+    except OSError as e:
+        # Only the flush: what failed in _run is told there.
+        _mute()
+        _tell(f"cannot write the output: {e.strerror}")
+        return 3
+    return status
+
+
+def _run() -> int:
+    """Return the status of the command line, whatever it raises."""
+    # Here, so that what goes wrong while it loads is told as well.
+    try:
+        from umcglab import cli
+        from umcglab.errors import LabError
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        return INTERRUPTED
+    except Exception as e:
+        return _bug(e)
     try:
         return cli.main(sys.argv[1:])
     except LabError as e:
-        print("umcglab: " + "\n".join(e.lines()), file=sys.stderr)
+        _tell("\n".join(e.lines()))
         return e.exit_code
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else 0
     except KeyboardInterrupt:
-        print("umcglab: interrupted", file=sys.stderr)
+        _tell("interrupted")
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as e:
+        return _bug(e)
+
+
+def _bug(e: Exception) -> int:
+    """Say in one line what nobody foresaw, and where all of it is written."""
+    what = f"{type(e).__name__}: {e}".splitlines()[0][:500]
+    if isinstance(e, OSError) and e.strerror:
+        what = f"{e.filename}: {e.strerror}" if e.filename else e.strerror
+    else:
+        what = f"a bug in umcglab, {what}"
+    where = "its traceback could not be written"
+    with contextlib.suppress(OSError):
+        handle, path = tempfile.mkstemp(prefix="umcglab-", suffix=".traceback")
+        with os.fdopen(handle, "w", errors="backslashreplace") as out:
+            traceback.print_exception(e, file=out)
+        where = f"the traceback is in {path}"
+    _tell(f"{what}; {where}")
+    return 3
+
+
+def _tell(text: str) -> None:
+    """Print to standard error, if somebody reads that."""
+    with contextlib.suppress(OSError):
+        print(f"umcglab: {text}", file=sys.stderr, flush=True)
+
+
+def _open_streams() -> None:
+    """Give every standard stream a file, and one that takes any character.
+
+    A stream that the caller closed would be the next file that is opened, and
+    what we print would go into it.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _mute() -> None:
+    """Let nothing fail that the interpreter flushes when it exits."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 if __name__ == "__main__":

@@ -278,6 +278,35 @@ class Cache:
                 raise
         return path
 
+    @contextlib.contextmanager
+    def keep(self, kind: str, key: str) -> Iterator[Path | None]:
+        """Yield a folder of work that only saves time; None if somebody else has it.
+
+        It is trimmed like an artifact, but not while it is held.
+        """
+        assert kind in KINDS, kind
+        assert _KEY.fullmatch(key), key
+        with self._try_lock(f"{kind}-{key}") as locked:
+            if not locked:
+                yield None
+                return
+            path = self.root / kind / key
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                os.utime(path)
+            except OSError as e:
+                raise _unwritable(e) from e
+            # Counted anew if this is not reached.
+            self._record(path).unlink(missing_ok=True)
+            try:
+                yield path
+            finally:
+                record = {"size": _size(path), "files": {}, "many": None}
+                # Counted by each trim, which is slow and right.
+                with contextlib.suppress(InfraError):
+                    files.write(self._record(path), json.dumps(record))
+                os.utime(path)
+
     def trim(self, limit: int) -> int:
         """Remove what was not used for longest, so that `limit` bytes suffice.
 

@@ -8,26 +8,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from umcglab import (
-    anatomy,
-    build,
-    config,
-    engine,
-    fuzz,
-    kbuild,
-    lanes,
-    mbox,
-    mutants,
-    run,
-    series,
-)
-from umcglab.bench import SCHEDS
+# What a verb alone needs is imported in it: a whole second, that `--help` and a
+# mistake need not take.
+from umcglab import __version__, config
 from umcglab.config import Lab, Target
-from umcglab.display import Display
 from umcglab.errors import UserError
-from umcglab.facts import RunDir
-from umcglab.fuzz import Fuzz
+
+if TYPE_CHECKING:
+    from umcglab.display import Display
 
 EXAMPLES = """\
 examples:
@@ -54,6 +44,8 @@ exit status:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
+    from umcglab import fuzz
+
     top = argparse.ArgumentParser(
         prog="umcglab",
         description="Build UMCG kernels, boot them under QEMU on x86_64 and arm64, "
@@ -61,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"umcglab {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, text: str) -> argparse.ArgumentParser:
@@ -183,6 +176,10 @@ def main(argv: Sequence[str]) -> int:
         return show(lab, config.select(lab, options.only, nightly=True))
     if options.verb == "series":
         return patches(lab, options)
+
+    from umcglab import build, engine
+    from umcglab.display import Display
+
     engine.catch_signals()
     if options.verb == "anatomy":
         return anatomize(lab, options)
@@ -192,14 +189,20 @@ def main(argv: Sequence[str]) -> int:
         return shell(lab, chosen, cores)
     with Display() as display:
         if options.verb == "mutants":
+            from umcglab import mutants
+
             fit = mutants.targets(lab, chosen, all_of_them=bool(options.only))
             command = shlex.join(["umcglab", *argv])
             return mutants.execute(lab, fit, options.mutants, command, cores, display)
         if options.verb == "build":
             return make(lab, chosen, cores, display)
+        from umcglab import run
+        from umcglab.fuzz import Fuzz
+
         what = run.Options(
             command=shlex.join(["umcglab", *argv]),
             cores=cores,
+            lab=lab.file,
             tests=options.tests,
             fuzz=Fuzz(options.fuzz_ops, options.fuzz_seed),
         )
@@ -208,6 +211,9 @@ def main(argv: Sequence[str]) -> int:
 
 def report(path: Path) -> int:
     """Render `path` again; return the exit status its results deserve."""
+    from umcglab import run
+    from umcglab.facts import RunDir
+
     if not (path / "run.json").exists():
         raise UserError(
             f"{path}: not the folder of a run, it has no run.json",
@@ -220,6 +226,8 @@ def report(path: Path) -> int:
 
 def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> int:
     """Build; print each error; return the exit status."""
+    from umcglab import build
+
     errors = build.build(lab, targets, cores, display).errors()
     for error in errors:
         for line in error.lines():
@@ -230,6 +238,8 @@ def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> i
 
 def show(lab: Lab, targets: Sequence[Target]) -> int:
     """Print a line for each target."""
+    from umcglab import kbuild
+
     width = max(len(target.name) for target in targets)
     flavors = max(len(target.flavor) for target in targets)
     for target in targets:
@@ -243,6 +253,8 @@ def show(lab: Lab, targets: Sequence[Target]) -> int:
 
 def patches(lab: Lab, options: argparse.Namespace) -> int:
     """Print the patches of a target in order, or the mailbox of them."""
+    from umcglab import mbox, series
+
     target = _one_target(lab, options.target)
     if options.mbox:
         text = mbox.mbox(target, lab)
@@ -264,8 +276,11 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
     if len(targets) != 1:
         raise UserError(
             f"a shell needs one target, these are {len(targets)}",
-            hint=f"umcglab shell --only {targets[0].name}",
+            hint=config.command(lab.file, "shell", "--only", targets[0].name),
         )
+    from umcglab import build, lanes, run
+    from umcglab.display import Display
+
     with Display() as display:
         ready = run.ready(targets[0], build.build(lab, targets, cores, display))
     return lanes.shell(lab, ready)
@@ -273,6 +288,10 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
 
 def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     """Print the anatomy of a bench on one target, in one or both classes."""
+    from umcglab import anatomy, build, run
+    from umcglab.bench import SCHEDS
+    from umcglab.display import Display
+
     name, _, sched = options.bench.partition(":")
     if sched and sched not in SCHEDS:
         raise UserError(f"{options.bench}: a class is {' or '.join(SCHEDS)}")

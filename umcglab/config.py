@@ -11,6 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ _TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
                 "cpu", "cmdline", "boot-timeout", "nightly", "patches")  # fmt: skip
 _MAX_SMP = 8
 """NR_CPUS of our kernels."""
+_MAX_NAME = 100
+"""Files and folders are called after a target, with more added."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,12 @@ def load(file: Path, root: Path = ROOT) -> Lab:
     return reader.lab(node)
 
 
+def command(file: Path, verb: str, *words: str) -> str:
+    """Return a line to type that does `verb` with the lab of `file`."""
+    lab = () if file == Path("lab.yaml") else ("--lab", str(file))
+    return shlex.join(["umcglab", verb, *lab, *words])
+
+
 def select(lab: Lab, only: Sequence[str], nightly: bool = False) -> tuple[Target, ...]:
     """Return the targets named by `only` (names, globs, comma lists).
 
@@ -166,6 +175,14 @@ def select(lab: Lab, only: Sequence[str], nightly: bool = False) -> tuple[Target
     return tuple(target for target in lab.targets if target.name in wanted)
 
 
+def _expand(text: str, where: str) -> Path:
+    """Return a path with its `~` replaced."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as e:
+        raise UserError(f"{text!r}: no such home folder", where=where) from e
+
+
 @dataclass(frozen=True)
 class _Reader(yamlfile.Reader):
     """Turns nodes into values, complaining with their place in the file."""
@@ -174,12 +191,12 @@ class _Reader(yamlfile.Reader):
 
     def path(self, node: yaml.Node, what: str) -> Path:
         """Return a path, absolute; in the file it is relative to the file."""
-        path = Path(self.text(node, what)).expanduser()
+        path = _expand(self.text(node, what), self.at(node))
         return (self.file.resolve().parent / path).resolve()
 
     def size(self, node: yaml.Node) -> int:
         text = self.text(node, "cache-size")
-        match = re.fullmatch(r"(\d+) ?([MGT])(?:i?B)?", text)
+        match = re.fullmatch(r"([0-9]{1,9}) ?([MGT])(?:i?B)?", text)
         if not match:
             raise self.error(node, "cache-size must be like 500M, 20G or 1T")
         return int(match[1]) << {"M": 20, "G": 30, "T": 40}[match[2]]
@@ -216,12 +233,13 @@ class _Reader(yamlfile.Reader):
     def cache(self, node: yaml.Node | None) -> Path:
         """Return where the cache is: the environment wins over the file."""
         if from_env := os.environ.get("UMCGLAB_CACHE"):
-            path, where = Path(from_env).expanduser().absolute(), "UMCGLAB_CACHE"
+            path, where = _expand(from_env, "UMCGLAB_CACHE").absolute(), "UMCGLAB_CACHE"
         elif node is not None:
             path, where = self.path(node, "cache"), self.at(node)
         else:
             base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-            path, where = Path(base).expanduser().absolute() / "umcglab", str(self.file)
+            path = _expand(base, "XDG_CACHE_HOME or HOME").absolute() / "umcglab"
+            where = str(self.file)
         if re.search(r"[\s:]", str(path)):
             raise UserError(
                 f"cache {str(path)!r}: kernels do not build in folders with spaces or "
@@ -274,6 +292,12 @@ class _Reader(yamlfile.Reader):
         what = f"target {name!r}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise self.error(node, f"{what}: names are of letters, digits and . _ -")
+        if len(name) > _MAX_NAME:
+            raise self.error(
+                node,
+                f"target {name[:20]}...: a name has at most {_MAX_NAME} characters, "
+                f"this has {len(name)}",
+            )
         pairs = self.mapping(node, what, _TARGET_KEYS)
         arch = self.one_of(self.need(node, pairs, what, "arch"), "arch", ARCHES)
         source = self.one_of(self.need(node, pairs, what, "source"), "source", sources)

@@ -7,6 +7,8 @@ between threads or processes.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,6 +66,13 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
+class _Console(Console):
+    """A console that falls silent when whoever read it is gone; rich would exit."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Display:
     """Shows running jobs; `console` decides whether that is a live table."""
 
@@ -72,7 +81,10 @@ class Display:
         console: Console | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        # Said, for FORCE_COLOR in the environment would make any file a terminal.
+        self._console = console or _Console(
+            stderr=True, highlight=False, force_terminal=sys.stderr.isatty()
+        )
         self._now = now
         self._rows: dict[str, _Row] = {}
         self._log: Path | None = None
@@ -80,7 +92,7 @@ class Display:
         # alive while the engine forks.
         self._live = (
             Live(console=self._console, auto_refresh=False, transient=True)
-            if self._console.is_terminal
+            if self._console.is_terminal and not self._console.is_dumb_terminal
             else None
         )
 
@@ -103,7 +115,9 @@ class Display:
         if self._log:
             with self._log.open("a") as f:
                 f.write(f"{text}\n")
-        self._console.print(text, markup=False, soft_wrap=True)
+        # A run goes on when nobody can read it: what it finds is in its folder.
+        with contextlib.suppress(OSError):
+            self._console.print(text, markup=False, soft_wrap=True)
 
     def start(self, job: str, expected: float | None) -> None:
         """Show `job`, which took `expected` seconds the last time, if known."""

@@ -73,9 +73,14 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
 
 
 def catch_signals() -> None:
-    """Make SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, the first time."""
+    """Make SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, the first time.
+
+    A signal that whoever started us had ignored, as nohup does, stays ignored;
+    SIGTERM does not, for a parent's death is told by it.
+    """
     for signum in _SIGNALS:
-        signal.signal(signum, _interrupt)
+        if signum == signal.SIGTERM or signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _interrupt)
 
 
 def _child(job: Job[T], conn: Connection, parent: int) -> None:

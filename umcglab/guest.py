@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,10 @@ _ANSWER_TIMEOUT = 15.0
 """Seconds in which a guest that is not hung runs `true`."""
 _TICK = 0.25
 _LINGER = 1.0
+_DRAIN = 5.0
+"""Seconds in which the output of a command that has ended arrives, if no EOF does."""
+_ASKED = 3
+"""How often a guest is asked for its kernel's name."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,20 @@ class Guest:
             raise self._failure(command, done, text)
         return text
 
-    def put(self, source: Path, dest: str, timeout: float = 120.0) -> None:
-        """Copy the files of folder `source` into folder `dest` of the guest."""
+    def put(
+        self,
+        source: Path,
+        dest: str,
+        timeout: float = 120.0,
+        skip: Collection[str] = (),
+    ) -> None:
+        """Copy the files of folder `source` into folder `dest` of the guest.
+
+        `skip` are paths in `source` to leave out: an emulated CPU decrypts what
+        it is sent, and that is slow.
+        """
         command = f"mkdir -p {shlex.quote(dest)} && tar -xf - -C {shlex.quote(dest)}"
-        data = _tar(source)
+        data = _tar(source, skip)
         start = time.monotonic()
         out = io.BytesIO()
         try:
@@ -241,9 +255,11 @@ class Guest:
             if channel.exit_status >= 0:
                 # A child left in the background may hold the pipe for ever.
                 ended = ended or now
-                if channel.eof_received or now > ended + _LINGER:
+                if channel.eof_received or now > ended + _DRAIN:
+                    _drain(channel, out)
                     return Exec(channel.exit_status, now - start)
             elif over:
+                _drain(channel, out)
                 return Exec(None, now - start, lost=not self._answers())
             elif now > deadline:
                 return Exec(None, now - start, timed_out=True, lost=not self._answers())
@@ -274,10 +290,18 @@ class Guest:
         )
 
 
-def _tar(folder: Path) -> bytes:
-    """Return the files of `folder`, owned by root, as a tar archive."""
+def _drain(channel: paramiko.Channel, out: Output) -> None:
+    """Copy what came after the last look for output and before the end was seen."""
+    while channel.recv_ready():
+        out.write(channel.recv(65536))
 
-    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+
+def _tar(folder: Path, skip: Collection[str]) -> bytes:
+    """Return the files of `folder` but `skip`, owned by root, as a tar archive."""
+
+    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if member.name.removeprefix("./") in skip:
+            return None
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
         return member
@@ -337,9 +361,24 @@ def boot(
             ssh = _connect(machine, secret, port)
             stack.callback(ssh.close)
             guest = Guest(machine, ssh, secret, port, kernel.system_map)
-            guest.uname = guest.output("uname -r").strip()
+            guest.uname = _uname(guest)
             guest.to_ssh = time.monotonic() - start
             yield guest
+
+
+class Nameless(InfraError):
+    """A guest ran a command and did not say its kernel's name: boot another."""
+
+
+def _uname(guest: Guest) -> str:
+    """Return what the guest's kernel is called; no test may run on an unknown one."""
+    for _ in range(_ASKED):
+        if name := guest.output("uname -r").strip():
+            return name
+    raise Nameless(
+        f"`uname -r` printed nothing in the guest, {_ASKED} times",
+        log=guest.console.path,
+    )
 
 
 def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:

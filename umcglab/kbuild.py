@@ -8,16 +8,16 @@ import functools
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import files, kconfig, make, series, source, version
+from umcglab import files, kconfig, kept, make, series, source, version
 from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest
 from umcglab.config import Lab, Target
 from umcglab.errors import InfraError, LabError, PatchError, UserError
-from umcglab.make import Build
+from umcglab.make import Build, Ccache
 from umcglab.patchfile import Patch
 from umcglab.progress import Progress
 from umcglab.series import Series
@@ -26,6 +26,8 @@ from umcglab.source import Source
 _KIND = "kernels"
 _LONGEST = 64
 """Characters of a release that the kernel has room for."""
+_SAID = 5
+"""Changed files to name; of more it is said how many."""
 _RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
@@ -261,12 +263,14 @@ def _load(recipe: _Recipe, lab: Lab) -> Kernel | None:
     )
 
 
-def _build_in(recipe: _Recipe, lab: Lab, folder: Path, jobs: int) -> Build:
+def _build_in(
+    recipe: _Recipe, lab: Lab, folder: Path, jobs: int, log: Path | None = None
+) -> Build:
     return Build(
         name=recipe.target.name,
         arch=recipe.target.arch,
         tree=folder / "linux",
-        log=folder / "build.log",
+        log=log or folder / "build.log",
         cache=lab.cache.root,
         ccache_size=lab.cache_size // 4,
         jobs=jobs,
@@ -283,8 +287,19 @@ def _prepare(
     fragments: Sequence[Path],
 ) -> Build:
     """Unpack, patch and configure a tree in `tmp`; return the build to go on with."""
-    progress.phase("unpack")
     built = _build_in(recipe, lab, tmp, jobs)
+    _configure(recipe, lab, built, progress, fragments)
+    return built
+
+
+def _configure(
+    recipe: _Recipe,
+    lab: Lab,
+    built: Build,
+    progress: Progress,
+    fragments: Sequence[Path],
+) -> None:
+    progress.phase("unpack")
     source.unpack(recipe.source, lab.cache, built.tree)
     for one in recipe.series:
         try:
@@ -294,7 +309,7 @@ def _prepare(
     _check_name(recipe, built.tree)
     progress.phase("configure")
     wanted = kconfig.read(fragments)
-    merged = tmp / "wanted.config"
+    merged = built.log.with_name("wanted.config")
     merged.write_text(kconfig.text(wanted))
     built.make("allnoconfig", KCONFIG_ALLCONFIG=str(merged))
     merged.unlink()
@@ -314,7 +329,6 @@ def _prepare(
             "itself, by which the lab knows it",
             hint="take it out of the fragments in kernel-patches/kconfig",
         )
-    return built
 
 
 def _there_already(recipe: _Recipe, failed: Series) -> UserError | None:
@@ -348,13 +362,12 @@ def _check_name(recipe: _Recipe, tree: Path) -> None:
 def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -> None:
     """Build the kernel in `tmp`, and leave only what is kept."""
     with _logged(recipe, lab, tmp):
-        built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
-        _compile(recipe, built, tmp, progress)
-        ccache = built.ccache()
-        touched = _touched(recipe, built)
-        _keep(recipe, built, tmp)
-        _warnings(recipe, built, touched, progress)
-    shutil.rmtree(built.tree)
+        if recipe.source.is_tree:
+            touched, ccache = _fill_again(recipe, lab, tmp, progress, jobs)
+        else:
+            built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
+            touched, ccache = _finish(recipe, built, tmp, progress, shutil.move)
+    shutil.rmtree(tmp / "linux", ignore_errors=True)
     (tmp / "ccache.log").unlink(missing_ok=True)
     progress.say(f"{recipe.target.name}: {ccache}")
     facts = {
@@ -366,9 +379,74 @@ def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -
     (tmp / "kernel.json").write_text(json.dumps({**recipe.inputs, **facts}, indent=1))
 
 
+def _fill_again(
+    recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int
+) -> tuple[list[str], Ccache]:
+    """Build a developer's tree, in the folder of its last build if that can be."""
+    entries = source.entries(recipe.source, lab.cache)
+    key = digest("kept", str(recipe.source.path), _without_digest(recipe.inputs))
+    with lab.cache.keep(kept.KIND, key) as folder:
+        if folder is None:
+            # Another run is at work in it, and what it makes of it is its own.
+            built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
+            return _finish(recipe, built, tmp, progress, shutil.move)
+        last = kept.Kept(folder)
+        built = _build_in(recipe, lab, folder, jobs, tmp / "build.log")
+        patched = {name for patch in recipe.patches for name in patch.files}
+        changed = last.update(recipe.source, entries, patched)
+        if changed is None:
+            _configure(recipe, lab, built, progress, recipe.fragments)
+        else:
+            progress.say(f"{recipe.target.name}: {_told(changed)} since its last build")
+        try:
+            done = _finish(recipe, built, tmp, progress, shutil.copyfile)
+        except (PatchError, UserError):
+            # What patches are to blame for is looked for in the log of all of it.
+            if not recipe.patches:
+                last.settle(entries)
+            raise
+        last.settle(entries)
+    return done
+
+
+def _without_digest(inputs: dict[str, object]) -> dict[str, object]:
+    """Return what decides a kernel but the text of its source."""
+    source = inputs["source"]
+    assert isinstance(source, dict)
+    rest = {name: value for name, value in source.items() if name != "digest"}
+    return {**inputs, "source": rest}
+
+
+def _told(names: Sequence[str]) -> str:
+    if len(names) <= _SAID:
+        return f"{', '.join(names) or 'nothing'} changed"
+    return f"{', '.join(names[:_SAID])} and {len(names) - _SAID} more changed"
+
+
+def _finish(
+    recipe: _Recipe,
+    built: Build,
+    tmp: Path,
+    progress: Progress,
+    put: Callable[[Path, Path], object],
+) -> tuple[list[str], Ccache]:
+    """Compile, and `put` what is kept into `tmp`.
+
+    Return which files patches touch, and how ccache served.
+    """
+    _compile(recipe, built, tmp, progress)
+    ccache = built.ccache()
+    touched = _touched(recipe, built)
+    _keep(recipe, built, tmp, put)
+    _warnings(recipe, built, touched, progress)
+    return touched, ccache
+
+
 def _compile(recipe: _Recipe, built: Build, headers: Path, progress: Progress) -> None:
     # How many steps to expect is what the last build of this kind took.
-    memory = built.cache / "steps" / f"{recipe.target.arch.name}-{recipe.target.flavor}"
+    again = "-again" if (built.objects / "vmlinux").exists() else ""
+    kind = f"{recipe.target.arch.name}-{recipe.target.flavor}{again}"
+    memory = built.cache / "steps" / kind
     expected = None
     with contextlib.suppress(OSError, ValueError):
         expected = int(memory.read_text()) or None
@@ -416,11 +494,13 @@ def _object(name: str) -> str:
     return str(Path(name).with_suffix(".o"))
 
 
-def _keep(recipe: _Recipe, built: Build, tmp: Path) -> None:
+def _keep(
+    recipe: _Recipe, built: Build, tmp: Path, put: Callable[[Path, Path], object]
+) -> None:
     image = recipe.target.arch.image
     names = {"vmlinux": "vmlinux", "System.map": "System.map", ".config": "config"}
-    for name, kept in {**names, image: Path(image).name}.items():
-        shutil.move(built.objects / name, tmp / kept)
+    for name, as_kept in {**names, image: Path(image).name}.items():
+        put(built.objects / name, tmp / as_kept)
 
 
 @contextlib.contextmanager

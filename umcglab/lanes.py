@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import accel, exact, facts, fuzz, guest, leaks, splat
+from umcglab import accel, config, exact, facts, fuzz, guest, leaks, splat
 from umcglab.bench import SCHEDS
 from umcglab.bundle import Bundle, Program
 from umcglab.config import Lab, Target
@@ -51,6 +51,8 @@ class Ready:
     """Run only the tests that `programs` name, which need not be all they have."""
     fuzz: Fuzz = field(default_factory=Fuzz)
     """How long the fuzzer runs, and from which seed."""
+    lab: Path = Path("lab.yaml")
+    """The file that describes the lab, as it was named."""
 
 
 def environment(ready: Ready) -> dict[str, str]:
@@ -78,16 +80,47 @@ def time_limit(ready: Ready, program: Program) -> float:
     return slow * program.timeout
 
 
+def unplanned(ready: Ready) -> frozenset[str]:
+    """Return the files of the bundle that are programs which the plan does not run."""
+    planned = {program.name for program in ready.programs}
+    return frozenset(
+        program.argv[0]
+        for program in ready.bundle.manifest.programs
+        if program.name not in planned and program.kind != "py"
+    )
+
+
 @contextlib.contextmanager
 def booted(
-    lab: Lab, ready: Ready, run_dir: RunDir, n: int, progress: Progress
+    lab: Lab,
+    ready: Ready,
+    run_dir: RunDir,
+    n: int,
+    progress: Progress,
+    skip: Collection[str] = (),
 ) -> Iterator[guest.Guest]:
-    """Boot `ready` with its bundle in place; the guest is gone afterwards."""
+    """Boot `ready` with its bundle, without `skip`, in place; the guest ends with it.
+
+    A guest that does not say its kernel's name is replaced once.
+    """
     progress.phase(f"boot {n}")
+    with contextlib.ExitStack() as stack:
+        try:
+            vm = stack.enter_context(_boot(lab, ready, run_dir, n))
+        except guest.Nameless as e:
+            progress.say(f"{e.message}: booting again")
+            vm = stack.enter_context(_boot(lab, ready, run_dir, n))
+        vm.put(ready.bundle.dir, GUEST_BUNDLE, skip=skip)
+        yield vm
+
+
+def _boot(
+    lab: Lab, ready: Ready, run_dir: RunDir, n: int
+) -> contextlib.AbstractContextManager[guest.Guest]:
     target = ready.target
     chosen = accel.probe(target.arch, ready.kernel, lab.cache)
     console = run_dir.console(target.name, n)
-    with guest.boot(
+    return guest.boot(
         lab,
         ready.kernel,
         ready.image,
@@ -98,9 +131,7 @@ def booted(
         memory=target.memory,
         cmdline=(*target.traits.cmdline, *target.cmdline.split()),
         timeout=target.boot_timeout * target.traits.slow,
-    ) as vm:
-        vm.put(ready.bundle.dir, GUEST_BUNDLE)
-        yield vm
+    )
 
 
 def test_lane(
@@ -134,7 +165,8 @@ def test_lane(
         waiting = list(ready.programs)
         while waiting:
             n = len(state.boots) + 1
-            with booted(lab, ready, run_dir, n, progress) as vm:
+            skip = unplanned(ready)
+            with booted(lab, ready, run_dir, n, progress, skip) as vm:
                 state = replace(
                     state,
                     boots=(
@@ -195,13 +227,15 @@ def run_program(
 
 def reproduce(ready: Ready, program: Program) -> str:
     """Return the command line that runs `program` again on its target."""
-    argv = ["umcglab", "run", "--only", ready.target.name]
+    words = ["--only", ready.target.name]
     # What was lost, any of them may have lost.
     if program != leaks.PROGRAM:
-        argv += ["--tests", program.name]
+        # One test is all that a command line can name of a program.
+        one = ready.select and len(program.tests) == 1
+        words += ["--tests", ":".join((program.name, *program.tests[:one]))]
     if program.kind == fuzz.KIND:
-        argv += ready.fuzz.options
-    return shlex.join(argv)
+        words += ready.fuzz.options
+    return config.command(ready.lab, "run", *words)
 
 
 def benches(bundle: Bundle) -> Mapping[facts.BenchPlanFacts, Step]:

@@ -61,7 +61,12 @@ def _read(path: Path, data: bytes) -> Patch:
     diffs: list[bytes] = []
     files: dict[str, bool] = {}
     with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
-        for mail, subject, diff in _mails(path, data, Path(tmp)):
+        found = _mails(path, data, Path(tmp))
+        # A mailbox may begin with a cover letter, as b4 and `umcglab series` have it.
+        letters = [one for one in found if _is_letter(one[0], one[2])]
+        for mail, subject, diff in found:
+            if (mail, subject, diff) in letters and len(letters) < len(found):
+                continue
             mails.append(mail)
             subjects.append(subject)
             diffs.append(diff)
@@ -76,6 +81,12 @@ def _read(path: Path, data: bytes) -> Patch:
         mails=tuple(mails),
         diffs=tuple(diffs),
     )
+
+
+def _is_letter(mail: bytes, diff: bytes) -> bool:
+    """Whether a mail is one without a patch, which says so by its number, 0."""
+    subject = re.search(rb"^Subject: *\[[^]]*\b0+/\d+\]", mail, re.M)
+    return bool(subject) and not re.search(rb"^(?:diff|---|@@) ", diff, re.M)
 
 
 def _mails(path: Path, data: bytes, tmp: Path) -> list[tuple[bytes, str, bytes]]:

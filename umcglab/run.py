@@ -29,9 +29,10 @@ from umcglab import (
     report,
     results,
     tool,
+    yamlfile,
 )
 from umcglab.build import Built
-from umcglab.bundle import Bundle, Program
+from umcglab.bundle import Bundle, Kind, Program, load_manifest
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.engine import Job
@@ -49,6 +50,8 @@ _MARK = ".umcglab-results"
 
 INTERRUPTED = 130
 """Exit status after SIGINT or SIGTERM, as a shell has it."""
+TESTED: tuple[Kind, ...] = ("test", "py", "fuzz")
+"""What the test lane runs."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Options:
 
     command: str
     cores: int
+    lab: Path = Path("lab.yaml")
+    """The file that describes the lab, as it was named."""
     tests: str | None = None
     """`PROGRAM` or `PROGRAM:TEST`, PROGRAM a pattern; None for everything."""
     fuzz: Fuzz = field(default_factory=Fuzz)
@@ -66,6 +71,7 @@ def execute(
     lab: Lab, targets: Sequence[Target], options: Options, display: Display
 ) -> int:
     """Run the lab on `targets`; return the exit status. The results are on disk."""
+    check_tests(lab, targets, options.tests)
     lab.cache.claim()
     run_dir = begin(lab, targets, options)
     display.tee(run_dir.path / "lab.log")
@@ -113,8 +119,15 @@ def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
             hint=f"move it away: mv {latest} {latest}.old",
         )
     link = latest.with_name(f".latest.{os.getpid()}")
-    link.symlink_to(Path("runs") / name)
-    link.replace(latest)
+    try:
+        link.symlink_to(Path("runs") / name)
+        link.replace(latest)
+    except OSError as e:
+        link.unlink(missing_ok=True)
+        raise InfraError(
+            f"cannot make the link {latest}: {e.strerror}",
+            hint="move away what is there, if it is not a link",
+        ) from e
     return run_dir
 
 
@@ -226,7 +239,7 @@ def prepare(
     path = run_dir.target(target.name)
     try:
         made = choose(ready(target, built), options.tests)
-        made = replace(made, fuzz=options.fuzz)
+        made = replace(made, fuzz=options.fuzz, lab=options.lab)
     except LabError as e:
         state = facts.read(path, TargetFacts)
         error = facts.ErrorFacts.of(e, "build")
@@ -273,27 +286,48 @@ def ready(target: Target, built: Built) -> Ready:
     assert isinstance(image, Image)
     assert isinstance(bundle, Bundle)
     manifest = bundle.manifest.of_config(kernel.config.read_text())
-    return Ready(target, kernel, image, bundle, manifest.of_kind("test", "py", "fuzz"))
+    return Ready(target, kernel, image, bundle, manifest.of_kind(*TESTED))
+
+
+def check_tests(lab: Lab, targets: Sequence[Target], tests: str | None) -> None:
+    """Raise UserError if `--tests` names nothing that any target has."""
+    if tests is None:
+        return
+    manifest = load_manifest(lab.root / "guest-tests" / "manifest.yaml")
+    abis = {lab.bundle_target(target).abi for target in targets}
+    programs = manifest.of_kind(*TESTED)
+    pick([p for p in programs if p.abi is None or p.abi in abis], tests)
 
 
 def choose(made: Ready, tests: str | None) -> Ready:
     """Return `made` with only the programs that `--tests` names."""
     if tests is None:
         return made
+    programs = pick(made.programs, tests)
+    return replace(made, programs=programs, select=bool(tests.partition(":")[2]))
+
+
+def pick(programs: Sequence[Program], tests: str) -> tuple[Program, ...]:
+    """Return the programs, with their tests, that `--tests` names."""
     pattern, _, test = tests.partition(":")
-    programs = tuple(p for p in made.programs if fnmatch.fnmatch(p.name, pattern))
-    if not programs:
-        names = ", ".join(p.name for p in made.programs)
-        raise UserError(f"no program {pattern!r}", hint=f"programs are {names}")
-    if test:
-        programs = tuple(
-            replace(p, tests=found)
-            for p in programs
-            if (found := tuple(fnmatch.filter(p.tests, test)))
+    found = tuple(p for p in programs if fnmatch.fnmatch(p.name, pattern))
+    if not found:
+        names = [p.name for p in programs]
+        slip = yamlfile.did_you_mean(pattern, names)
+        raise UserError(
+            f"no program {pattern!r}{slip}", hint=f"programs are {', '.join(names)}"
         )
-        if not programs:
-            raise UserError(f"no test {test!r} in {pattern!r}")
-    return replace(made, programs=programs, select=bool(test))
+    if not test:
+        return found
+    chosen = tuple(
+        replace(p, tests=some)
+        for p in found
+        if (some := tuple(fnmatch.filter(p.tests, test)))
+    )
+    if not chosen:
+        slip = yamlfile.did_you_mean(test, [t for p in found for t in p.tests])
+        raise UserError(f"no test {test!r} in {pattern!r}{slip}")
+    return chosen
 
 
 def plan(program: Program) -> facts.PlanFacts:

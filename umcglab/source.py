@@ -103,11 +103,23 @@ def unpack(source: Source, cache: Cache, dest: Path) -> None:
     )
     # The copy is looked at, not the tree: it is the copy that is compiled.
     if worktree.copied(dest, names) != source.digest:
-        raise UserError(
-            f"{source.path} changed while it was copied",
-            where=source.spec.where,
-            hint="run again when the tree is at rest",
-        )
+        raise _moved(source)
+
+
+def entries(source: Source, cache: Cache) -> list[worktree.Entry]:
+    """Return the files of a developer's tree, which are still what its digest says."""
+    found = worktree.entries(source.path, _seen(source.path, cache))
+    if worktree.entries_digest(found) != source.digest:
+        raise _moved(source)
+    return found
+
+
+def _moved(source: Source) -> UserError:
+    return UserError(
+        f"{source.path} changed while it was copied",
+        where=source.spec.where,
+        hint="run again when the tree is at rest",
+    )
 
 
 # Archives, each unpacked into <cache>/sources/<digest>/linux.
@@ -364,5 +376,9 @@ def _git_error(
 def _tree(spec: SourceSpec, cache: Cache) -> Source:
     path = Path(spec.location)
     stated = version.of(path, spec)
-    found = worktree.content(path, cache.memory("seen", digest(str(path))))
+    found = worktree.content(path, _seen(path, cache))
     return Source(spec, stated, found, path, is_tree=True)
+
+
+def _seen(tree: Path, cache: Cache) -> Path | None:
+    return cache.memory("seen", digest(str(tree)))

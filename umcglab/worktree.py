@@ -83,7 +83,12 @@ def content(tree: Path, memory: Path | None = None) -> str:
     `memory` is a file that remembers what files were read, by all that stat() says,
     so that the next time only those are read that changed.
     """
-    return entries_digest(_read(tree, names(tree), memory))
+    return entries_digest(entries(tree, memory))
+
+
+def entries(tree: Path, memory: Path | None = None) -> list[Entry]:
+    """Return what `content` is the digest of."""
+    return _read(tree, names(tree), memory)
 
 
 def copied(dest: Path, names: Sequence[str]) -> str:

@@ -17,6 +17,9 @@ import yaml
 
 from umcglab.errors import UserError
 
+_BOOL = {"true": True, "false": False}
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+
 
 def compose(file: Path, hint: str | None = None) -> yaml.Node | None:
     """Return the file's top node, None if it is empty; UserError if it is not YAML.
@@ -34,7 +37,9 @@ def compose(file: Path, hint: str | None = None) -> yaml.Node | None:
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
         raise UserError(f"not YAML: {e.problem or e.context}", where=where) from e
     except yaml.YAMLError as e:
-        raise UserError(f"not YAML: {e}", where=str(file)) from e
+        raise UserError(f"not YAML: {' '.join(str(e).split())}", where=str(file)) from e
+    except RecursionError as e:
+        raise UserError("nested too deep to be read", where=str(file)) from e
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -78,6 +83,12 @@ class Reader:
             raise self.error(node, f"{what} must be a mapping (`key: value` pairs)")
         pairs: dict[str, yaml.Node] = {}
         for key, value in node.value:
+            if key.tag.endswith(":merge"):
+                raise self.error(
+                    key,
+                    f"{what}: merge keys (`<<`) are not read",
+                    "write the pairs out, or name the whole value with an alias",
+                )
             name = self.text(key, f"a key of {what}")
             if name in pairs:
                 raise self.error(key, f"{what}: {name!r} is there twice")
@@ -100,20 +111,24 @@ class Reader:
     def text(self, node: yaml.Node, what: str) -> str:
         """Return a scalar as it is spelt."""
         plain = isinstance(node, yaml.ScalarNode)
+        if plain and (found := _CONTROL.search(node.value)):
+            raise self.error(node, f"{what} must not have {found[0]!r} in it")
         if not plain or node.tag.endswith((":null", ":bool")) or not node.value:
             raise self.error(node, f"{what} must be a word")
         return str(node.value)
 
     def yes(self, node: yaml.Node) -> bool:
-        """Return true: a thing that is not so is left out."""
-        if not isinstance(node, yaml.ScalarNode) or node.value != "true":
-            raise self.error(node, "this can only be `true`, or be left out")
-        return True
+        """Return what `true` or `false` says."""
+        if not isinstance(node, yaml.ScalarNode) or node.value not in _BOOL:
+            raise self.error(node, "this can only be `true` or `false`")
+        return _BOOL[node.value]
 
     def number(self, node: yaml.Node, what: str, low: int, high: int) -> int:
         is_int = isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int")
-        if not is_int or not re.fullmatch(r"\d+", node.value):
+        if not is_int or not re.fullmatch(r"[0-9]+", node.value):
             raise self.error(node, f"{what} must be a whole number")
-        if not low <= (number := int(node.value)) <= high:
+        # No number of more digits is one that anything here can be.
+        number = int(node.value) if len(node.value) < 20 else high + 1
+        if not low <= number <= high:
             raise self.error(node, f"{what} must be from {low} to {high}")
         return number

@@ -13,6 +13,7 @@ environment's FAKE_QEMU:
   pc        what the monitor says the program counter is
   monitor   false: connect, and never answer
   output    what arrives at the exact guest's UART
+  late      seconds that a command's output stays behind its status
 
 Its SSH server takes the keys out of the initrd, as the real init does, and
 runs commands on the host, with FAKE_QEMU_PID in their environment.
@@ -128,6 +129,9 @@ def serve(channel: paramiko.Channel, command: str) -> None:
     status = threading.Thread(target=wait, args=(channel, process), daemon=True)
     status.start()
     while data := os.read(process.stdout.fileno(), 65536):
+        if PART.get("late"):
+            status.join()
+            time.sleep(PART["late"])
         channel.sendall(data)
     # A status that comes after the close is none.
     status.join()

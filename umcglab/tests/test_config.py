@@ -177,7 +177,7 @@ GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
         ("memory", "[1]", "memory must be a whole number"),
         ("base", "6.98", "target 't': no series kernel-patches/plumbing/6.98.series"
          " [bases of plumbing are 6.99"),
-        ("nightly", "false", "this can only be `true`, or be left out"),
+        ("nightly", "maybe", "this can only be `true` or `false`"),
         ("vcpus", "2", "target 't': unknown key 'vcpus'"),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -163,3 +164,57 @@ def test_a_terminal_gets_a_live_table(tmp_path: Path) -> None:
         shown.event("kernel", display.Event("phase", "compile", total=4))
         shown.refresh()
     assert "compile" in out.getvalue()
+
+
+IGNORED = """
+import os, signal, sys
+from umcglab import engine
+engine.catch_signals()
+for name in sys.argv[1:]:
+    os.kill(os.getpid(), signal.Signals[name])
+print("goes on", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT"])
+def test_a_signal_that_was_ignored_at_the_start_stays_so(name: str) -> None:
+    def begin() -> None:
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
+
+    done = subprocess.run(
+        [sys.executable, "-c", IGNORED, name],
+        preexec_fn=begin,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "goes on\n", "")
+
+
+def test_no_cursor_moves_on_a_dumb_terminal_or_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = io.StringIO()
+    dumb = Console(file=out, force_terminal=True, _environ={"TERM": "dumb"})
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    clock = iter(range(0, 1000, 40))
+    for console in (dumb, None):
+        with display.Display(console, now=lambda: next(clock)) as shown:
+            shown.start("kernel", None)
+            shown.refresh()
+            shown.finish("kernel", "done")
+    for text in (out.getvalue(), capsys.readouterr().err):
+        assert "kernel: starting, " in text
+        assert "\x1b" not in text
+
+
+def test_a_display_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Path("/dev/full").open("w") as full:
+        shown = display.Display(Console(file=full))
+        shown.tee(log)
+        shown.say("one")
+        shown.say("two")
+        assert log.read_text() == "one\ntwo\n"
+        # What is still in its buffer cannot be written.
+        with contextlib.suppress(OSError):
+            full.close()

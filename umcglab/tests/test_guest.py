@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import paramiko
 import pytest
@@ -142,6 +144,93 @@ def test_a_status_counts_that_comes_just_before_the_end(
         monkeypatch.setattr(vm, "alive", is_just_gone)
         done = vm.run(f": < {fifo}; exit 3", log=tmp_path / "log", timeout=20)
     assert (done.exit_status, done.timed_out, done.lost) == (3, False, False)
+
+
+class LateChannel:
+    """A channel on which all comes between a look for output and one for the end."""
+
+    def __init__(self) -> None:
+        self.closed = self.eof_received = False
+        self.exit_status = -1
+        self.waiting = b""
+
+    def settimeout(self, _: float) -> None:
+        pass
+
+    def recv_ready(self) -> bool:
+        return bool(self.waiting)
+
+    def recv(self, _: int) -> bytes:
+        if not self.waiting and not self.eof_received:
+            raise TimeoutError
+        data, self.waiting = self.waiting, b""
+        return data
+
+    def end(self) -> bool:
+        """Let the command end; return that the guest lives."""
+        self.waiting, self.eof_received, self.exit_status = b"said\n", True, 0
+        return True
+
+
+def test_output_counts_that_comes_after_the_last_look() -> None:
+    vm = Guest.__new__(Guest)
+    late, out = LateChannel(), io.BytesIO()
+    # What is asked between the two looks.
+    vm.alive = late.end  # type: ignore[method-assign]
+    channel = cast(paramiko.Channel, late)
+    done = vm._collect(channel, out, 0.0, time.monotonic() + 20)
+    assert (done.exit_status, out.getvalue()) == (0, b"said\n")
+
+
+def test_output_counts_that_is_later_than_the_status(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes", late=2.0)
+    log = tmp_path / "log"
+    with boot() as vm:
+        done = vm.run("echo said", log=log, timeout=20)
+    assert (done.exit_status, log.read_text()) == (0, "said\n")
+
+
+def mute_uname(folder: Path, times: int) -> None:
+    """Put a `uname` first on PATH that says nothing so many times."""
+    tool = folder / "bin" / "uname"
+    tool.write_text(
+        f"#!/bin/sh\necho >> {folder}/asked\n"
+        f"[ $(wc -l < {folder}/asked) -le {times} ] || echo 6.99-fake\n"
+    )
+    tool.chmod(0o755)
+
+
+def test_a_guest_that_does_not_say_its_name_is_asked_again(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    mute_uname(tmp_path, times=1)
+    with boot() as vm:
+        assert vm.uname == "6.99-fake"
+
+
+def test_a_guest_that_never_says_its_name_is_the_labs_fault(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    mute_uname(tmp_path, times=1000)
+    with pytest.raises(guest.Nameless, match="printed nothing"), boot():
+        pass
+    assert guest.Nameless.exit_code == 3
+
+
+def test_what_is_left_out_is_not_sent(boot: Booter, play: Play, tmp_path: Path) -> None:
+    play(console=READY, ssh="yes")
+    source, dest = tmp_path / "bundle", tmp_path / "guest"
+    for name in ("bin/a", "bin/b", "py/run.py"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    with boot() as vm:
+        vm.put(source, str(dest), skip={"bin/b"})
+    sent = {str(p.relative_to(dest)) for p in dest.rglob("*") if p.is_file()}
+    assert sent == {"bin/a", "py/run.py"}
 
 
 def test_the_environment_and_a_signal_arrive(

@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
-from umcglab import config, lanes, leaks
+import pytest
+
+from umcglab import config, guest, lanes, leaks
 from umcglab.bundle import Bundle, Manifest, Program
 from umcglab.exact import Step
-from umcglab.facts import BenchPlanFacts
+from umcglab.facts import BenchPlanFacts, RunDir
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.lanes import Ready
+from umcglab.progress import Silent
 
 LAB = config.load(config.ROOT / "lab.yaml")
 WAIT = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes",))
@@ -40,6 +47,44 @@ def test_what_repeats_a_program(kernel: Kernel) -> None:
     again = "umcglab run --only x86_64-umcg-v0.5-debug"
     assert lanes.reproduce(made, WAIT) == f"{again} --tests umcg/wait"
     assert lanes.reproduce(made, leaks.PROGRAM) == again
+
+
+def test_what_repeats_a_program_names_its_lab_and_its_test(kernel: Kernel) -> None:
+    one = replace(WAIT, tests=("wakes",))
+    made = ready(kernel, "x86_64-umcg-v0.5")
+    made = replace(made, programs=(one,), select=True, lab=Path("my lab.yaml"))
+    assert lanes.reproduce(made, one) == (
+        "umcglab run --lab 'my lab.yaml' --only x86_64-umcg-v0.5 "
+        "--tests umcg/wait:wakes"
+    )
+
+
+def test_what_the_plan_does_not_run_is_not_sent(kernel: Kernel) -> None:
+    script = Program("umcg/py", "py", ("python3", "py/run.py", "test_py.py"), ("a",))
+    bundle = Bundle(Path(), "2", Manifest((WAIT, TEST, script, PLAIN)))
+    made = replace(ready(kernel, "x86_64-umcg-v0.5"), bundle=bundle)
+    assert lanes.unplanned(made) == {"bin/umcg/ctl", "bench/yard/futex"}
+
+
+@pytest.mark.parametrize(("mute", "boots"), [(0, 1), (1, 2)])
+def test_a_guest_without_a_name_is_booted_again(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, mute: int, boots: int
+) -> None:
+    made = ready(kernel, "x86_64-umcg-v0.5")
+    begun, vm = [], MagicMock()
+
+    @contextlib.contextmanager
+    def boot(*_: object) -> Iterator[MagicMock]:
+        begun.append(1)
+        if len(begun) <= mute:
+            raise guest.Nameless("nothing was said")
+        yield vm
+
+    monkeypatch.setattr(lanes, "_boot", boot)
+    with lanes.booted(LAB, made, RunDir(Path()), 1, Silent(), {"bin/x"}) as got:
+        assert got is vm
+    assert len(begun) == boots
+    vm.put.assert_called_once_with(Path(), lanes.GUEST_BUNDLE, skip={"bin/x"})
 
 
 def test_time_limits_are_those_of_a_fast_kernel(kernel: Kernel) -> None:

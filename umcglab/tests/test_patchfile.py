@@ -206,6 +206,34 @@ def test_whatever_the_bytes_only_errors_of_ours(part: Path) -> None:
             apply(part, bytes(text))
 
 
+def mail(subject: str, body: str) -> str:
+    return (
+        "From mboxrd@z Thu Jan  1 00:00:00 1970\nFrom: A <a@example.org>\n"
+        "Date: Thu, 1 Jan 2026 00:00:00 +0000\nMessage-ID: <1@example.org>\n"
+        f"Subject: {subject}\n\n{body}\n"
+    )
+
+
+def test_a_series_may_be_one_mailbox_with_its_cover_letter(part: Path) -> None:
+    zwei = EINS.replace("-one\n+eins\n two", " eins\n-two\n+zwei")
+    mails = (
+        mail("[PATCH v2 0/2] numbers", "Why.\n\n kernel/fork.c | 4 ++--\n"),
+        mail("[PATCH v2 1/2] one", f"Because.\n---\n{EINS}"),
+        mail("[PATCH v2 2/2] two", f"Because.\n---\n{zwei}"),
+    )
+    (part / "6.99/v2.mbx").write_text("".join(mails))
+    (part / "6.99.series").write_text("6.99/v2.mbx\n")
+    made = series.load(part, "6.99")
+    tree = part.parent.parent / "linux"
+    series.apply(made, tree, Progress())
+    assert (tree / FORK).read_text() == words("eins", "zwei")
+    assert [patch.subject for patch in made.patches] == ["one"]
+    # A letter is no patch, and nor is a patch that lost its diff.
+    for text in (mails[0], mails[1] + mail("[PATCH v2 2/2] two", "Because.")):
+        with pytest.raises(PatchError, match="no diff"):
+            apply(part, text.encode())
+
+
 def test_a_mail_in_no_known_encoding(part: Path) -> None:
     text = (DATA / "base64.patch").read_bytes().replace(b"UTF-8", b"UTF-9")
     with pytest.raises(PatchError, match="UTF-9"):
