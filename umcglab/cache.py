@@ -307,6 +307,28 @@ class Cache:
                     files.write(self._record(path), json.dumps(record))
                 os.utime(path)
 
+    @contextlib.contextmanager
+    def scratch(self, kind: str, key: str) -> Iterator[Path]:
+        """Yield an empty folder beside the artifacts, which is gone afterwards.
+
+        Whoever asks for the same one waits. Raise InfraError when the cache itself
+        cannot be written.
+        """
+        assert kind in KINDS, kind
+        assert _KEY.fullmatch(key), key
+        tmp = self.root / kind / f".{key}.{os.getpid()}.{time.monotonic_ns()}"
+        with self.lock(f"{kind}-{key}"):
+            try:
+                tmp.mkdir(parents=True)
+            except OSError as e:
+                raise _unwritable(e) from e
+            try:
+                yield tmp
+            except OSError as e:
+                raise _unfilled(self.root, e) from e
+            finally:
+                shutil.rmtree(tmp, ignore_errors=True)
+
     def trim(self, limit: int) -> int:
         """Remove what was not used for longest, so that `limit` bytes suffice.
 

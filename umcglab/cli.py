@@ -28,6 +28,7 @@ examples:
   umcglab run --tests umcg-v0.5/wait:woken_before_the_call
                                             one test on every target
   umcglab shell --only x86_64-umcg-v0.5     a root shell where the tests are
+  umcglab check x86_64-umcg-v0.5            its series, as a reviewer will look at it
   umcglab series x86_64-umcg-v0.5 --mbox    its patches, as one mailbox
   umcglab report results/latest             render a finished run again
   umcglab anatomy x86_64-umcg-v0.5 yard/futex:fifo
@@ -135,6 +136,18 @@ def parser() -> argparse.ArgumentParser:
     targets(made)
     jobs(made)
     made = verb(
+        "check",
+        "See what a reviewer will: warnings in many configurations and after each "
+        "patch, checkpatch, sparse.",
+    )
+    made.add_argument("target", help="as `umcglab list` has it")
+    made.add_argument(
+        "--quick",
+        action="store_true",
+        help="neither each patch by itself nor the configurations that take long",
+    )
+    jobs(made)
+    made = verb(
         "anatomy", "Count, by function, the instructions of one operation of a bench."
     )
     made.add_argument("target", help="as `umcglab list` has it")
@@ -183,6 +196,12 @@ def main(argv: Sequence[str]) -> int:
     engine.catch_signals()
     if options.verb == "anatomy":
         return anatomize(lab, options)
+    if options.verb == "check":
+        from umcglab import check
+
+        target, cores = _one_target(lab, options.target), build.cores(options.jobs)
+        with Display() as display:
+            return check.execute(lab, target, cores, display, quick=options.quick)
     chosen = config.select(lab, options.only, getattr(options, "nightly", False))
     cores = build.cores(options.jobs)
     if options.verb == "shell":

@@ -8,7 +8,7 @@ import functools
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest
 from umcglab.config import Lab, Target
 from umcglab.errors import InfraError, LabError, PatchError, UserError
+from umcglab.kconfig import Option
 from umcglab.make import Build, Ccache
 from umcglab.patchfile import Patch
 from umcglab.progress import Progress
@@ -197,28 +198,43 @@ def work_tree(
     return _build_in(recipe, lab, folder, jobs)
 
 
-def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
+def configure(
+    built: Build, wanted: Mapping[str, Option], goal: str = "allnoconfig"
+) -> None:
+    """Configure a tree by one of kbuild's goals, with what is wanted otherwise."""
+    merged = built.log.with_name("wanted.config")
+    merged.write_text(kconfig.text(wanted))
+    built.make(goal, KCONFIG_ALLCONFIG=str(merged))
+    merged.unlink()
+
+
+def fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
+    """Return the fragments of the target's configuration; its ABI's is the last."""
     folder = lab.patches / "kconfig"
-    fragments = []
+    found = []
     for name in (
         "base.config",
         f"arch/{target.arch.name}.config",
         f"flavor/{target.flavor}.config",
     ):
-        fragments.append(folder / name)
+        found.append(folder / name)
         # What another kernel calls otherwise, or does not have.
         if (of_base := folder / target.base / name).exists():
-            fragments.append(of_base)
+            found.append(of_base)
     of_arch = folder / "flavor" / target.arch.name / f"{target.flavor}.config"
     if of_arch.exists():
-        fragments.append(of_arch)
+        found.append(of_arch)
     if not target.is_control:
-        fragments.append(lab.patches / target.abi / "config")
+        found.append(lab.patches / target.abi / "config")
+    return tuple(found)
+
+
+def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
     recipe = _Recipe(
         target=target,
         source=fetched,
         series=series.of(target, lab),
-        fragments=tuple(fragments),
+        fragments=fragments(target, lab),
         compiler=make.compiler(target.arch),
     )
     over = len(recipe.release) - _LONGEST
@@ -309,10 +325,7 @@ def _configure(
     _check_name(recipe, built.tree)
     progress.phase("configure")
     wanted = kconfig.read(fragments)
-    merged = built.log.with_name("wanted.config")
-    merged.write_text(kconfig.text(wanted))
-    built.make("allnoconfig", KCONFIG_ALLCONFIG=str(merged))
-    merged.unlink()
+    configure(built, wanted)
     if wrong := kconfig.missing(wanted, built.objects / ".config"):
         # Without patches it is the source that lab.yaml chose that does not fit.
         fault = UserError if recipe.target.is_control else PatchError

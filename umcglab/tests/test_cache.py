@@ -173,6 +173,21 @@ def make_and_hang(cache: Cache, ready: Path) -> None:
     cache.make("kernels", digest("1"), hang)
 
 
+def test_a_scratch_folder_stays_while_it_is_used(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    with cache.scratch("checks", digest("a")) as folder:
+        write(folder, 1)
+        cache.clean()
+        assert (folder / "data").exists()
+    assert everything(cache.root) == []
+    with (
+        pytest.raises(InfraError, match="cannot fill the cache"),
+        cache.scratch("checks", digest("a")) as folder,
+    ):
+        write(folder / "gone", 1)
+    assert list((cache.root / "checks").iterdir()) == []
+
+
 def test_what_is_being_made_stays_and_what_was_abandoned_goes(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     ready = tmp_path / "ready"

@@ -111,7 +111,7 @@ def test_a_wrong_command_line(
 
 def test_help_tells_every_verb_and_status(capsys: pytest.CaptureFixture[str]) -> None:
     text = cli.parser().format_help()
-    for word in ("build", "run", "report", "list", "shell", "clean", "130"):
+    for word in ("build", "run", "report", "list", "check", "shell", "clean", "130"):
         assert word in text
 
 
