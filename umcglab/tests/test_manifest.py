@@ -137,10 +137,8 @@ def test_on_the_control_the_rest_passes(
     (program,) = (p for p in manifest.programs if p.name == name)
     assert not program.needs_umcg
     # That one keeps a CPU from everybody else for a while: it is for guests.
-    chosen = [
-        t.name for t in program.tests if t.name != "cpu_that_does_not_schedule_fails"
-    ]
-    argv = [*program.argv, *(arg for name in chosen for arg in ("-t", name))]
+    chosen = [t for t in program.tests if t != "cpu_that_does_not_schedule_fails"]
+    argv = [*program.argv, *(arg for test in chosen for arg in ("-t", test))]
     said = run(argv, suite, UMCGLAB_CONTROL_RELEASE=platform.release())
     assert said.returncode == 0, said.stdout
     assert said.stdout.count("\nok ") == len(chosen)
