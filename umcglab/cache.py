@@ -278,6 +278,22 @@ class Cache:
                 raise
         return path
 
+    @contextlib.contextmanager
+    def scratch(self, kind: str, key: str) -> Iterator[Path]:
+        """Hold an empty folder of one's own, which is gone afterwards."""
+        assert kind in KINDS, kind
+        assert _KEY.fullmatch(key), key
+        tmp = self.root / kind / f".{key}.{os.getpid()}.{time.monotonic_ns()}"
+        with self.lock(f"{kind}-{key}"):
+            try:
+                tmp.mkdir(parents=True)
+            except OSError as e:
+                raise _unwritable(e) from e
+            try:
+                yield tmp
+            finally:
+                shutil.rmtree(tmp, ignore_errors=True)
+
     def trim(self, limit: int) -> int:
         """Remove what was not used for longest, so that `limit` bytes suffice.
 
