@@ -198,18 +198,18 @@ def work_tree(
 def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
     folder = lab.patches / "kconfig"
     fragments = []
+    of_arch = f"flavor/{target.arch.name}/{target.flavor}.config"
     for name in (
         "base.config",
         f"arch/{target.arch.name}.config",
         f"flavor/{target.flavor}.config",
+        of_arch,
     ):
-        fragments.append(folder / name)
+        if name != of_arch or (folder / name).exists():
+            fragments.append(folder / name)
         # What another kernel calls otherwise, or does not have.
         if (of_base := folder / target.base / name).exists():
             fragments.append(of_base)
-    of_arch = folder / "flavor" / target.arch.name / f"{target.flavor}.config"
-    if of_arch.exists():
-        fragments.append(of_arch)
     if not target.is_control:
         fragments.append(lab.patches / target.abi / "config")
     recipe = _Recipe(

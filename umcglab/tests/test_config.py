@@ -49,6 +49,12 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-debug", "arm64", "umcg-v0.5", "6.12"),
         ("x86_64-umcg-v0.5-kcsan", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-kcsan", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-control-7.3", "x86_64", "control", "7.3"),
+        ("x86_64-umcg-v0.5-7.3", "x86_64", "umcg-v0.5", "7.3"),
+        ("arm64-control-7.3", "arm64", "control", "7.3"),
+        ("arm64-umcg-v0.5-7.3", "arm64", "umcg-v0.5", "7.3"),
+        ("x86_64-umcg-v0.5-7.3-debug", "x86_64", "umcg-v0.5", "7.3"),
+        ("arm64-umcg-v0.5-7.3-debug", "arm64", "umcg-v0.5", "7.3"),
         ("arm64-umcg-v0.5-a57", "arm64", "umcg-v0.5", "6.12"),
         ("x86_64-umcg-v0.5-smp8", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-smp8", "arm64", "umcg-v0.5", "6.12"),
@@ -57,8 +63,9 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-none", "arm64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-voluntary", "arm64", "umcg-v0.5", "6.12"),
     ]
-    assert [t.nightly for t in lab.targets] == [False] * 8 + [True] * 9
-    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2 + ["bench"] * 3
+    assert [t.nightly for t in lab.targets] == [False] * 8 + [True] * 2 + [False] * 6 + [True] * 7
+    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2
+    flavors += ["bench"] * 4 + ["debug"] * 2 + ["bench"] * 3
     assert [t.flavor for t in lab.targets] == [*flavors, *["debug"] * 4]
     assert set(lab.sources) == {"7.3", "6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
