@@ -41,6 +41,12 @@ _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
 }
 """What each kind of source needs beside its location."""
 
+_OPTIONAL_KEYS: Mapping[SourceKind, tuple[str, ...]] = {"debian": ("suite",)}
+"""What a kind of source may have, too."""
+
+_SUITE = r"[a-z][a-z0-9-]*"
+"""It becomes a word of a sources.list."""
+
 _TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
 _TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
                 "cpu", "cmdline", "boot-timeout", "nightly", "patches")  # fmt: skip
@@ -61,6 +67,8 @@ class SourceSpec:
     version: str | None = None
     sha256: str | None = None
     ref: str | None = None
+    suite: str | None = None
+    """The Debian suite that has the package; None for those the machine uses."""
     where: str | None = field(default=None, compare=False)
     """`lab.yaml:line:column`, for complaints."""
 
@@ -250,7 +258,7 @@ class _Reader(yamlfile.Reader):
 
     def source(self, name: str, node: yaml.Node) -> SourceSpec:
         what = f"source {name!r}"
-        all_keys = (*_SOURCE_KEYS, "version", "sha256", "ref")
+        all_keys = (*_SOURCE_KEYS, "version", "sha256", "ref", "suite")
         pairs = self.mapping(node, what, all_keys)
         kinds = [kind for kind in _SOURCE_KEYS if kind in pairs]
         if len(kinds) != 1:
@@ -261,21 +269,28 @@ class _Reader(yamlfile.Reader):
         for key in _SOURCE_KEYS[kind]:
             self.need(node, pairs, f"{what} ({kind})", key)
         # Now that the kind is known, a key of another kind is a mistake.
-        self.mapping(node, f"{what} ({kind})", (kind, *_SOURCE_KEYS[kind]))
+        keys = (*_SOURCE_KEYS[kind], *_OPTIONAL_KEYS.get(kind, ()))
+        self.mapping(node, f"{what} ({kind})", (kind, *keys))
         spec = SourceSpec(
             name=name,
             kind=kind,
             location=self.location(kind, pairs[kind]),
             where=self.at(node),
         )
-        texts = {key: self.text(pairs[key], key) for key in _SOURCE_KEYS[kind]}
+        texts = {key: self.text(pairs[key], key) for key in keys if key in pairs}
         if "sha256" in texts and not re.fullmatch(r"[0-9a-f]{64}", texts["sha256"]):
             raise self.error(pairs["sha256"], "sha256 must be 64 hex digits")
+        if "suite" in texts and not re.fullmatch(_SUITE, texts["suite"]):
+            raise self.error(
+                pairs["suite"],
+                "suite must be a suite of Debian's, like trixie-backports",
+            )
         return replace(
             spec,
             version=texts.get("version"),
             sha256=texts.get("sha256"),
             ref=texts.get("ref"),
+            suite=texts.get("suite"),
         )
 
     def location(self, kind: SourceKind, node: yaml.Node) -> str:

@@ -212,18 +212,18 @@ def fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
     """Return the fragments of the target's configuration; its ABI's is the last."""
     folder = lab.patches / "kconfig"
     found = []
+    of_arch = f"flavor/{target.arch.name}/{target.flavor}.config"
     for name in (
         "base.config",
         f"arch/{target.arch.name}.config",
         f"flavor/{target.flavor}.config",
+        of_arch,
     ):
-        found.append(folder / name)
+        if name != of_arch or (folder / name).exists():
+            found.append(folder / name)
         # What another kernel calls otherwise, or does not have.
         if (of_base := folder / target.base / name).exists():
             found.append(of_base)
-    of_arch = folder / "flavor" / target.arch.name / f"{target.flavor}.config"
-    if of_arch.exists():
-        found.append(of_arch)
     if not target.is_control:
         found.append(lab.patches / target.abi / "config")
     return tuple(found)

@@ -18,7 +18,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,9 @@ _KIND = "sources"
 _SAID = 5
 """Files that are left out to name; of more it is said how many."""
 _SHA1 = re.compile(r"[0-9a-f]{40}")
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_AS_ROOT = ("-q", "-o", "APT::Sandbox::User=root")
+"""apt as root warns when its sandbox user cannot write to our folder."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +170,27 @@ def _unpack_archive(archive: Path, tmp: Path, progress: Progress) -> None:
 
 
 def _debian(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
+    if spec.suite is None:
+        return _package(spec, cache, progress, ())
+    with cache.scratch(_KIND, digest("suite", spec.suite)) as folder:
+        return _package(spec, cache, progress, _private_apt(spec, folder, progress))
+
+
+def _package(
+    spec: SourceSpec, cache: Cache, progress: Progress, apt: Sequence[str]
+) -> Source:
+    """Take a package from the apt that the options `apt` make of apt."""
     assert spec.version is not None
     assert spec.sha256 is not None
-    offered = _offered(spec.location)
+    offered = _offered(spec.location, apt)
     if not offered:
         raise InfraError(
-            f"source {spec.name!r}: apt knows no package {spec.location}",
+            f"source {spec.name!r}: apt knows no package {spec.location}"
+            + (f" in {spec.suite}" if spec.suite else ""),
             where=spec.where,
-            hint="apt-get update (6.12 comes from bookworm-security)",
+            hint="see packages.debian.org for the suites that have it"
+            if spec.suite
+            else "apt-get update (6.12 comes from bookworm-security)",
         )
     version, sha256 = spec.version, spec.sha256
     if version not in offered:
@@ -187,7 +203,7 @@ def _debian(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
         )
 
     def fill(tmp: Path) -> None:
-        deb = _apt_download(f"{spec.location}={version}", tmp, progress)
+        deb = _apt_download(f"{spec.location}={version}", tmp, apt, progress)
         _check(deb, sha256, spec)
         tool.output(["dpkg-deb", "-x", str(deb), str(tmp / "deb")])
         deb.unlink()
@@ -200,9 +216,62 @@ def _debian(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
     return _store(spec, cache, sha256, fill, progress)
 
 
-def _offered(package: str) -> dict[str, str]:
+def _private_apt(spec: SourceSpec, folder: Path, progress: Progress) -> Sequence[str]:
+    """Read the lists of the spec's suite into `folder`; return the options to use them.
+
+    The machine's apt, its sources and its lists stay as they are. The mirror is
+    the one it uses for Debian, what comes from there is checked as ever: the suite's
+    signature by Debian's keys, the list by the suite, the package by the list.
+    """
+    mirror = _mirror(spec)
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    sources = folder / "sources.list"
+    sources.write_text(f"deb [signed-by={_KEYRING}] {mirror} {spec.suite} main\n")
+    settings = {
+        "Dir::Etc::sourcelist": str(sources),
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State": str(folder / "state"),
+        "Dir::Cache": str(folder / "cache"),
+    }
+    options = [x for key, value in settings.items() for x in ("-o", f"{key}={value}")]
+    progress.phase("apt lists")
+    done = tool.run(["apt-get", *_AS_ROOT, "--error-on=any", *options, "update"])
+    if done.returncode:
+        if "does not have a Release file" in done.stderr:
+            raise UserError(
+                f"source {spec.name!r}: {mirror} has no suite {spec.suite!r}",
+                where=spec.where,
+                hint="suites are the folders of its dists/, like trixie-backports",
+            )
+        said = [x for x in done.stderr.splitlines() if x.startswith(("E:", "W:"))]
+        raise InfraError(
+            f"source {spec.name!r}: cannot read the lists of {spec.suite}: "
+            f"{said[0][3:] if said else 'apt-get update failed'}",
+            where=spec.where,
+            hint="see whether the network is up, and the package "
+            "debian-archive-keyring as new as the suite",
+        )
+    return options
+
+
+def _mirror(spec: SourceSpec) -> str:
+    """Return where the machine gets Debian from."""
+    wanted = ["Created-By: Packages", "Label: Debian", "Component: main"]
+    done = tool.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted])
+    if found := done.stdout.split():
+        return found[0]
+    raise InfraError(
+        f"source {spec.name!r}: apt has no lists of Debian, so it is not known which "
+        f"mirror has {spec.suite}",
+        where=spec.where,
+        hint="apt-get update",
+    )
+
+
+def _offered(package: str, apt: Sequence[str]) -> dict[str, str]:
     """Return the versions apt can download now, newest first, with their sha256."""
-    done = tool.run(["apt-cache", "show", "--", package])
+    done = tool.run(["apt-cache", *apt, "show", "--", package])
     offered = {}
     for stanza in done.stdout.split("\n\n"):
         fields = dict(re.findall(r"^(Version|SHA256): (\S+)$", stanza, re.MULTILINE))
@@ -212,10 +281,11 @@ def _offered(package: str) -> dict[str, str]:
     return offered
 
 
-def _apt_download(package: str, folder: Path, progress: Progress) -> Path:
+def _apt_download(
+    package: str, folder: Path, apt: Sequence[str], progress: Progress
+) -> Path:
     """Download a .deb into `folder`."""
-    # apt as root warns when its sandbox user cannot write to our folder.
-    argv = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package]
+    argv = ["apt-get", *_AS_ROOT, *apt, "download", package]
     tool.need(argv[0])
     progress.phase("download")
     with subprocess.Popen(
@@ -226,17 +296,17 @@ def _apt_download(package: str, folder: Path, progress: Progress) -> Path:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as apt:
+    ) as process:
         try:
-            while apt.poll() is None:
+            while process.poll() is None:
                 progress.advance(_megabytes(folder))
                 time.sleep(0.2)
         finally:
-            apt.kill()
-        assert apt.stdout is not None
-        said = apt.stdout.read().strip().splitlines()
+            process.kill()
+        assert process.stdout is not None
+        said = process.stdout.read().strip().splitlines()
     found = sorted(folder.glob("*.deb"))
-    if apt.returncode or not found:
+    if process.returncode or not found:
         raise InfraError(
             f"cannot download {package}: {said[-1] if said else 'apt-get failed'}",
             hint="apt-get update, and see whether the network is up",

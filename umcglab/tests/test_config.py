@@ -49,6 +49,12 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-debug", "arm64", "umcg-v0.5", "6.12"),
         ("x86_64-umcg-v0.5-kcsan", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-kcsan", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-control-7.3", "x86_64", "control", "7.3"),
+        ("x86_64-umcg-v0.5-7.3", "x86_64", "umcg-v0.5", "7.3"),
+        ("arm64-control-7.3", "arm64", "control", "7.3"),
+        ("arm64-umcg-v0.5-7.3", "arm64", "umcg-v0.5", "7.3"),
+        ("x86_64-umcg-v0.5-7.3-debug", "x86_64", "umcg-v0.5", "7.3"),
+        ("arm64-umcg-v0.5-7.3-debug", "arm64", "umcg-v0.5", "7.3"),
         ("arm64-umcg-v0.5-a57", "arm64", "umcg-v0.5", "6.12"),
         ("x86_64-umcg-v0.5-smp8", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-smp8", "arm64", "umcg-v0.5", "6.12"),
@@ -57,10 +63,13 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-none", "arm64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-voluntary", "arm64", "umcg-v0.5", "6.12"),
     ]
-    assert [t.nightly for t in lab.targets] == [False] * 8 + [True] * 9
-    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2 + ["bench"] * 3
+    at_night = ("kcsan", "a57", "smp8", "none", "voluntary")
+    for target in lab.targets:
+        assert target.nightly == target.name.endswith(at_night), target.name
+    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2
+    flavors += ["bench"] * 4 + ["debug"] * 2 + ["bench"] * 3
     assert [t.flavor for t in lab.targets] == [*flavors, *["debug"] * 4]
-    assert set(lab.sources) == {"6.12", "6.1"}
+    assert set(lab.sources) == {"7.3", "6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
 
 
@@ -143,6 +152,9 @@ TARGETS = "targets:\n  t: {arch: x86_64, source: '6.99', abi: control}\n"
         ("sources:\n  s: {tarball: a}\n", "2:6: source 's' (tarball): 'sha256' is"),
         ("sources:\n  s: {git: a}\n", "2:6: source 's' (git): 'ref' is missing"),
         ("sources:\n  s: {debian: p, version: 1}\n", "(debian): 'sha256' is missing"),
+        ("sources:\n  s: {debian: p, version: 1, sha256: %s, suite: a b}\n" % ("0" * 64),
+         "suite must be a suite of Debian's, like trixie-backports"),
+        ("sources:\n  s: {tree: a, suite: x}\n", "2:16: source 's' (tree): unknown key"),
         ("sources:\n  s: {tree: a, ref: v6}\n", "2:16: source 's' (tree): unknown key"),
         ("sources:\n  s: {trea: a}\n", "2:7: source 's': unknown key 'trea'; did you"
          " mean 'tree'?"),

@@ -477,20 +477,56 @@ def test_a_tree_without_a_version(tmp_path: Path, cache: Cache) -> None:
 # Debian packages: a real .deb, from an apt that is two shell scripts.
 
 
+SUITE = """\
+pool="{pool}" suite=
+for arg; do
+\tcase $arg in
+\tDir::Etc::sourcelist=*) list=${{arg#*=}};;
+\tDir::State=*) lists=${{arg#*=}}/lists;;
+\tesac
+done
+if [ -n "$list" ]; then
+\tread -r _ keys mirror suite _ < "$list"
+\tpool=$pool/$suite
+\t[ "$keys" = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" ]
+\t[ "$mirror" = http://mirror.example.org/debian/ ]
+fi
+broken=$(cat "{pool}/broken" 2>/dev/null || :)
+"""
+"""Of both scripts: where the packages of the suite are that apt was told of, if any."""
+
+
 @pytest.fixture
 def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with .deb files that `apt-get download` and `apt-cache show` serve."""
+    """A folder with .deb files that `apt-get download` and `apt-cache show` serve.
+
+    Those of a suite are in a folder of its name, once `apt-get update` was told of it.
+    """
     pool = tmp_path / "pool"
     bin_ = tmp_path / "bin"
     pool.mkdir()
     bin_.mkdir()
     (bin_ / "apt-get").write_text(
         "#!/bin/sh -e\n"
+        f'echo "$*" >> "{tmp_path}/asked"\n'
+        f"{SUITE.format(pool=pool)}"
+        'case "$*" in\n'
+        "*indextargets*)\n"
+        f'\tcat "{pool}/mirrors" 2>/dev/null || :; exit;;\n'
+        "*update)\n"
+        '\t[ -z "$broken" ] || { echo "E: $broken" >&2; exit 100; }\n'
+        '\t[ -d "$pool" ] && mkdir "$lists/seen" && exit\n'
+        '\techo "E: The repository does not have a Release file." >&2; exit 100;;\n'
+        'esac\n'
         'for last; do :; done\n'
-        f'cp "{pool}/$(echo "$last" | tr = _)_all.deb" . 2>/dev/null || {{\n'
+        f'cp "$pool/$(echo "$last" | tr = _)_all.deb" . 2>/dev/null || {{\n'
         '\techo "E: Version for $last was not found" >&2; exit 100; }\n'
     )  # fmt: skip
-    (bin_ / "apt-cache").write_text(f"#!/bin/sh\ncat {pool}/lists 2>/dev/null\n")
+    (bin_ / "apt-cache").write_text(
+        f"#!/bin/sh\n{SUITE.format(pool=pool)}"
+        '[ -z "$suite" ] || [ -d "$lists/seen" ] || exit 100\n'
+        'cat "$pool/lists" 2>/dev/null\n'
+    )
     for script in bin_.iterdir():
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
@@ -499,6 +535,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def offer(pool: Path, version: str) -> SourceSpec:
     """Put a version on top of what apt offers."""
+    pool.mkdir(exist_ok=True)
     folder = pool / "deb"
     tarball = folder / "usr/src/linux-source-6.99.tar.xz"
     tarball.parent.mkdir(parents=True)
@@ -585,3 +622,74 @@ def test_a_package_apt_does_not_know(apt: Path, cache: Cache) -> None:
     spec = SourceSpec("6.98", "debian", "linux-source-6.98", "6.98-1", sha256)
     error = fails(spec, cache, InfraError, "apt knows no package linux-source-6.98")
     assert "apt-get update" in (error.hint or "")
+
+
+def in_suite(pool: Path, suite: str = "trixie-backports") -> SourceSpec:
+    """Have a package in a suite that the machine's apt does not know."""
+    (pool / "mirrors").write_text("http://mirror.example.org/debian/\n" * 2)
+    return replace(offer(pool / suite, "6.99.1-1"), suite=suite)
+
+
+def test_a_suite_that_the_machine_does_not_use(
+    apt: Path, cache: Cache, tmp_path: Path
+) -> None:
+    spec = in_suite(apt)
+    progress = Progress()
+    fetched = source.fetch(spec, cache, progress)
+    assert progress.phases == ["apt lists", "download", "unpack"]
+    assert same(unpacked(fetched, cache))
+    (kept,) = [p for p in (cache.root / "sources").iterdir() if p.is_dir()]
+    assert kept == fetched.path.parent, "apt's lists are gone"
+    # Each but the one for the mirror has sources and lists of its own.
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert "indextargets" in asked[0]
+    for line in asked[1:]:
+        assert f"Dir::State={cache.root}/" in line
+        assert f"Dir::Cache={cache.root}/" in line
+        assert "Dir::Etc::sourceparts=/dev/null" in line
+    shutil.rmtree(apt)
+    assert fetch(spec, cache) == fetched, "needs no apt any more"
+
+
+def test_a_suite_is_not_another_kernel(apt: Path, cache: Cache) -> None:
+    there = in_suite(apt)
+    here = offer(apt, "6.99.1-1")
+    spec = replace(here, sha256=there.sha256)
+    assert fetch(there, cache).digest == fetch(spec, cache).digest
+
+
+def test_a_version_a_suite_no_longer_has_is_replaced_loudly(
+    apt: Path, cache: Cache
+) -> None:
+    spec = in_suite(apt)
+    progress = Progress()
+    source.fetch(replace(spec, version="6.99.0-1"), cache, progress)
+    (said,) = progress.said
+    assert "apt no longer has linux-source-6.99 6.99.0-1; taking 6.99.1-1" in said
+
+
+def test_a_suite_that_is_not_there(apt: Path, cache: Cache) -> None:
+    spec = replace(in_suite(apt), suite="trixie-backport")
+    error = fails(spec, cache, UserError, "has no suite 'trixie-backport'")
+    assert "http://mirror.example.org/debian/" in error.message
+    assert "trixie-backports" in (error.hint or "")
+
+
+def test_a_suite_without_the_package(apt: Path, cache: Cache) -> None:
+    spec = in_suite(apt)
+    (apt / "trixie-backports" / "lists").unlink()
+    fails(spec, cache, InfraError, "knows no package linux-source-6.99 in trixie-")
+
+
+def test_lists_that_cannot_be_read(apt: Path, cache: Cache) -> None:
+    spec = in_suite(apt)
+    (apt / "broken").write_text("Failed to fetch")
+    said = "cannot read the lists of trixie-backports: Failed to fetch"
+    error = fails(spec, cache, InfraError, said)
+    assert "debian-archive-keyring" in (error.hint or "")
+
+
+def test_a_machine_without_debian(apt: Path, cache: Cache) -> None:
+    spec = in_suite(apt)
+    (apt / "mirrors").unlink()
+    fails(spec, cache, InfraError, "apt has no lists of Debian")
