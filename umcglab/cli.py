@@ -146,6 +146,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="neither each patch by itself nor the configurations that take long",
     )
+    made.add_argument(
+        "--job",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only what is told under this name or pattern, such as 'SMP=n'",
+    )
     jobs(made)
     made = verb(
         "anatomy", "Count, by function, the instructions of one operation of a bench."
@@ -201,7 +208,9 @@ def main(argv: Sequence[str]) -> int:
 
         target, cores = _one_target(lab, options.target), build.cores(options.jobs)
         with Display() as display:
-            return check.execute(lab, target, cores, display, quick=options.quick)
+            return check.execute(
+                lab, target, cores, display, quick=options.quick, only=options.job
+            )
     chosen = config.select(lab, options.only, getattr(options, "nightly", False))
     cores = build.cores(options.jobs)
     if options.verb == "shell":

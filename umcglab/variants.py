@@ -46,7 +46,6 @@ class Variant:
 OWN = Variant("own configuration", own=True, quick=True)
 UM = Variant(
     "ARCH=um",
-    goal="alldefconfig",
     options={"CONFIG_KUNIT": "y", "CONFIG_KUNIT_EXAMPLE_TEST": "y"},
     must=False,
     only=("x86_64",),

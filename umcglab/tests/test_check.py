@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,13 +60,15 @@ def fork(toy: ToyLab, *changes: tuple[str, str]) -> None:
     toy.series("plumbing/6.99", *patches)
 
 
-def run(toy: ToyLab, *, quick: bool = False) -> tuple[int, str]:
+def run(
+    toy: ToyLab, *, quick: bool = False, only: Sequence[str] = ()
+) -> tuple[int, str]:
     """Check the toy's series; return the status and all that was said."""
     lab = toy.load()
     (target,) = config.select(lab, ["x86_64-umcg-toy"])
     out = io.StringIO()
     with Display(Console(file=out, width=200)) as display:
-        status = check.execute(lab, target, 2, display, quick=quick)
+        status = check.execute(lab, target, 2, display, quick=quick, only=only)
     assert not list((toy.root / "cache" / "checks").glob("*/"))
     assert not list((toy.root / "cache" / "checks").glob(".*/"))
     return status, out.getvalue()
@@ -119,6 +122,15 @@ def test_quick_is_the_own_configuration_and_the_style(toy: ToyLab) -> None:
     assert status == 0
     jobs = {line.split(":")[0] for line in lines(said, "ok")}
     assert jobs == {"style", "own configuration", "SMP=n"}
+
+
+def test_some_jobs_can_be_had_alone(toy: ToyLab) -> None:
+    status, said = run(toy, only=["each*", "SMP=n"])
+    assert status == 0
+    jobs = {line.split(":")[0] for line in lines(said, "ok")}
+    assert jobs == {"each patch, ABI off", "each patch, ABI on", "SMP=n"}
+    with pytest.raises(UserError, match=r"no job 'SMP=no'; did you mean 'SMP=n'\?"):
+        run(toy, only=["SMP=no"])
 
 
 def test_a_series_that_breaks_in_the_middle_is_told_where(toy: ToyLab) -> None:
@@ -211,6 +223,21 @@ def test_what_sparse_says_of_an_added_file_is_told(toy: ToyLab) -> None:
     (failed,) = lines(said, "FAILED")
     assert "own configuration: sparse: FAILED" in failed
     assert "kernel/umcg.c:3:5: warning: symbol 'x'" in failed
+
+
+def test_sparse_is_not_believed_of_locks_where_it_does_not_know_guards(
+    toy: ToyLab,
+) -> None:
+    sparse = toy.root.parent / "bin" / "sparse"
+    sparse.write_text("#!/bin/sh\necho \"$1:3:5: warning: context imbalance in 'f'\"\n")
+    status, said = run(toy, quick=True)
+    assert status == 1
+    header = toy.write("linux/include/linux/rcupdate.h", "")
+    status, said = run(toy, quick=True)
+    assert status == 0
+    assert "sparse: ok, kernel/umcg.o, but for locks" in said
+    header.write_text("/* sparse doesn't call the cleanup function */\n")
+    assert run(toy, quick=True)[0] == 1
 
 
 def test_a_host_without_sparse_is_said(
