@@ -31,13 +31,14 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTROL = "control"
 """The ABI of an unpatched kernel."""
 
-SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree"]
+SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree", "image"]
 
 _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     "debian": ("version", "sha256"),
     "tarball": ("sha256",),
     "git": ("ref",),
     "tree": (),
+    "image": ("headers", "vmlinux"),
 }
 """What each kind of source needs beside its location."""
 
@@ -61,6 +62,9 @@ class SourceSpec:
     version: str | None = None
     sha256: str | None = None
     ref: str | None = None
+    headers: str | None = None
+    vmlinux: str | None = None
+    """Absolute paths of what belongs to an image."""
     where: str | None = field(default=None, compare=False)
     """`lab.yaml:line:column`, for complaints."""
 
@@ -250,7 +254,7 @@ class _Reader(yamlfile.Reader):
 
     def source(self, name: str, node: yaml.Node) -> SourceSpec:
         what = f"source {name!r}"
-        all_keys = (*_SOURCE_KEYS, "version", "sha256", "ref")
+        all_keys = (*_SOURCE_KEYS, *(k for keys in _SOURCE_KEYS.values() for k in keys))
         pairs = self.mapping(node, what, all_keys)
         kinds = [kind for kind in _SOURCE_KEYS if kind in pairs]
         if len(kinds) != 1:
@@ -268,6 +272,9 @@ class _Reader(yamlfile.Reader):
             location=self.location(kind, pairs[kind]),
             where=self.at(node),
         )
+        if kind == "image":
+            paths = {key: str(self.path(pairs[key], key)) for key in _SOURCE_KEYS[kind]}
+            return replace(spec, headers=paths["headers"], vmlinux=paths["vmlinux"])
         texts = {key: self.text(pairs[key], key) for key in _SOURCE_KEYS[kind]}
         if "sha256" in texts and not re.fullmatch(r"[0-9a-f]{64}", texts["sha256"]):
             raise self.error(pairs["sha256"], "sha256 must be 64 hex digits")
@@ -280,7 +287,7 @@ class _Reader(yamlfile.Reader):
 
     def location(self, kind: SourceKind, node: yaml.Node) -> str:
         text = self.text(node, kind)
-        is_path = kind == "tree" or (
+        is_path = kind in ("tree", "image") or (
             kind in ("tarball", "git")
             and not re.match(r"[a-z+]+://|[^/]+@[^/]+:", text)
         )
@@ -306,8 +313,9 @@ class _Reader(yamlfile.Reader):
         abi_node = self.need(node, pairs, what, "abi")
         abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
         base = self.text(pairs["base"], "base") if "base" in pairs else source
-        patched = "patches" in pairs
-        if patched:
+        # What is built already takes no patch.
+        patched = "patches" in pairs or sources[source].kind == "image"
+        if "patches" in pairs:
             self.one_of(pairs["patches"], "patches", ("none",))
         if abi != CONTROL and not patched:
             for part in ("plumbing", abi):

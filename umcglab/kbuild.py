@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import files, kconfig, kept, make, series, source, version
+from umcglab import files, kconfig, kept, make, prebuilt, series, source, version
 from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest
 from umcglab.config import Lab, Target
@@ -97,7 +97,14 @@ class _Recipe:
         return digest(self.inputs)
 
     @property
+    def is_built(self) -> bool:
+        """Whether there is nothing to make: the source is a kernel."""
+        return self.source.spec.kind == "image"
+
+    @property
     def release(self) -> str:
+        if self.is_built:
+            return self.source.version
         return f"{self.source.version}-{self.target.abi}-{self.key[:12]}"
 
 
@@ -198,6 +205,8 @@ def work_tree(
 
 
 def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
+    if fetched.spec.kind == "image":
+        return _Recipe(target, fetched, series=(), fragments=(), compiler="")
     folder = lab.patches / "kconfig"
     fragments = []
     for name in (
@@ -362,14 +371,20 @@ def _check_name(recipe: _Recipe, tree: Path) -> None:
 def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -> None:
     """Build the kernel in `tmp`, and leave only what is kept."""
     with _logged(recipe, lab, tmp):
-        if recipe.source.is_tree:
+        if recipe.is_built:
+            progress.phase("copy")
+            kernel = prebuilt.of(recipe.source.spec)
+            kernel.take(recipe.target.arch, tmp, recipe.source.digest)
+            touched, ccache = list[str](), Ccache(0, 0)
+        elif recipe.source.is_tree:
             touched, ccache = _fill_again(recipe, lab, tmp, progress, jobs)
         else:
             built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
             touched, ccache = _finish(recipe, built, tmp, progress, shutil.move)
     shutil.rmtree(tmp / "linux", ignore_errors=True)
     (tmp / "ccache.log").unlink(missing_ok=True)
-    progress.say(f"{recipe.target.name}: {ccache}")
+    if not recipe.is_built:
+        progress.say(f"{recipe.target.name}: {ccache}")
     facts = {
         "release": recipe.release,
         "config_sha256": file_digest(tmp / "config"),
