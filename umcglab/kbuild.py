@@ -137,10 +137,18 @@ def find(target: Target, lab: Lab) -> Kernel | None:
 
 def release(target: Target, lab: Lab) -> str:
     """Return what `uname -r` will say, as far as that is known without a download."""
-    fetched = source.find(target.source, lab.cache)
+    return known(target, lab, source.find(target.source, lab.cache))[0]
+
+
+def known(target: Target, lab: Lab, fetched: Source | None) -> tuple[str, bool]:
+    """Return what `uname -r` will say and whether the kernel is built.
+
+    `fetched` is what source.find() says of the target's source.
+    """
     if fetched is None:
-        return f"{target.source.name}-{target.abi} (source not fetched yet)"
-    return _recipe(target, lab, fetched).release
+        return f"{target.source.name}-{target.abi} (source not fetched yet)", False
+    recipe = _recipe(target, lab, fetched)
+    return recipe.release, _load(recipe, lab) is not None
 
 
 def check_config(target: Target, lab: Lab, progress: Progress, jobs: int) -> None:
