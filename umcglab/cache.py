@@ -213,7 +213,7 @@ class Cache:
         Of one with thousands of files these are looked at only if `deep`.
         """
         try:
-            record = json.loads(self._record(path).read_text())
+            record = files.read_json(self._record(path))
             if not isinstance(record, dict):
                 return None  # an older lab's, which has but the sum
             for name, size in record["files"].items():
@@ -386,7 +386,7 @@ class Cache:
     def _recorded_size(self, path: Path) -> int:
         """Return an artifact's size without walking it: a kernel tree is 80,000 files."""
         try:
-            record = json.loads(self._record(path).read_text())
+            record = files.read_json(self._record(path))
             return int(record["size"] if isinstance(record, dict) else record)
         except (OSError, ValueError, KeyError, TypeError):
             return _size(path)

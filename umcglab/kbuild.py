@@ -88,7 +88,7 @@ class _Recipe:
                 {"name": p.name, "subject": p.subject, "sha256": p.sha256}
                 for p in self.patches
             ],
-            "fragments": {_fragment(p): file_digest(p) for p in self.fragments},
+            "fragments": {_fragment(p): _fragment_digest(p) for p in self.fragments},
             "compiler": self.compiler,
         }
 
@@ -256,12 +256,19 @@ def _fragment(path: Path) -> str:
     return "/".join(parts[parts.index("kernel-patches") + 1 :])
 
 
+def _fragment_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as e:
+        raise UserError(f"cannot read the fragment {path}: {e.strerror}") from e
+
+
 def _load(recipe: _Recipe, lab: Lab) -> Kernel | None:
     folder = lab.cache.find(_KIND, recipe.key)
     if folder is None:
         return None
     try:
-        identity = dict(json.loads((folder / "kernel.json").read_text()))
+        identity = dict(files.read_json(folder / "kernel.json"))
     except (OSError, ValueError, TypeError):
         lab.cache.drop(folder)
         return None
