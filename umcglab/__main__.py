@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import tempfile
 import traceback
+from typing import Any
 
 INTERRUPTED = 130
 """Exit status after SIGINT or SIGTERM, as a shell has it."""
@@ -21,6 +23,7 @@ def main() -> int:
     _open_streams()
     # It tells of its font cache, which is no concern of whoever reads ours.
     logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
+    status = 3
     try:
         status = _run()
         sys.stdout.flush()
@@ -28,11 +31,39 @@ def main() -> int:
         _mute()
         return NOBODY_READS
     except OSError as e:
-        # Only the flush: what failed in _run is told there.
-        _mute()
-        _tell(f"cannot write the output: {e.strerror}")
-        return 3
-    return status
+        # Only what could not be printed: what else failed in _run is told there.
+        _Output.failure = e
+    # argparse goes on when it cannot print.
+    if (failure := _Output.failure) is None:
+        return status
+    _mute()
+    _tell(f"cannot write the output: {failure.strerror}")
+    return 3
+
+
+class _Output(io.FileIO):
+    """The file behind standard output, which remembers that it failed."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as e:
+            _Output.failure = e
+            raise
+
+
+class _Errors(io.FileIO):
+    """The file behind standard error, of which nothing depends on being read."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(memoryview(data).cast("B"))
 
 
 def _run() -> int:
@@ -59,6 +90,8 @@ def _run() -> int:
     except BrokenPipeError:
         raise
     except Exception as e:
+        if e is _Output.failure:
+            raise
         return _bug(e)
 
 
@@ -94,10 +127,14 @@ def _open_streams() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(1, "w")
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w")
+    # Not what a test has put there.
+    if sys.stdout is sys.__stdout__:
+        is_terminal = os.isatty(1)
+        out = io.BufferedWriter(_Output(1, "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(out, line_buffering=is_terminal)
+    if sys.stderr is sys.__stderr__:
+        err = io.BufferedWriter(_Errors(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(err, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

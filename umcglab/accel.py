@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import initrd, qemu
+from umcglab import files, initrd, qemu
 from umcglab.arch import Arch
 from umcglab.cache import Cache, digest
 from umcglab.console import Console
@@ -53,7 +53,12 @@ def probe(arch: Arch, kernel: Kernel, cache: Cache) -> Accel:
 
     key = digest(_BOOT_ID.read_text(), kernel.digest)
     folder = cache.make("accel", key, fill)
-    return Accel(**json.loads((folder / "accel.json").read_text()))
+    try:
+        return Accel(**files.read_json(folder / "accel.json"))
+    except (OSError, ValueError, TypeError):
+        cache.drop(folder)
+        folder = cache.make("accel", key, fill)
+        return Accel(**files.read_json(folder / "accel.json"))
 
 
 def _boot(arch: Arch, kernel: Kernel, cache: Cache) -> Accel:

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +213,7 @@ class Cache:
         Of one with thousands of files these are looked at only if `deep`.
         """
         try:
-            record = json.loads(self._record(path).read_text())
+            record = files.read_json(self._record(path))
             if not isinstance(record, dict):
                 return None  # an older lab's, which has but the sum
             for name, size in record["files"].items():
@@ -351,21 +352,30 @@ class Cache:
                     log.unlink()
         return freed
 
-    def clean(self) -> int:
-        """Remove everything but what is being made or used; return the bytes freed."""
+    def clean(self, say: Callable[[str], None] | None = None) -> int:
+        """Remove everything but what is being made or used; return the bytes freed.
+
+        `say` is told what of each kind is removed, and what is left.
+        """
         if not self.root.exists():
             return 0
         self.claim()
-        freed = self._remove_abandoned()
+        freed = Counter({"half made": self._remove_abandoned()})
+        left = Counter[str]()
         for artifact in self._artifacts(()):
+            kind = artifact.path.parent.name
             if self._remove_unused(artifact):
-                freed += artifact.size
+                freed[kind] += artifact.size
+            else:
+                left[kind] += 1
         self._lock_file("uses")
         with uses.at_rest(self.root / "locks") as used:
             # A compiler may be at work with it.
             if used is None:
-                freed += _size(self.root / CCACHE)
+                freed[CCACHE] = _size(self.root / CCACHE)
                 shutil.rmtree(self.root / CCACHE, ignore_errors=True)
+            elif (self.root / CCACHE).exists():
+                left[CCACHE] = 1
         for path in (
             *self._logs(),
             *(path for kind in MEMORIES for path in self.root.glob(f"{kind}/*")),
@@ -374,8 +384,12 @@ class Cache:
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                 size = path.lstat().st_blocks * 512
                 path.unlink()
-                freed += size
-        return freed
+                freed["logs and notes"] += size
+        for kind in sorted({*+freed, *left} if say else ()):
+            assert say
+            in_use = f", {left[kind]} left that a run is using" if left[kind] else ""
+            say(f"{kind}: {freed[kind] / 2**20:.0f} MiB{in_use}")
+        return freed.total()
 
     def _logs(self) -> list[Path]:
         return [p for p in self.root.glob("logs/*.log") if _LOG.fullmatch(p.name)]
@@ -394,7 +408,7 @@ class Cache:
     def _recorded_size(self, path: Path) -> int:
         """Return an artifact's size without walking it: a kernel tree is 80,000 files."""
         try:
-            record = json.loads(self._record(path).read_text())
+            record = files.read_json(self._record(path))
             return int(record["size"] if isinstance(record, dict) else record)
         except (OSError, ValueError, KeyError, TypeError):
             return _size(path)

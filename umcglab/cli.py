@@ -266,13 +266,19 @@ def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> i
 
 def show(lab: Lab, targets: Sequence[Target]) -> int:
     """Print a line for each target."""
-    from umcglab import kbuild
+    from umcglab import kbuild, source
 
+    found = {}
+    for spec in dict.fromkeys(target.source for target in targets):
+        if spec.kind in ("tree", "image"):
+            # It may take half a minute the first time.
+            print(f"reading {spec.location}", file=sys.stderr, flush=True)
+        found[spec] = source.find(spec, lab.cache)
     width = max(len(target.name) for target in targets)
     flavors = max(len(target.flavor) for target in targets)
     for target in targets:
-        release = kbuild.release(target, lab)
-        built = "built" if kbuild.find(target, lab) else "not built"
+        release, is_built = kbuild.known(target, lab, found[target.source])
+        built = "built" if is_built else "not built"
         nightly = ", nightly" if target.nightly else ""
         flavor = f"{target.flavor:{flavors}}"
         print(f"{target.name:{width}}  {flavor}  {release}  {built}{nightly}")
@@ -342,7 +348,7 @@ def anatomize(lab: Lab, options: argparse.Namespace) -> int:
 
 def clean(lab: Lab) -> int:
     """Empty the cache."""
-    freed = lab.cache.clean()
+    freed = lab.cache.clean(print)
     print(f"{lab.cache.root}: freed {freed / 2**30:.1f} GiB")
     return 0
 

@@ -31,13 +31,14 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTROL = "control"
 """The ABI of an unpatched kernel."""
 
-SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree"]
+SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree", "image"]
 
 _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     "debian": ("version", "sha256"),
     "tarball": ("sha256",),
     "git": ("ref",),
     "tree": (),
+    "image": ("headers", "vmlinux"),
 }
 """What each kind of source needs beside its location."""
 
@@ -69,6 +70,9 @@ class SourceSpec:
     ref: str | None = None
     suite: str | None = None
     """The Debian suite that has the package; None for those the machine uses."""
+    headers: str | None = None
+    vmlinux: str | None = None
+    """Absolute paths of what belongs to an image."""
     where: str | None = field(default=None, compare=False)
     """`lab.yaml:line:column`, for complaints."""
 
@@ -258,7 +262,8 @@ class _Reader(yamlfile.Reader):
 
     def source(self, name: str, node: yaml.Node) -> SourceSpec:
         what = f"source {name!r}"
-        all_keys = (*_SOURCE_KEYS, "version", "sha256", "ref", "suite")
+        given = (k for keys in _SOURCE_KEYS.values() for k in keys)
+        all_keys = (*_SOURCE_KEYS, *given, "suite")
         pairs = self.mapping(node, what, all_keys)
         kinds = [kind for kind in _SOURCE_KEYS if kind in pairs]
         if len(kinds) != 1:
@@ -277,6 +282,9 @@ class _Reader(yamlfile.Reader):
             location=self.location(kind, pairs[kind]),
             where=self.at(node),
         )
+        if kind == "image":
+            paths = {key: str(self.path(pairs[key], key)) for key in _SOURCE_KEYS[kind]}
+            return replace(spec, headers=paths["headers"], vmlinux=paths["vmlinux"])
         texts = {key: self.text(pairs[key], key) for key in keys if key in pairs}
         if "sha256" in texts and not re.fullmatch(r"[0-9a-f]{64}", texts["sha256"]):
             raise self.error(pairs["sha256"], "sha256 must be 64 hex digits")
@@ -295,7 +303,7 @@ class _Reader(yamlfile.Reader):
 
     def location(self, kind: SourceKind, node: yaml.Node) -> str:
         text = self.text(node, kind)
-        is_path = kind == "tree" or (
+        is_path = kind in ("tree", "image") or (
             kind in ("tarball", "git")
             and not re.match(r"[a-z+]+://|[^/]+@[^/]+:", text)
         )
@@ -321,8 +329,9 @@ class _Reader(yamlfile.Reader):
         abi_node = self.need(node, pairs, what, "abi")
         abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
         base = self.text(pairs["base"], "base") if "base" in pairs else source
-        patched = "patches" in pairs
-        if patched:
+        # What is built already takes no patch.
+        patched = "patches" in pairs or sources[source].kind == "image"
+        if "patches" in pairs:
             self.one_of(pairs["patches"], "patches", ("none",))
         if abi != CONTROL and not patched:
             for part in ("plumbing", abi):

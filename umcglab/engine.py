@@ -175,7 +175,7 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
 
 def _load(path: Path) -> dict[str, float]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(files.read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -262,9 +262,11 @@ def write(path: Path, facts: object) -> None:
 def read(path: Path, kind: type[Facts]) -> Facts:
     """Read one facts dataclass; UserError if the file is not such a thing."""
     try:
-        data = json.loads(path.read_text())
+        data = files.read_json(path)
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file", hint="give the folder of a run") from e
+    except OSError as e:
+        raise UserError(f"{path}: cannot read it: {e.strerror}") from e
     except ValueError as e:
         raise UserError(f"{path}: not JSON: {e}") from e
     if isinstance(data, dict) and data.get("schema", SCHEMA) != SCHEMA:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from umcglab.errors import InfraError, UserError
 
@@ -25,6 +27,14 @@ def write(path: Path, text: str) -> None:
         if isinstance(e, OSError):
             raise unwritten(path, e) from e
         raise
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file of JSON has in it; ValueError if it has none."""
+    try:
+        return json.loads(path.read_text())
+    except RecursionError as e:
+        raise ValueError("nested too deep to be read") from e
 
 
 def unwritten(path: Path, error: OSError) -> InfraError:

@@ -22,7 +22,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from umcglab import tool
+from umcglab import files, tool
 from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest, tree_digest
 from umcglab.config import Lab
@@ -91,12 +91,12 @@ def build(arch: Arch, lab: Lab, progress: Progress) -> Image:
 
     folder = lab.cache.make("images", key, fill, progress.say)
     try:
-        identity = json.loads((folder / "identity.json").read_text())
+        identity = files.read_json(folder / "identity.json")
     except (OSError, ValueError):
         lab.cache.drop(folder)
         progress.say(f"cache: images/{key} is damaged, so it is made again")
         lab.cache.make("images", key, fill)
-        identity = json.loads((folder / "identity.json").read_text())
+        identity = files.read_json(folder / "identity.json")
     return Image(dir=folder, digest=key, arch=arch, identity=identity)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import files, kconfig, kept, make, series, source, version
+from umcglab import files, kconfig, kept, make, prebuilt, series, source, version
 from umcglab.arch import Arch
 from umcglab.cache import digest, file_digest
 from umcglab.config import Lab, Target
@@ -89,7 +89,7 @@ class _Recipe:
                 {"name": p.name, "subject": p.subject, "sha256": p.sha256}
                 for p in self.patches
             ],
-            "fragments": {_fragment(p): file_digest(p) for p in self.fragments},
+            "fragments": {_fragment(p): _fragment_digest(p) for p in self.fragments},
             "compiler": self.compiler,
         }
 
@@ -98,7 +98,14 @@ class _Recipe:
         return digest(self.inputs)
 
     @property
+    def is_built(self) -> bool:
+        """Whether there is nothing to make: the source is a kernel."""
+        return self.source.spec.kind == "image"
+
+    @property
     def release(self) -> str:
+        if self.is_built:
+            return self.source.version
         return f"{self.source.version}-{self.target.abi}-{self.key[:12]}"
 
 
@@ -131,10 +138,18 @@ def find(target: Target, lab: Lab) -> Kernel | None:
 
 def release(target: Target, lab: Lab) -> str:
     """Return what `uname -r` will say, as far as that is known without a download."""
-    fetched = source.find(target.source, lab.cache)
+    return known(target, lab, source.find(target.source, lab.cache))[0]
+
+
+def known(target: Target, lab: Lab, fetched: Source | None) -> tuple[str, bool]:
+    """Return what `uname -r` will say and whether the kernel is built.
+
+    `fetched` is what source.find() says of the target's source.
+    """
     if fetched is None:
-        return f"{target.source.name}-{target.abi} (source not fetched yet)"
-    return _recipe(target, lab, fetched).release
+        return f"{target.source.name}-{target.abi} (source not fetched yet)", False
+    recipe = _recipe(target, lab, fetched)
+    return recipe.release, _load(recipe, lab) is not None
 
 
 def check_config(target: Target, lab: Lab, progress: Progress, jobs: int) -> None:
@@ -230,6 +245,8 @@ def fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
 
 
 def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
+    if fetched.spec.kind == "image":
+        return _Recipe(target, fetched, series=(), fragments=(), compiler="")
     recipe = _Recipe(
         target=target,
         source=fetched,
@@ -255,12 +272,19 @@ def _fragment(path: Path) -> str:
     return "/".join(parts[parts.index("kernel-patches") + 1 :])
 
 
+def _fragment_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as e:
+        raise UserError(f"cannot read the fragment {path}: {e.strerror}") from e
+
+
 def _load(recipe: _Recipe, lab: Lab) -> Kernel | None:
     folder = lab.cache.find(_KIND, recipe.key)
     if folder is None:
         return None
     try:
-        identity = dict(json.loads((folder / "kernel.json").read_text()))
+        identity = dict(files.read_json(folder / "kernel.json"))
     except (OSError, ValueError, TypeError):
         lab.cache.drop(folder)
         return None
@@ -375,14 +399,20 @@ def _check_name(recipe: _Recipe, tree: Path) -> None:
 def _fill(recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int) -> None:
     """Build the kernel in `tmp`, and leave only what is kept."""
     with _logged(recipe, lab, tmp):
-        if recipe.source.is_tree:
+        if recipe.is_built:
+            progress.phase("copy")
+            kernel = prebuilt.of(recipe.source.spec)
+            kernel.take(recipe.target.arch, tmp, recipe.source.digest)
+            touched, ccache = list[str](), Ccache(0, 0)
+        elif recipe.source.is_tree:
             touched, ccache = _fill_again(recipe, lab, tmp, progress, jobs)
         else:
             built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments)
             touched, ccache = _finish(recipe, built, tmp, progress, shutil.move)
     shutil.rmtree(tmp / "linux", ignore_errors=True)
     (tmp / "ccache.log").unlink(missing_ok=True)
-    progress.say(f"{recipe.target.name}: {ccache}")
+    if not recipe.is_built:
+        progress.say(f"{recipe.target.name}: {ccache}")
     facts = {
         "release": recipe.release,
         "config_sha256": file_digest(tmp / "config"),

@@ -79,7 +79,7 @@ class Kept:
 
     def _load(self) -> object:
         try:
-            return json.loads(self._state.read_text())
+            return files.read_json(self._state)
         except (OSError, ValueError):
             return None
 

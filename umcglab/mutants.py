@@ -148,7 +148,11 @@ def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Targe
 
     `all_of_them` if they were chosen by name.
     """
-    fit = [t for t in chosen if t.flavor == "bench" and of(lab, t)]
+    fit = [
+        t
+        for t in chosen
+        if t.flavor == "bench" and t.source.kind != "image" and of(lab, t)
+    ]
     if not fit:
         raise UserError("no target of flavor bench whose ABI has mutants")
     return (

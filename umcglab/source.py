@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import tool, version, worktree
+from umcglab import prebuilt, tool, version, worktree
 from umcglab.cache import Cache, digest, file_digest
 from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, UserError
@@ -72,6 +72,9 @@ def find(spec: SourceSpec, cache: Cache) -> Source | None:
     """Return the source if it is here already; download nothing."""
     if spec.kind == "tree":
         return _tree(spec, cache)
+    if spec.kind == "image":
+        found = prebuilt.of(spec)
+        return Source(spec, found.release(), found.digest(), found.image, is_tree=False)
     key = _commit(spec) if spec.kind == "git" else spec.sha256
     assert key is not None
     path = cache.find(_KIND, digest(spec.kind, key))

@@ -38,7 +38,7 @@ def of(tree: Path, spec: SourceSpec) -> str:
 def _stated(tree: Path, spec: SourceSpec) -> str:
     """Return the version that the tree's Makefile states."""
     try:
-        makefile = (tree / "Makefile").read_text()
+        makefile = (tree / "Makefile").read_text(errors="replace")
     except OSError as e:
         raise UserError(
             f"source {spec.name!r}: {tree if spec.kind == 'tree' else spec.location}"

@@ -133,7 +133,7 @@ def _remembered(memory: Path | None) -> dict[str, tuple[list[int], str]]:
     if memory is None:
         return {}
     try:
-        found = json.loads(memory.read_text())
+        found = files.read_json(memory)
         return {name: (list(key), str(sha256)) for name, (key, sha256) in found.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from umcglab import __main__, build, cli, config
+from umcglab import __main__, build, cli, config, worktree
+from umcglab.tests import toylab
 
 LAB = """\
 sources:
@@ -126,3 +128,88 @@ def test_the_labs_own_description_is_right() -> None:
     assert {f"{arch}-{abi}" for arch in ("x86_64", "arm64")
             for abi in ("control", "umcg-v0.5")} <= set(names)  # fmt: skip
     assert {"6.1", "6.12"} <= lab.sources.keys()
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> toylab.ToyLab:
+    """A lab whose patches and guest-tests are its own."""
+    monkeypatch.delenv("UMCGLAB_CACHE", raising=False)
+    made = toylab.make(tmp_path)
+    monkeypatch.setattr(config.load, "__defaults__", (made.root,))
+    return made
+
+
+def test_a_misspelt_test_is_told_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    toy: toylab.ToyLab,
+) -> None:
+    text = "umcg/wait: {kind: test, tests: {wakes: }}\n"
+    toy.write("guest-tests/manifest.yaml", text)
+    lab = toy.root / "lab.yaml"
+    for tests, said in (
+        ("umcg/wiat", "no program 'umcg/wiat'; did you mean 'umcg/wait'?"),
+        ("umcg/wait:waeks", "no test 'waeks' in 'umcg/wait'; did you mean 'wakes'?"),
+    ):
+        argv = ("run", "--lab", lab, "--tests", tests, "--only", "x86_64-*")
+        assert umcglab(monkeypatch, *argv) == 2
+        assert said in capsys.readouterr().err
+    assert not (toy.root / "cache").exists()
+    assert not (toy.root / "results").exists()
+
+
+def test_list_says_what_it_reads_and_reads_it_once(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    toy: toylab.ToyLab,
+) -> None:
+    read, real = [], worktree.content
+
+    def content(tree: Path, memory: Path | None = None) -> str:
+        read.append(tree)
+        return real(tree, memory)
+
+    monkeypatch.setattr(worktree, "content", content)
+    assert umcglab(monkeypatch, "list", "--lab", toy.root / "lab.yaml") == 0
+    said = capsys.readouterr()
+    assert said.err == f"reading {toy.tree}\n"
+    assert len(said.out.splitlines()) == 3
+    assert read == [toy.tree]
+
+
+def test_clean_says_what_it_frees_and_what_it_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    toy: toylab.ToyLab,
+) -> None:
+    cache = toy.load().cache
+    for n, kind in enumerate(("kernels", "kernels", "images")):
+        cache.make(kind, f"{n:016x}", lambda tmp: put(tmp / "x", 3 << 20))
+    with cache.lock(f"kernels-{0:016x}"):
+        assert umcglab(monkeypatch, "clean", "--lab", toy.root / "lab.yaml") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "images: 3 MiB",
+        "kernels: 3 MiB, 1 left that a run is using",
+        f"{cache.root}: freed 0.0 GiB",
+    ]
+
+
+def put(path: Path, size: int) -> None:
+    path.write_bytes(b"x" * size)
+
+
+def test_matplotlib_says_nothing(tmp_path: Path) -> None:
+    """Neither of a folder that it cannot write nor of the fonts that it looks for."""
+    code = (
+        "import sys; from umcglab import __main__, cli; sys.argv = ['umcglab']\n"
+        "def main(argv):\n import umcglab.plots; return 0\n"
+        "cli.main = main; sys.exit(__main__.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/proc/1/x", "TMPDIR": str(tmp_path)},
+        cwd=config.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
