@@ -291,6 +291,16 @@ def test_a_base_and_an_arch_have_options_of_their_own(toy: ToyLab) -> None:
     fragments = build(toy).identity["fragments"]
     assert isinstance(fragments, dict)
     assert list(fragments)[-2] == "kconfig/flavor/x86_64/bench.config"
+    # Of a base alone, too, and after what is of all of them.
+    here = "flavor/x86_64/bench.config"
+    toy.write(f"kernel-patches/kconfig/6.99/{here}", "CONFIG_SMP=y\n")
+    fragments = build(toy).identity["fragments"]
+    assert isinstance(fragments, dict)
+    assert list(fragments)[-3:-1] == [f"kconfig/{here}", f"kconfig/6.99/{here}"]
+    (toy.root / "kernel-patches/kconfig" / here).unlink()
+    fragments = build(toy).identity["fragments"]
+    assert isinstance(fragments, dict)
+    assert list(fragments)[-2] == f"kconfig/6.99/{here}"
 
 
 def test_a_patch_that_does_not_apply_fails(toy: ToyLab) -> None:
