@@ -26,11 +26,11 @@ from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.kbuild import Kernel
 from umcglab.progress import Progress
 
-_RECIPE = 1
+_RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
-_PARTS = ("bench", "fuzz", "harness", "helpers", "lib", "mn", "py", "tests")
-"""The folders of guest-tests that a bundle is made from."""
+_PARTS = ("bench", "harness", "kit", "mn", "port", "py", "shared")
+"""The folders of guest-tests that every bundle is made from, beside `abi/<abi>`."""
 
 Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
 
@@ -195,7 +195,8 @@ def _argv(name: str, kind: Kind) -> tuple[str, ...]:
         return (f"bench/{name}",)
     if kind in ("test", "fuzz"):
         return (f"bin/{name}",)
-    return ("python3", "py/run.py", f"test_{Path(name).name}.py")
+    folder, _, program = name.rpartition("/")
+    return ("python3", "py/run.py", f"{folder}/test_{program}.py")
 
 
 def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) -> Bundle:
@@ -210,7 +211,7 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
         abi,
         make.compiler(arch),
         tree_digest(sources, "[Mm]*"),
-        [(part, tree_digest(sources / part)) for part in _PARTS],
+        [(p, tree_digest(sources / p)) for p in (*_PARTS, f"abi/{abi}")],
         tree_digest(kernel.headers),
     )
 

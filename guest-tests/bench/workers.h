@@ -6,7 +6,7 @@
 #include <errno.h>
 
 #include "bench.h"
-#include "umcg.h"
+#include "abi.h"
 
 extern struct umcg bench_server;
 

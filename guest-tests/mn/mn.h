@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "umcg.h"
+#include "abi.h"
 
 #define MN_SERVERS	8
 #define MN_PRIORITIES	4	/* 0 is the highest */

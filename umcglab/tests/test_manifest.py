@@ -78,14 +78,15 @@ def test_plan_is_what_the_programs_have(suite: Path, manifest: Manifest) -> None
 
 
 def test_every_program_is_planned(suite: Path, manifest: Manifest) -> None:
-    helpers = suite / "bin/helpers"
     built = {
         str(path.relative_to(suite))
         for folder in ("bin", "bench")
         for path in (suite / folder).rglob("*")
-        if path.is_file() and path.parent != helpers
+        if path.is_file() and "helpers" not in path.parts
     }
-    built |= {f"test {p.name}" for p in (suite / "py").glob("test_*.py")}
+    built |= {
+        f"test {p.relative_to(suite / 'py')}" for p in (suite / "py").rglob("test_*.py")
+    }
     plan = {
         f"test {p.argv[-1]}" if p.kind == "py" else p.argv[0] for p in manifest.programs
     }
@@ -143,7 +144,7 @@ def test_on_the_control_the_rest_passes(
 
 def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
     """The runner, seen to tell pass, failure, error and time-out apart."""
-    (suite / "py/test_victims.py").write_text(
+    (suite / "py/umcg-v0.5/test_victims.py").write_text(
         "import pytest\n"
         "@pytest.fixture\n"
         "def broken(): raise OSError('in the fixture')\n"
@@ -152,7 +153,7 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
         "def test_bad(): print('seen'); assert 1 + 1 == 3\n"
         "def test_broken(broken): pass\n"
     )
-    runner = ["python3", "py/run.py", "test_victims.py"]
+    runner = ["python3", "py/run.py", "umcg-v0.5/test_victims.py"]
     said = run(runner, suite)
     assert said.returncode == 1
     assert said.stdout.startswith("KTAP version 1\n1..3\n# RUN good\n")
@@ -166,11 +167,11 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
     assert run([*runner, "-t", "good"], suite).returncode == 0
     nothing = run([*runner, "-t", "nothing"], suite)
     assert (nothing.returncode, nothing.stdout) == (2, "")
-    (suite / "py/test_victims.py").write_text("import no_such_module\n")
+    (suite / "py/umcg-v0.5/test_victims.py").write_text("import no_such_module\n")
     said = run(runner, suite)
     assert said.returncode == 1
     assert "no_such_module" in said.stdout
-    (suite / "py/test_victims.py").unlink()
+    (suite / "py/umcg-v0.5/test_victims.py").unlink()
 
 
 GOOD = """\
@@ -199,7 +200,7 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert first.clauses == {"two": ("WAIT-1", "R2")}
     assert not first.needs_umcg
     assert first.timeout == 120
-    assert second.argv == ("python3", "py/run.py", "test_idle.py")
+    assert second.argv == ("python3", "py/run.py", "umcg-x/test_idle.py")
     assert second.needs_umcg
     assert second.timeout == 7
     assert third.argv == ("bench/yard/futex",)

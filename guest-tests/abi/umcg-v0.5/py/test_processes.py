@@ -12,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from actors import IDLE, RUNNING, Actor, Stage, until
+from actors import IDLE, RUNNING, Actor, Stage
 from groups import Group
+from patience import until
 
 clauses = pytest.mark.clauses
 

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "umcg.h"
+#include "abi.h"
 
 #define SLOTS	64
 

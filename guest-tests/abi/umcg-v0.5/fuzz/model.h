@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #include "rng.h"
-#include "umcg.h"
+#include "abi.h"
 
 #define NONE		UMCG_TASK_NONE
 #define RUNNING		UMCG_TASK_RUNNING

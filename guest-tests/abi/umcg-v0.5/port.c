@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "inject.h"
-#include "umcg.h"
+#include "abi.h"
 
 #define RUNNING		UMCG_TASK_RUNNING
 #define IDLE		UMCG_TASK_IDLE

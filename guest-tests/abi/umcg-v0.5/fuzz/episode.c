@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../tests/umcg-v0.5/peer.h"
+#include "peer.h"
 #include "episode.h"
 #include "inject.h"
 #include "ops.h"

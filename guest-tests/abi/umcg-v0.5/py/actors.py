@@ -8,19 +8,18 @@ import os
 import select
 import struct
 import subprocess
-import time
 from pathlib import Path
 
-ACTOR = Path(__file__).resolve().parent.parent / "bin" / "helpers" / "actor"
+from patience import PATIENCE, until
+
+HERE = Path(__file__).resolve().parent
+ACTOR = HERE.parent.parent / "bin" / "helpers" / HERE.name / "actor"
 
 RUNNING, IDLE, BLOCKED = 1, 2, 3
 WAKE_ONLY = 1
 
 SLOTS = 64
 TASK_SIZE = 64
-
-PATIENCE = 20.0 * int(os.environ.get("UMCGLAB_SLOW", "1"))
-"""Seconds after which what should have happened has not."""
 
 
 class Actor:
@@ -127,11 +126,3 @@ class Stage:
             actor.process.wait(PATIENCE)
             actor.process.stdin.close()
             actor.process.stdout.close()
-
-
-def until(condition, what: str) -> None:  # type: ignore[no-untyped-def]
-    """Wait for `condition()`, and fail if it does not come."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"not within {PATIENCE} s: {what}"
-        time.sleep(0.002)

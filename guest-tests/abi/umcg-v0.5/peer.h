@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "ktap.h"
-#include "umcg.h"
+#include "abi.h"
 
 #define RUNNING	UMCG_TASK_RUNNING
 #define IDLE	UMCG_TASK_IDLE

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../tests/umcg-v0.5/peer.h"
+#include "peer.h"
 #include "ops.h"
 #include "watch.h"
 

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from actors import PATIENCE, until
 from groups import Group
+from patience import PATIENCE, until
 
 clauses = pytest.mark.clauses
 
-STORM = Path(__file__).resolve().parent.parent / "bin" / "umcg-v0.5" / "storm"
+HERE = Path(__file__).resolve().parent
+STORM = HERE.parent.parent / "bin" / HERE.name / "storm"
 CPUS = Path("/sys/devices/system/cpu")
 COMPACT = Path("/proc/sys/vm/compact_memory")
 KEPT_FREE = Path("/proc/sys/vm/min_free_kbytes")

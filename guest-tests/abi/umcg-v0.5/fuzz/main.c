@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../tests/umcg-v0.5/peer.h"
+#include "peer.h"
 #include "episode.h"
 #include "ops.h"
 #include "watch.h"
