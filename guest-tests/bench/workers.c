@@ -66,7 +66,7 @@ struct umcg *bench_worker(void (*body)(struct umcg *me))
 
 void bench_serve(void)
 {
-	bench_check(umcg_register_server(&bench_server));
+	bench_check(umcg_register_server(&bench_server, &pool));
 }
 
 struct umcg *bench_await_worker(void)
@@ -83,7 +83,7 @@ static void *server_thread(void *arg)
 {
 	bench_serve();
 	for (;;)
-		bench_check(umcg_run(&bench_server, bench_await_worker(), 0));
+		bench_check(umcg_resume(&bench_server, bench_await_worker(), 0));
 	return arg;
 }
 

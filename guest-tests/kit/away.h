@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/swap.h>
 
-#include "peer.h"
+#include "kit.h"
 
 #define PAGE	4096
 

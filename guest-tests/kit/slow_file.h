@@ -11,7 +11,7 @@
 #include <sys/mount.h>
 #include <sys/uio.h>
 
-#include "crew.h"
+#include "kit.h"
 
 #define SLOW_SIZE	4096
 

@@ -74,7 +74,7 @@ TEST(no_kernel_lock_is_kept, .clauses = "WIDLE-1 WVIOL-2 R17")
 	w.body = read_slowly;
 	become_server();
 	hire(&w);
-	ASSERT_EQ(BLOCKED, run(&w));
+	ASSERT_EQ(UMCG_BLOCKED, run(&w));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, seek, NULL));
 	nap(SOON);
 	slow_file_release();
@@ -113,7 +113,7 @@ TEST(page_fault_from_disk, .clauses = "BLOCK-2 R32 R15")
 	w.body = read_from_disk;
 	become_server();
 	hire(&w);
-	while (run(&w) != NONE) {
+	while (run(&w) != UMCG_EXITED) {
 		slept++;
 		until_back(&w);
 	}

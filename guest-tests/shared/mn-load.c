@@ -68,15 +68,15 @@ static uint64_t talk(struct job *j, unsigned int round, uint64_t value)
 /* Among the sleepers of the scheduler, or in the kernel. */
 static void sleep_a_little(struct job *j, unsigned int round)
 {
-	uint64_t until = mn_now() + (j->number % 7) * MS;
+	uint64_t until = umcg_now() + (j->number % 7) * MS;
 	struct timespec ts = { until / 1000000000, until % 1000000000 };
 
 	if (round % 2)
 		mn_sleep_until(until);
 	else
-		while (clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &ts, NULL))
+		while (clock_nanosleep(umcg_clock(), TIMER_ABSTIME, &ts, NULL))
 			;
-	j->early += mn_now() < until;
+	j->early += umcg_now() < until;
 }
 
 static void do_job(void *arg)
@@ -170,4 +170,4 @@ TEST(ten_thousand_workers, .deadline = 240,
 	mn_free(&mn);
 }
 
-UMCG_TEST_MAIN
+MN_TEST_MAIN(UMCG_PREEMPTS)

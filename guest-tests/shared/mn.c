@@ -9,11 +9,11 @@
 static void until_all_wait(void)
 {
 	for (unsigned int i = 0; i < atomic_load(&mn.tasks); i++) {
-		struct umcg *worker = &mn.task[i].umcg;
+		struct mn_task *task = &mn.task[i];
 
-		while ((umcg_word(&worker->task) & UMCG_TASK_STATE_MASK) != IDLE)
+		while (umcg_state(&task->umcg) != UMCG_IS_IDLE)
 			nap(MS);
-		until_state(getpid(), worker->tid, 'S');
+		until_state(getpid(), task->tid, 'S');
 	}
 }
 
@@ -115,6 +115,7 @@ TEST(idle_servers_steal, .clauses = "WRUN-1 WIDLE-3")
 
 TEST(tick_preempts, .clauses = "WPREEMPT-1 R14")
 {
+	need_capabilities(UMCG_PREEMPTS);
 	mn_init(&mn, 1, 2, SLICE);
 	mn_spawn(&mn, 0, wait_for_the_other, NULL);
 	mn_spawn(&mn, 0, wait_for_the_other, NULL);
@@ -136,6 +137,7 @@ TEST(ticks_come_at_any_time, .deadline = 120, .clauses = "WPREEMPT-1 WPREEMPT-5 
 {
 	unsigned int until = 500;
 
+	need_capabilities(UMCG_PREEMPTS);
 	mn_init(&mn, 2, 6, MS / 50);
 	for (int i = 0; i < 6; i++)
 		mn_spawn(&mn, 0, run_until_preempted, &until);
@@ -194,6 +196,7 @@ static void ring(void *arg)
 TEST(higher_priority_takes_over, .clauses = "WPREEMPT-1 WIDLE-1 BLOCK-1 R14")
 {
 	ASSERT_EQ(0, pipe(bell));
+	need_capabilities(UMCG_PREEMPTS);
 	mn_init(&mn, 1, 2, SLICE);
 	mn_spawn(&mn, 0, answer, (void *)0);
 	mn_spawn(&mn, 1, ring, (void *)1);
@@ -205,4 +208,4 @@ TEST(higher_priority_takes_over, .clauses = "WPREEMPT-1 WIDLE-1 BLOCK-1 R14")
 	EXPECT_LE(2, mn.server[0].preemptions + mn.server[0].blocks);
 }
 
-UMCG_TEST_MAIN
+MN_TEST_MAIN(0)

@@ -3,7 +3,7 @@
 #ifndef SLEEPER_H
 #define SLEEPER_H
 
-#include "crew.h"
+#include "worker.h"
 
 struct sleeper {
 	void (*prepare)(void);		/* may be NULL */
@@ -30,9 +30,9 @@ static inline void is_reported(const struct sleeper *sleeper)
 		sleeper->prepare();
 	become_server();
 	hire(&w);
-	EXPECT_EQ(BLOCKED, run(&w));
+	EXPECT_EQ(UMCG_BLOCKED, run(&w));
 	EXPECT_EQ(1, atomic_load(&w.steps));
-	expect_none_queued(&pool);
+	expect_none_queued();
 	/* Again awake, it has to be run before it is out of its system call. */
 	sleeper->release();
 	until_back(&w);

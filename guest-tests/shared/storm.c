@@ -93,6 +93,7 @@ static void *preempt_all(void *arg)
 
 TEST(crowd_preempted, .clauses = "WPREEMPT-1 WPREEMPT-2 WLIFE-5 R14 R17 R55", .deadline = 60)
 {
+	need_capabilities(UMCG_PREEMPTS);
 	on_signal(SIGUSR1, count, SA_RESTART);
 	bothered_by(preempt_all);
 	EXPECT_LT(0, atomic_load(&handled));
@@ -106,7 +107,7 @@ static void *fork_often(void *arg)
 
 		ASSERT_NE(-1, pid);
 		if (!pid)
-			_exit(umcg_sys_wait(0, 1) != -EINVAL);
+			_exit(!umcg_is_nobody());
 		EXPECT_EQ(0, reap_child(pid));
 	}
 	return arg;
@@ -150,7 +151,7 @@ static void note(int signal)
 
 	(void)signal;
 	for (int i = 0; i < CROWD; i++)
-		if (crowd[i].own.tid == tid)
+		if (atomic_load(&crowd[i].tid) == tid)
 			atomic_fetch_add(&got[i], 1);
 }
 
@@ -219,11 +220,11 @@ static void *serve_a_little(void *arg)
 	while (!atomic_load(&enough)) {
 		struct umcg *worker, *next;
 
-		ASSERT_EQ(0, umcg_register_server(&server));
+		ASSERT_EQ(0, umcg_register_server(&server, &pool));
 		umcg_await_idle(&server, &pool, from_now(MS));
 		for (worker = umcg_take_idle(&pool); worker; worker = next) {
 			next = umcg_next_idle(worker);
-			umcg_run(&server, worker, from_now(rand_r(&seed) % MS));
+			umcg_resume(&server, worker, from_now(rand_r(&seed) % MS));
 		}
 		ASSERT_EQ(0, umcg_unregister(&server));
 	}
@@ -248,12 +249,12 @@ TEST(all_come_and_go, .clauses = "WLIFE-2 WLIFE-5 WREG-5 R3 R4 R20 R56 R57", .de
 
 			for (worker = umcg_take_idle(&pool); worker; worker = next) {
 				next = umcg_next_idle(worker);
-				run_under(&me, worker);
+				ASSERT_LT(0, umcg_run(&me, worker, 0));
 			}
 			sched_yield();
 		}
 	}
-	expect_none_queued(&pool);
+	expect_none_queued();
 }
 
 static void be_a_crowd(void *arg)
@@ -329,22 +330,53 @@ static void ruined_crowd(void *what)
 	serve_crowd();
 }
 
+/* A server that waits meanwhile, and that nothing is to happen to. */
+struct bystander {
+	struct umcg umcg;
+	atomic_int tid;
+	atomic_bool returned;
+	int result;
+	pthread_t thread;
+};
+
+static void *stand_by(void *arg)
+{
+	struct bystander *b = arg;
+
+	ASSERT_EQ(0, umcg_register_server(&b->umcg, NULL));
+	atomic_store(&b->tid, gettid());
+	b->result = umcg_wait(&b->umcg, 0);
+	atomic_store(&b->returned, true);
+	return NULL;
+}
+
+static void expect_standing_by(struct bystander *b)
+{
+	while (!atomic_load(&b->tid) || umcg_state(&b->umcg) != UMCG_IS_IDLE)
+		nap(MS);
+	until_state(getpid(), b->tid, 'S');
+	nap(SOON);
+	EXPECT_EQ('S', thread_state(getpid(), b->tid));
+	EXPECT_FALSE(atomic_load(&b->returned));
+}
+
 TEST(crowd_in_ruins, .clauses = "WVIOL-1 WVIOL-2 VIOL-3 BLOCK-6 R15 R26", .deadline = 60)
 {
-	static struct peer bystander;
+	static struct bystander bystander;
 
 	become_server();
-	peer_start(&bystander);
-	until_asleep(&bystander);
+	ASSERT_EQ(0, pthread_create(&bystander.thread, NULL, stand_by, &bystander));
+	expect_standing_by(&bystander);
 	for (uintptr_t what = 0; what < 3; what++) {
 		int status = status_of_child(ruined_crowd, (void *)what);
 
 		EXPECT_TRUE(WIFSIGNALED(status));
 		EXPECT_EQ(SIGSEGV, WTERMSIG(status));
 	}
-	expect_asleep(&bystander);
-	peer_wake(&bystander);
-	EXPECT_EQ(0, peer_join(&bystander));
+	expect_standing_by(&bystander);
+	ASSERT_EQ(0, umcg_wake(&me, &bystander.umcg));
+	ASSERT_EQ(0, pthread_join(bystander.thread, NULL));
+	EXPECT_EQ(0, bystander.result);
 }
 
 static void *answer_lines(void *arg)
@@ -367,12 +399,19 @@ static int serve_standard_input(void)
 	return 0;
 }
 
+static void need_storm(void)
+{
+	need_umcg();
+	need_capabilities(UMCG_WORKERS | UMCG_POOLS | UMCG_DEADLINES | UMCG_LOCKS |
+			  UMCG_REQUEUES);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "--after-exec"))
-		return umcg_sys_wait(0, 1) != -EINVAL;
+		return !umcg_is_nobody();
 	if (argc == 2 && !strcmp(argv[1], "--crowd"))
 		return serve_standard_input();
-	ktap_before_each = need_umcg;
+	ktap_before_each = need_storm;
 	return ktap_main(argc, argv);
 }

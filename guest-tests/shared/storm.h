@@ -9,7 +9,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 
-#include "crew.h"
+#include "worker.h"
 
 #define CROWD	16
 
@@ -66,7 +66,7 @@ static inline void do_a_bit_of_everything(struct worker *w)
 			meet(w - crowd);
 			break;
 		case 2:
-			ASSERT_EQ(0, give_way(w));
+			ASSERT_EQ(0, umcg_give_way(&w->own));
 			break;
 		case 3:
 			wait_on_futex();
@@ -75,9 +75,9 @@ static inline void do_a_bit_of_everything(struct worker *w)
 			spin_a_little(&seed);
 			break;
 		case 5:
-			if (umcg_lock(w->umcg)) {
+			if (umcg_lock(&w->own)) {
 				nap(MS / 50);
-				umcg_unlock(w->umcg);
+				umcg_unlock(&w->own);
 			}
 			break;
 		case 6:
@@ -106,12 +106,12 @@ static inline void start_crowd(void (*body)(struct worker *), int turns)
 /* Run the crowd to its end, under `me` and two servers more. */
 static inline void serve_crowd(void)
 {
-	struct shift shift = { .pool = &pool, .left = CROWD };
+	struct shift shift = { .left = CROWD };
 
 	serve_all(&shift, 2);
 	for (int i = 0; i < CROWD; i++)
 		worker_join(&crowd[i]);
-	expect_none_queued(&pool);
+	expect_none_queued();
 }
 
 static inline long turns_taken(void)

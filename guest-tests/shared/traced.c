@@ -7,7 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 
-#include "crew.h"
+#include "worker.h"
 
 static struct worker w;
 static struct gate gate;
@@ -38,8 +38,8 @@ static int filter_getppid(uint32_t action, unsigned int flags)
 
 static void expect_unnoticed(struct worker *worker)
 {
-	EXPECT_EQ(RUNNING, umcg_word(&worker->own.task));
-	EXPECT_EQ(IDLE, umcg_word(&me.task));
+	EXPECT_EQ(UMCG_IS_RUNNING, umcg_state(&worker->own));
+	EXPECT_EQ(UMCG_IS_IDLE, umcg_state(&me));
 }
 
 static void call_what_is_refused(struct worker *worker)
@@ -57,7 +57,7 @@ static void call_what_is_refused(struct worker *worker)
 TEST(refused_by_seccomp, .clauses = "WRUN-4 BLOCK-2 R53")
 {
 	begin(call_what_is_refused);
-	EXPECT_EQ(BLOCKED, run(&w));
+	EXPECT_EQ(UMCG_BLOCKED, run(&w));
 	EXPECT_EQ(1, atomic_load(&w.steps));
 	gate_open(&gate);
 	until_back(&w);
@@ -104,10 +104,10 @@ TEST(supervised_by_seccomp, .clauses = "BLOCK-2 R53")
 	struct seccomp_notif_resp answer = { .val = 4711 };
 
 	begin(call_what_is_supervised);
-	EXPECT_EQ(BLOCKED, run(&w));
+	EXPECT_EQ(UMCG_BLOCKED, run(&w));
 	ASSERT_EQ(0, ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked));
 	EXPECT_EQ(w.tid, asked.pid);
-	expect_word(&w, BLOCKED);
+	expect_asleep_in(&w, UMCG_IS_BLOCKED);
 	answer.id = asked.id;
 	ASSERT_EQ(0, ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer));
 	until_back(&w);
@@ -187,12 +187,12 @@ TEST(system_calls_traced, .clauses = "BLOCK-2 BLOCK-5 WSIG-3 R50 R53")
 	begin(call_often);
 	tracer = trace(trace_calls);
 	at(&tracing->reached, 1);
-	while (run(&w) != NONE) {
+	while (run(&w) != UMCG_EXITED) {
 		runs++;
-		while (bare_word(&w.own) == BLOCKED)
+		while (umcg_state(&w.own) == UMCG_IS_BLOCKED)
 			nap(MS);
 		/* Its unregistering is traced as well: it may be gone now. */
-		if (bare_word(&w.own) == NONE)
+		if (umcg_state(&w.own) == UMCG_IS_NOBODY)
 			break;
 		while (!take_queued(&w))
 			nap(MS);
@@ -236,7 +236,7 @@ TEST(stopped_while_running, .clauses = "BLOCK-2 WIDLE-1")
 	begin(spin);
 	tracer = trace(stop_and_let_go);
 	for (int i = 1; i <= STOPS; i++) {
-		EXPECT_EQ(BLOCKED, run(&w));
+		EXPECT_EQ(UMCG_BLOCKED, run(&w));
 		EXPECT_EQ('t', thread_state(getpid(), w.tid));
 		atomic_store(&tracing->stage, i);
 		until_back(&w);

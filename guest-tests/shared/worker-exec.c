@@ -2,7 +2,7 @@
 /* Processes that fork and exec while they have workers. */
 #include <sys/rseq.h>
 
-#include "crew.h"
+#include "worker.h"
 
 extern char **environ;
 
@@ -17,23 +17,16 @@ static void begin(void (*body)(struct worker *))
 	hire(&w);
 }
 
-/* 0 if the caller is not registered. */
-static int is_nobody(void)
-{
-	return umcg_sys_ctl(UMCG_CTL_UNREGISTER, NULL) != -EINVAL ||
-	       umcg_sys_wait(0, 1) != -EINVAL;
-}
-
 /* The child blocks, too, and nobody is told. */
 static void fork_and_pass(struct worker *worker)
 {
 	pid_t pid = fork();
 
 	if (!pid) {
-		int status = is_nobody();
+		bool nobody = umcg_is_nobody();
 
 		nap(MS);
-		_exit(status || umcg_word(&worker->own.task) != RUNNING);
+		_exit(!nobody || umcg_state(&worker->own) != UMCG_IS_RUNNING);
 	}
 	/* The child's memory is a copy, and this word is not shared with it. */
 	worker->result = reap_child(pid);
@@ -50,7 +43,7 @@ TEST(fork_of_a_worker, .clauses = "WLIFE-3 R4")
 
 static void *be_nobody(void *arg)
 {
-	*(int *)arg = is_nobody();
+	*(int *)arg = !umcg_is_nobody();
 	return NULL;
 }
 
@@ -110,8 +103,8 @@ static void hire_all(void)
 	running.body = spin;
 	hire(&blocked);
 	hire(&running);
-	ASSERT_EQ(BLOCKED, run(&blocked));
-	ASSERT_EQ(-ETIMEDOUT, umcg_run(&me, &running.own, from_now(MS)));
+	ASSERT_EQ(UMCG_BLOCKED, run(&blocked));
+	ASSERT_EQ(UMCG_TIMED_OUT, umcg_run(&me, &running.own, from_now(MS)));
 	while (!atomic_load(&running.steps))
 		nap(MS);
 }
@@ -123,10 +116,10 @@ TEST(fork_beside_workers, .clauses = "WLIFE-3 R4")
 	hire_all();
 	pid = fork();
 	if (!pid)
-		_exit(is_nobody());
+		_exit(!umcg_is_nobody());
 	EXPECT_EQ(0, reap_child(pid));
-	EXPECT_EQ(BLOCKED, bare_word(&blocked.own));
-	EXPECT_EQ(RUNNING, bare_word(&running.own));
+	EXPECT_EQ(UMCG_IS_BLOCKED, umcg_state(&blocked.own));
+	EXPECT_EQ(UMCG_IS_RUNNING, umcg_state(&running.own));
 	gate_open(&gate);
 	until_back(&blocked);
 	atomic_store(&over, true);
@@ -141,14 +134,14 @@ static void fail_to_exec(struct worker *worker)
 
 	EXPECT_EQ(-1, execve("/nonexistent", argv, environ));
 	EXPECT_EQ(-1, execve("/proc/self/maps", argv, environ));
-	worker->result = umcg_yield(&worker->own, 0);
+	worker->result = umcg_give_way(&worker->own);
 }
 
 TEST(failed_exec_changes_nothing, .clauses = "WLIFE-3")
 {
 	begin(fail_to_exec);
 	/* Looking for a program may sleep. */
-	while (run(&w) != IDLE || __atomic_load_n(&pool.idle_workers, __ATOMIC_SEQ_CST))
+	while (run(&w) != UMCG_YIELDED)
 		until_back(&w);
 	finish(&w);
 	EXPECT_EQ(0, w.result);
@@ -175,7 +168,7 @@ static void worker_execs(void *arg)
 	hire_all();
 	w.body = exec_as_worker;
 	for (;;)
-		if (run(&w) == IDLE)
+		if (run(&w) == UMCG_BLOCKED)
 			until_back(&w);
 }
 
@@ -218,10 +211,16 @@ TEST(plain_thread_execs_away, .clauses = "WLIFE-3 LIFE-2 R4 R51")
 	EXPECT_EQ(0, status_of_child(plain_thread_execs, NULL));
 }
 
+static void need_workers(void)
+{
+	need_umcg();
+	need_capabilities(UMCG_WORKERS | UMCG_DEADLINES);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "--after-exec"))
-		return is_nobody();
-	ktap_before_each = need_umcg;
+		return !umcg_is_nobody();
+	ktap_before_each = need_workers;
 	return ktap_main(argc, argv);
 }

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * libumcg: UMCG for the tests and the benches, with one back end per ABI
- * (<abi>.c, which the Makefile chooses).
- *
- * Functions return 0 or a negative errno. `me` is the calling thread's.
- */
-#ifndef UMCG_H
-#define UMCG_H
+/* UMCG v0.5, for its own tests and its port: what is in the structures of port.h. */
+#ifndef ABI_H
+#define ABI_H
+
+/* The Makefile defines it for what is built for this ABI, and for nothing else. */
+#ifndef UMCG_ABI_umcg_v0_5
+#error "abi.h of umcg-v0.5 is not for this ABI, nor for what is built for each"
+#endif
 
 #include <linux/umcg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "port.h"
 
 /*
  * The idle workers of any number of servers, and the one server that the kernel
@@ -20,7 +22,7 @@
 struct umcg_pool {
 	uint64_t idle_workers;
 	uint32_t idle_server_tid __attribute__((aligned(8)));
-};
+} __attribute__((aligned(64)));
 
 struct umcg {
 	struct umcg_task task;	/* what the kernel sees */
@@ -29,72 +31,23 @@ struct umcg {
 	struct umcg *server;	/* who ran the worker last; NULL once it is taken from a pool */
 };
 
-enum umcg_kernel {
-	UMCG_HERE,
-	UMCG_CONTROL,	/* absent, and this is the kernel that has to be without */
-	UMCG_ABSENT,	/* absent, and it should be here */
-};
-
-/* Ask by a system call that changes nothing. */
-enum umcg_kernel umcg_kernel(void);
-
-int umcg_register_server(struct umcg *me);
-int umcg_unregister(struct umcg *me);
-
-/* Returns when a server runs the worker for the first time. */
-int umcg_register_worker(struct umcg *me, struct umcg_pool *pool);
-
-/* Sleep until woken. `deadline` is of the ABI's clock, in ns; 0 is none. */
-int umcg_wait(struct umcg *me, uint64_t deadline);
-
-/* Wake `other`, or hand over to it and sleep: -EAGAIN if it is not idle. */
-int umcg_wake(struct umcg *me, struct umcg *other);
-int umcg_switch(struct umcg *me, struct umcg *other, uint64_t deadline);
+_Static_assert(sizeof(struct umcg) == UMCG_SIZE, "UMCG_SIZE");
+_Static_assert(sizeof(struct umcg_pool) == UMCG_POOL_SIZE, "UMCG_POOL_SIZE");
 
 /*
- * Servers: run an idle worker, and sleep until it blocks, yields, is preempted
- * or is gone; its word tells which. -EAGAIN if it is not idle.
+ * A bit of user space in the word of a worker that yields to its server. IDLE
+ * without it, a worker is back from a block and in the pool already.
  */
-int umcg_run(struct umcg *me, struct umcg *worker, uint64_t deadline);
+#define UMCG_YIELDS	0x01000000
 
 /*
- * Servers: umcg_run() may return though the worker runs on under us: the deadline
+ * Servers: umcg_resume() may return though the worker runs on under us: the deadline
  * has passed, or a wakeup for an idle server came late. Sleep on then; 0 at once if
  * it runs no more. Or whether it has been preempted, and so is ours to run again.
  */
 bool umcg_runs(struct umcg *me, struct umcg *worker);
-int umcg_run_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
+int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 bool umcg_preempted(struct umcg *me, struct umcg *worker);
-
-/* Have a parked worker join the idle ones of its pool. -EAGAIN if not idle. */
-int umcg_requeue(struct umcg *me, struct umcg *worker);
-
-/* Ask a running worker to give way to its server. -EAGAIN if it is not running. */
-int umcg_preempt(struct umcg *worker, int signal);
-
-/*
- * Take all idle workers; NULL if there are none. The last to come is the first.
- * umcg_next_idle() before the worker is run, which ends its being in the list.
- */
-struct umcg *umcg_take_idle(struct umcg_pool *pool);
-struct umcg *umcg_next_idle(struct umcg *worker);
-
-/*
- * Sleep until a worker joins the pool, unless there is one or another server is
- * the one to be woken (-EBUSY).
- */
-int umcg_await_idle(struct umcg *me, struct umcg_pool *pool, uint64_t deadline);
-
-/*
- * Workers, locked or not: give way to the server, or to another worker under the
- * same server (-EAGAIN if that is not idle); sleep until run again.
- */
-int umcg_yield(struct umcg *me, uint64_t deadline);
-int umcg_yield_to(struct umcg *me, struct umcg *other, uint64_t deadline);
-
-/* Workers: no block is reported, and no preemption happens, in between. */
-bool umcg_lock(struct umcg *me);	/* false: preempted; it cannot be locked */
-void umcg_unlock(struct umcg *me);
 
 /* The bare system calls, for tests of the ABI itself. */
 int umcg_sys_ctl(uint32_t flags, void *self);

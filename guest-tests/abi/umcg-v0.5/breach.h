@@ -74,7 +74,7 @@ static inline void have_it_wait(struct worker *w)
 	w->body = wait_body;
 	w->stays = true;
 	hire(w);
-	EXPECT_EQ(0, umcg_run(&me, w->umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, w->umcg, 0));
 	until_word(w, IDLE);
 }
 
@@ -94,7 +94,7 @@ static inline void have_it_sleep(struct worker *w)
 	w->body = sleep_body;
 	w->stays = true;
 	hire(w);
-	EXPECT_EQ(0, umcg_run(&me, w->umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, w->umcg, 0));
 	until_word(w, BLOCKED);
 }
 
@@ -112,7 +112,7 @@ static inline void have_it_run(struct worker *w)
 	w->body = spin_body;
 	w->stays = true;
 	hire(w);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w->umcg, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w->umcg, from_now(MS)));
 	while (!atomic_load(&w->steps))
 		sched_yield();
 }

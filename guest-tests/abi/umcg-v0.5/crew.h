@@ -190,7 +190,7 @@ static inline uint32_t until_stopped(struct umcg *server, struct umcg *worker)
 /* Run an idle worker until it blocks, yields, is preempted or is gone. */
 static inline uint32_t run_under(struct umcg *server, struct umcg *worker)
 {
-	int err = umcg_run(server, worker, 0);
+	int err = umcg_resume(server, worker, 0);
 
 	/* It can have gone before it was looked up. */
 	ASSERT_TRUE(err == 0 || err == -ESRCH);
@@ -266,30 +266,6 @@ static inline uint32_t gone_server(void)
 	return gone.tid;
 }
 
-/* Something for workers to sleep at, and to be reported blocked. */
-struct gate {
-	int fd[2];
-};
-
-static inline void gate_make(struct gate *gate)
-{
-	ASSERT_EQ(0, pipe(gate->fd));
-}
-
-/* True once the gate has been opened; false if a signal ended the sleep. */
-static inline bool gate_pass(struct gate *gate)
-{
-	char byte;
-
-	return read(gate->fd[0], &byte, 1) == 1;
-}
-
-/* Let one through. */
-static inline void gate_open(struct gate *gate)
-{
-	ASSERT_EQ(1, write(gate->fd[1], "", 1));
-}
-
 /* Servers that run the workers of a pool until all have ended. */
 struct shift {
 	struct umcg_pool *pool;
@@ -297,24 +273,10 @@ struct shift {
 	atomic_long runs;
 };
 
-/*
- * A bit of user space in the word of a worker that yields to its server. IDLE
- * without it, a worker is back from a block and in the pool already.
- */
-#define YIELDS	0x01000000
-
 /* For bodies of workers that a shift runs, in place of umcg_yield(me, 0). */
 static inline int give_way(struct worker *w)
 {
-	int err;
-
-	/* Locked: if it slept with the mark, it would seem to have yielded. */
-	while (!umcg_lock(w->umcg))
-		sched_yield();
-	__atomic_fetch_or(&w->umcg->task.state, YIELDS, __ATOMIC_SEQ_CST);
-	err = umcg_yield(w->umcg, 0);
-	__atomic_fetch_and(&w->umcg->task.state, ~YIELDS, __ATOMIC_SEQ_CST);
-	return err;
+	return umcg_give_way(w->umcg);
 }
 
 /* Is it for the server that ran the worker until now to put it into the pool? */
@@ -323,7 +285,7 @@ static inline bool must_requeue(struct umcg *server, struct umcg *worker, uint32
 	if (word == (IDLE | PREEMPTED))
 		return true;
 	return (word & UMCG_TASK_STATE_MASK) == IDLE &&
-	       umcg_word(&worker->task) & YIELDS && runs_under(server, worker);
+	       umcg_word(&worker->task) & UMCG_YIELDS && runs_under(server, worker);
 }
 
 static inline void serve(struct umcg *server, struct shift *shift)
@@ -345,7 +307,7 @@ static inline void serve(struct umcg *server, struct shift *shift)
 			uint32_t word;
 
 			next = umcg_next_idle(worker);
-			__atomic_fetch_and(&worker->task.state, ~YIELDS,
+			__atomic_fetch_and(&worker->task.state, ~UMCG_YIELDS,
 					   __ATOMIC_SEQ_CST);
 			word = run_under(server, worker);
 			atomic_fetch_add(&shift->runs, 1);
@@ -363,7 +325,7 @@ static inline void *serve_body(void *arg)
 {
 	struct umcg server;
 
-	ASSERT_EQ(0, umcg_register_server(&server));
+	ASSERT_EQ(0, umcg_register_server(&server, NULL));
 	serve(&server, arg);
 	ASSERT_EQ(0, umcg_unregister(&server));
 	return NULL;
@@ -379,22 +341,6 @@ static inline void serve_all(struct shift *shift, int others)
 	serve(&me, shift);
 	for (int i = 0; i < others; i++)
 		pthread_join(thread[i], NULL);
-}
-
-/*
- * Run `body` in a process of its own, which it may well end, and return the
- * status as wait() has it. What the two share is in shared_memory().
- */
-static inline int status_of_child(void (*body)(void *arg), void *arg)
-{
-	pid_t pid = fork();
-
-	ASSERT_NE(-1, pid);
-	if (!pid) {
-		body(arg);
-		_exit(0);
-	}
-	return reap_child(pid);
 }
 
 #endif

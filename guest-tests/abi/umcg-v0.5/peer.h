@@ -6,46 +6,13 @@
 #ifndef PEER_H
 #define PEER_H
 
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "ktap.h"
 #include "abi.h"
+#include "kit.h"
+#include "need.h"
 
 #define RUNNING	UMCG_TASK_RUNNING
 #define IDLE	UMCG_TASK_IDLE
 #define BLOCKED	UMCG_TASK_BLOCKED
-
-#define MS	UINT64_C(1000000)	/* in ns */
-#define SOON	(20 * MS)		/* long enough to see that nothing happens */
-
-/*
- * Skip where the kernel is the control, which must not have UMCG; fail where
- * one that should have it answers ENOSYS.
- */
-static inline void need_umcg(void)
-{
-	switch (umcg_kernel()) {
-	case UMCG_CONTROL:
-		ktap_skip("the control kernel has no UMCG");
-		break;
-	case UMCG_ABSENT:
-		TH_LOG("ENOSYS from a kernel that should have UMCG");
-		ktap_fail_and_exit();
-	case UMCG_HERE:
-		break;
-	}
-}
 
 #define UMCG_TEST_MAIN							\
 	int main(int argc, char **argv)					\
@@ -54,78 +21,10 @@ static inline void need_umcg(void)
 		return ktap_main(argc, argv);				\
 	}
 
-static inline uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
-}
-
 /* An absolute time for umcg_wait(). */
 static inline uint64_t from_now(uint64_t ns)
 {
 	return clock_ns(CLOCK_REALTIME) + ns;
-}
-
-static inline void nap(uint64_t ns)
-{
-	struct timespec ts = { ns / 1000000000, ns % 1000000000 };
-
-	nanosleep(&ts, NULL);
-}
-
-static inline void set_clock(uint64_t ns)
-{
-	struct timespec ts = { ns / 1000000000, ns % 1000000000 };
-
-	ASSERT_EQ(0, clock_settime(CLOCK_REALTIME, &ts));
-}
-
-/* Memory that nobody has touched. */
-static inline void *new_page(void)
-{
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	ASSERT_NE(MAP_FAILED, page);
-	return page;
-}
-
-static inline void *shared_memory(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	ASSERT_NE(MAP_FAILED, p);
-	return p;
-}
-
-/* The state letter of a thread of any process: S in an interruptible sleep. */
-static inline char thread_state(pid_t pid, pid_t tid)
-{
-	char path[64], text[256], *end;
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return '-';
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return '-';
-	text[n] = '\0';
-	end = strrchr(text, ')');
-	return end ? end[2] : '-';
-}
-
-/* Wait until the thread is in `state`; the test's deadline bounds it. */
-static inline void until_state(pid_t pid, pid_t tid, char state)
-{
-	while (thread_state(pid, tid) != state)
-		nap(MS);
 }
 
 struct peer {
@@ -192,15 +91,6 @@ static inline pid_t peer_fork(struct peer *p)
 	return pid;
 }
 
-/* The exit or signal status of a child, as wait() has it. */
-static inline int reap_child(pid_t pid)
-{
-	int status;
-
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	return status;
-}
-
 /* From its IDLE mark on, the peer sleeps nowhere but in umcg_wait(). */
 static inline void until_asleep(struct peer *p)
 {
@@ -220,7 +110,7 @@ static struct umcg me;
 
 static inline void become_server(void)
 {
-	ASSERT_EQ(0, umcg_register_server(&me));
+	ASSERT_EQ(0, umcg_register_server(&me, NULL));
 }
 
 /* Wake by the kernel alone: the word of `tid` stays as it is. */
@@ -254,14 +144,6 @@ static inline void scribble_on(struct umcg_task *task)
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, scribble_body, task));
-}
-
-/* Make `signal` call `handler`; SA_RESTART is the caller's to ask for. */
-static inline void on_signal(int signal, void (*handler)(int), int flags)
-{
-	struct sigaction sa = { .sa_handler = handler, .sa_flags = flags };
-
-	ASSERT_EQ(0, sigaction(signal, &sa, NULL));
 }
 
 #endif

@@ -44,8 +44,9 @@ enum umcg_kernel umcg_kernel(void)
 	return UMCG_ABSENT;
 }
 
-int umcg_register_server(struct umcg *me)
+int umcg_register_server(struct umcg *me, struct umcg_pool *pool)
 {
+	(void)pool;
 	memset(me, 0, sizeof(*me));
 	me->task.state = UMCG_TASK_RUNNING;
 	me->tid = gettid();
@@ -127,7 +128,7 @@ static void release(struct umcg *worker, struct umcg *server)
 	umcg_move(&worker->task, RUNNING_LOCKED, RUNNING);
 }
 
-int umcg_run(struct umcg *me, struct umcg *worker, uint64_t deadline)
+int umcg_resume(struct umcg *me, struct umcg *worker, uint64_t deadline)
 {
 	if (!umcg_move(&me->task, RUNNING, IDLE))
 		return -EINVAL;
@@ -160,7 +161,7 @@ bool umcg_preempted(struct umcg *me, struct umcg *worker)
 	return stands(me, worker, ~UMCG_TASK_USER_MASK, IDLE | UMCG_TF_PREEMPTED);
 }
 
-int umcg_run_on(struct umcg *me, struct umcg *worker, uint64_t deadline)
+int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline)
 {
 	me->task.next_tid = 0;
 	if (!umcg_move(&me->task, RUNNING, IDLE))

@@ -145,7 +145,7 @@ static void send_home(unsigned int heirs)
 	bool some = true;
 
 	become(me);
-	LEGAL(me, umcg_register_server(me->u), 0);
+	LEGAL(me, umcg_register_server(me->u, NULL), 0);
 	while (some) {
 		some = false;
 		for (unsigned int i = 0; i < arena->servers + heirs; i++) {

@@ -146,7 +146,7 @@ enum outcome op_bad_register(struct actor *me)
 /* A server for one wakeup. */
 enum outcome op_visit(struct actor *me)
 {
-	LEGAL(me, umcg_register_server(me->u), 0);
+	LEGAL(me, umcg_register_server(me->u, NULL), 0);
 	me->u->task.next_tid = one_in(&me->rng, 2) ? any_worker(me)->tid : me->tid;
 	if (me->u->task.next_tid)
 		LEGAL(me, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0), 0, -ESRCH);

@@ -7,7 +7,7 @@
 
 enum outcome op_register(struct actor *s)
 {
-	LEGAL(s, umcg_register_server(s->u), 0);
+	LEGAL(s, umcg_register_server(s->u, NULL), 0);
 	return DONE;
 }
 
@@ -121,7 +121,7 @@ static void run(struct actor *s, struct actor *w)
 	check_frozen(s, w);
 	atomic_fetch_add(&w->runs, 1);
 	/* A token is given out a moment before its worker is IDLE. */
-	while ((err = umcg_run(s->u, w->u, deadline)) == -EAGAIN) {
+	while ((err = umcg_resume(s->u, w->u, deadline)) == -EAGAIN) {
 		uint32_t word = bare_word(w);
 
 		if (word != IDLE && word != (IDLE | LOCKED))

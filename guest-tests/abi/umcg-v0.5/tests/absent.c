@@ -21,7 +21,7 @@ static void begin(void (*body)(struct worker *))
 	w.umcg = w.umcg ?: own_page();
 	w.body = body;
 	gate_make(&gate);
-	ASSERT_EQ(0, umcg_register_server(server));
+	ASSERT_EQ(0, umcg_register_server(server, NULL));
 	hire(&w);
 }
 
@@ -85,11 +85,11 @@ static void block_while_away(struct absence *absence)
 	begin(await_go_and_pass);
 	for (absence->round = 1; absence->round <= absence->rounds; absence->round++) {
 		ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, absence));
-		EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+		EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
 		/* It sleeps for its other pages, too, while they move or are copied. */
 		while (atomic_load(&went) < absence->round) {
 			until_back(&w);
-			EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+			EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
 		}
 		EXPECT_EQ(RUNNING, umcg_word(&server->task));
 		EXPECT_EQ(BLOCKED, umcg_word(&w.umcg->task));
@@ -252,7 +252,7 @@ static void block_for(volatile void *page, int whose)
 
 	touched = page;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
-	EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+	EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
 	EXPECT_EQ(1, atomic_load(&w.steps));
 	EXPECT_EQ(RUNNING, umcg_word(&server->task));
 	pthread_join(thread, NULL);
@@ -298,7 +298,7 @@ TEST(fault_in_its_own_wait, .clauses = "BLOCK-4 BLOCK-6 WRUN-1 R34")
 
 	begin(lock_and_wait);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
-	EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+	EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
 	pthread_join(thread, NULL);
 	until_word(&w, IDLE);
 	expect_none_queued(&pool);
@@ -343,7 +343,7 @@ TEST(fault_at_a_signal, .clauses = "BLOCK-2 BLOCK-6 WSIG-4 R34")
 	on_signal(SIGUSR1, do_nothing, 0);
 	begin(count_up);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_it_without_its_page, NULL));
-	EXPECT_EQ(0, umcg_run(server, w.umcg, from_now(5000 * MS)));
+	EXPECT_EQ(0, umcg_resume(server, w.umcg, from_now(5000 * MS)));
 	EXPECT_TRUE(atomic_load(&away));
 	pthread_join(thread, NULL);
 	atomic_store(&go, 1);
@@ -443,7 +443,7 @@ static void block_without(void (*take)(void *, int))
 	w.stays = true;
 	begin(await_go_and_block);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
-	EXPECT_EQ(0, umcg_run(server, w.umcg, 0));
+	EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
 	EXPECT_EQ(RUNNING, umcg_word(&server->task));
 	pthread_join(thread, NULL);
 	gate_open(&gate);

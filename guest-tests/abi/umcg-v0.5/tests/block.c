@@ -41,7 +41,7 @@ TEST(block_makes_the_server_run, .clauses = "BLOCK-1 TASK-2")
 	hire(&w);
 	__atomic_fetch_or(&w.own.task.state, USER_BITS, __ATOMIC_SEQ_CST);
 	__atomic_fetch_or(&me.task.state, USER_BITS, __ATOMIC_SEQ_CST);
-	EXPECT_EQ(0, umcg_run(&me, &w.own, 0));
+	EXPECT_EQ(0, umcg_resume(&me, &w.own, 0));
 	EXPECT_EQ(RUNNING | USER_BITS, umcg_word(&me.task));
 	EXPECT_EQ(BLOCKED | USER_BITS, umcg_word(&w.own.task));
 	EXPECT_EQ(me.tid, w.own.task.next_tid);
@@ -193,7 +193,7 @@ TEST(server_runs_already, .clauses = "BLOCK-4 R11")
 
 	begin();
 	hire(&w);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, &w.own, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, &w.own, from_now(MS)));
 	EXPECT_EQ(RUNNING, umcg_word(&w.own.task));
 	atomic_store(&go, true);
 	until_word(&w, BLOCKED);
@@ -283,7 +283,7 @@ TEST(second_sleep_is_not_reported, .clauses = "BLOCK-5 R54")
 	ASSERT_EQ(0, pthread_create(&thread, NULL, drain, NULL));
 	ASSERT_EQ(BLOCKED, run(&bulky));
 	/* One wait, ended by the one worker that runs, when that ends. */
-	EXPECT_EQ(0, umcg_run(&me, &w.own, 0));
+	EXPECT_EQ(0, umcg_resume(&me, &w.own, 0));
 	EXPECT_EQ(1, atomic_load(&w.steps));
 	worker_join(&w);
 	pthread_join(thread, NULL);

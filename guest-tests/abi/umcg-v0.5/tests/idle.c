@@ -97,7 +97,7 @@ static struct umcg sleeper;
 
 static void *sleep_as_a_server(void *arg)
 {
-	ASSERT_EQ(0, umcg_register_server(&sleeper));
+	ASSERT_EQ(0, umcg_register_server(&sleeper, NULL));
 	return pause_for_ever(arg);
 }
 
@@ -222,7 +222,7 @@ static void *be_second(void *arg)
 {
 	struct umcg *worker;
 
-	ASSERT_EQ(0, umcg_register_server(&second));
+	ASSERT_EQ(0, umcg_register_server(&second, NULL));
 	ASSERT_EQ(0, umcg_wait(&second, 0));
 	worker = umcg_take_idle(&pool);
 	ASSERT_EQ(both[1].umcg, worker);
@@ -344,7 +344,7 @@ TEST(blocked_and_back_before_the_server_looks, .clauses = "WIDLE-1 BLOCK-4 R11 R
 	become_server();
 	gate_make(&gate);
 	hire(&w);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w.umcg, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w.umcg, from_now(MS)));
 	atomic_store(&go, 1);
 	until_word(&w, BLOCKED);
 	EXPECT_EQ(RUNNING, umcg_word(&me.task));

@@ -104,7 +104,7 @@ static void *exec_from_thread(void *arg)
 {
 	static struct umcg thread;
 
-	ASSERT_EQ(0, umcg_register_server(&thread));
+	ASSERT_EQ(0, umcg_register_server(&thread, NULL));
 	exec_myself("--after-exec");
 	return arg;
 }
@@ -142,12 +142,12 @@ TEST(failed_exec_changes_nothing, .clauses = "LIFE-2")
 
 static void *register_and_return(void *arg)
 {
-	return umcg_register_server(arg) ? arg : NULL;
+	return umcg_register_server(arg, NULL) ? arg : NULL;
 }
 
 static void *register_and_exit(void *arg)
 {
-	ASSERT_EQ(0, umcg_register_server(arg));
+	ASSERT_EQ(0, umcg_register_server(arg, NULL));
 	syscall(SYS_exit, 0);
 	return NULL;
 }
@@ -226,7 +226,7 @@ static void *jostle(void *arg)
 	for (int i = 0; i < 30; i++) {
 		int err;
 
-		ASSERT_EQ(0, umcg_register_server(u));
+		ASSERT_EQ(0, umcg_register_server(u, NULL));
 		atomic_store(my_tid, u->tid);
 		u->task.next_tid = atomic_load(&crowd_tids[rand_r(&seed) % CROWD]);
 		err = umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0);

@@ -42,7 +42,7 @@ TEST(preempted_in_user_space, .clauses = "WPREEMPT-1 WRUN-6 R14")
 		int steps;
 
 		meanwhile(preempt);
-		EXPECT_EQ(0, umcg_run(&me, &w.own, 0));
+		EXPECT_EQ(0, umcg_resume(&me, &w.own, 0));
 		EXPECT_EQ(IDLE | PREEMPTED, umcg_word(&w.own.task));
 		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 		/* Nobody but its server knows of it. */
@@ -63,7 +63,7 @@ static void *run_it(void *arg)
 {
 	struct umcg server;
 
-	ASSERT_EQ(0, umcg_register_server(&server));
+	ASSERT_EQ(0, umcg_register_server(&server, NULL));
 	EXPECT_EQ(NONE, run_under(&server, &w.own));
 	ASSERT_EQ(0, umcg_unregister(&server));
 	return arg;
@@ -101,7 +101,7 @@ TEST(sleeps_before_the_signal, .clauses = "WPREEMPT-2 WPREEMPT-5 R55")
 {
 	begin(await_over_and_pass);
 	meanwhile(mark_and_go_on);
-	EXPECT_EQ(0, umcg_run(&me, &w.own, 0));
+	EXPECT_EQ(0, umcg_resume(&me, &w.own, 0));
 	EXPECT_EQ(BLOCKED | PREEMPTED, umcg_word(&w.own.task));
 	EXPECT_EQ(RUNNING, umcg_word(&me.task));
 	expect_none_queued(&pool);
@@ -261,7 +261,7 @@ TEST(unregisters_before_the_signal, .clauses = "WREG-5 WPREEMPT-5")
 TEST(preempted_after_a_timeout, .clauses = "WPREEMPT-1 WTIME-2")
 {
 	begin(spin);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, &w.own, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, &w.own, from_now(MS)));
 	preempt();
 	until_word(&w, IDLE | PREEMPTED);
 	EXPECT_EQ(RUNNING, umcg_word(&me.task));

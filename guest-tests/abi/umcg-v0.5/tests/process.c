@@ -62,7 +62,7 @@ TEST(hand_over_between_processes, .clauses = "XPROC-1 SWITCH-1 SWITCH-5 R1")
 	pid_t pid[N];
 
 	ring = shared_memory(N * sizeof(*ring));
-	ASSERT_EQ(0, umcg_register_server(&ring[0]));
+	ASSERT_EQ(0, umcg_register_server(&ring[0], NULL));
 	for (int i = 1; i < N; i++) {
 		pid[i] = fork();
 		if (pid[i]) {
@@ -71,7 +71,7 @@ TEST(hand_over_between_processes, .clauses = "XPROC-1 SWITCH-1 SWITCH-5 R1")
 				sched_yield();
 			continue;
 		}
-		ASSERT_EQ(0, umcg_register_server(&ring[i]));
+		ASSERT_EQ(0, umcg_register_server(&ring[i], NULL));
 		ASSERT_EQ(0, umcg_wait(&ring[i], 0));
 		for (int lap = 0; lap < LAPS; lap++) {
 			ASSERT_EQ(lap * N + i, atomic_fetch_add(order, 1));

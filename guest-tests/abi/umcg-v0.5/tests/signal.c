@@ -51,7 +51,7 @@ TEST(signal_between_mark_and_call, .clauses = "SIG-1 SIG-2")
 	static struct umcg late;
 
 	on_signal(SIGUSR1, count, 0);
-	ASSERT_EQ(0, umcg_register_server(&late));
+	ASSERT_EQ(0, umcg_register_server(&late, NULL));
 	inject_at[INJECT_MARKED_SELF] = (struct injection){ INJECT_SIGNAL, SIGUSR1 };
 	EXPECT_EQ(-ETIMEDOUT, umcg_wait(&late, from_now(MS)));
 	EXPECT_EQ(1, atomic_load(&handled));

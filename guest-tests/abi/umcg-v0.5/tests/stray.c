@@ -37,7 +37,7 @@ static void have_it_block(uint32_t tid)
 	gate_make(&gate);
 	strange_tid = tid;
 	hire(&w);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, &w.own, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, &w.own, from_now(MS)));
 	atomic_store(&go, true);
 	until_state(getpid(), w.tid, 'S');
 	nap(SOON);
@@ -134,7 +134,7 @@ static void *run_the_strays(void *arg)
 	struct worker *w = arg;
 	struct umcg server;
 
-	ASSERT_EQ(0, umcg_register_server(&server));
+	ASSERT_EQ(0, umcg_register_server(&server, NULL));
 	while (!__atomic_load_n(&pool.idle_workers, __ATOMIC_SEQ_CST))
 		nap(MS);
 	EXPECT_EQ(IDLE, bare_word(&w->own));
@@ -156,7 +156,7 @@ static void stray(uint32_t word)
 	scribbled = word;
 	hire(&w);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, run_the_strays, &w));
-	EXPECT_EQ(0, umcg_run(&me, &w.own, 0));
+	EXPECT_EQ(0, umcg_resume(&me, &w.own, 0));
 	EXPECT_EQ(1, atomic_load(&w.steps));
 	pthread_join(thread, NULL);
 	worker_join(&w);

@@ -142,7 +142,7 @@ static struct umcg waiter;
 
 static void *wait_often(void *arg)
 {
-	ASSERT_EQ(0, umcg_register_server(&waiter));
+	ASSERT_EQ(0, umcg_register_server(&waiter, NULL));
 	for (int i = 0; i < RACES; i++)
 		ASSERT_EQ(0, umcg_wait(&waiter, 0));
 	return arg;
@@ -236,7 +236,7 @@ static void *block_in_read(void *arg)
 {
 	char byte;
 
-	ASSERT_EQ(0, umcg_register_server(&blocker));
+	ASSERT_EQ(0, umcg_register_server(&blocker, NULL));
 	ASSERT_EQ(1, read(blocker_pipe[0], &byte, 1));
 	return arg;
 }

@@ -38,7 +38,7 @@ static void at_stage(int n)
 
 static void *wait_late(void *arg)
 {
-	ASSERT_EQ(0, umcg_register_server(&late));
+	ASSERT_EQ(0, umcg_register_server(&late, NULL));
 	atomic_store(&stage, 1);
 	at_stage(2);
 	ASSERT_EQ(0, umcg_wait(&late, 0));
@@ -71,7 +71,7 @@ static void *wait_for_a_signal(void *arg)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
-	ASSERT_EQ(0, umcg_register_server(&late));
+	ASSERT_EQ(0, umcg_register_server(&late, NULL));
 	atomic_store(&stage, 1);
 	EXPECT_EQ(-1, sigtimedwait(&set, NULL, &second));
 	EXPECT_EQ(EAGAIN, errno);
@@ -203,7 +203,7 @@ static struct injection marked_self, marked_other;
 /* Hand over to `me`, on being handed over to, until told otherwise. */
 static void *hand_back(void *arg)
 {
-	ASSERT_EQ(0, umcg_register_server(&partner));
+	ASSERT_EQ(0, umcg_register_server(&partner, NULL));
 	while (umcg_switch(&partner, &me, 0) == -EAGAIN)
 		sched_yield();
 	while (atomic_load(&handed) < atomic_load(&hand_overs)) {
@@ -269,7 +269,7 @@ TEST(running_caller_wakes_and_returns, .clauses = "SWITCH-1 R13")
 /* The one handed over to runs already; it wakes us when it has seen us asleep. */
 static void *wake_me(void *arg)
 {
-	ASSERT_EQ(0, umcg_register_server(&partner));
+	ASSERT_EQ(0, umcg_register_server(&partner, NULL));
 	atomic_store(&stage, 1);
 	until_state(getpid(), getpid(), 'S');
 	atomic_store(&stage, 2);

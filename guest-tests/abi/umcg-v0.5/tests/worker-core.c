@@ -38,7 +38,7 @@ static void crash_process(void)
 
 	ASSERT_EQ(0, setrlimit(RLIMIT_CORE, &unlimited));
 	on_signal(SIGUSR1, ignore, 0);
-	ASSERT_EQ(0, umcg_register_server(&crash->server));
+	ASSERT_EQ(0, umcg_register_server(&crash->server, NULL));
 	hire(&crash->parked);
 	ASSERT_EQ(IDLE, run_under(&crash->server, &crash->parked.own));
 	until_word(&crash->parked, IDLE);
@@ -46,7 +46,7 @@ static void crash_process(void)
 	nap(SOON);
 	until_word(&crash->parked, IDLE);
 	hire(&crash->crashing);
-	umcg_run(&crash->server, &crash->crashing.own, 0);
+	umcg_resume(&crash->server, &crash->crashing.own, 0);
 }
 
 #define PATTERN	"/proc/sys/kernel/core_pattern"

@@ -50,7 +50,7 @@ static void is_told_of_its_end(pid_t pid)
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, kill_when_served, &pid));
-	EXPECT_EQ(0, umcg_run(&me, &abroad, long_from_now()));
+	EXPECT_EQ(0, umcg_resume(&me, &abroad, long_from_now()));
 	EXPECT_EQ(RUNNING, umcg_word(&me.task));
 	EXPECT_EQ(NONE, bare_word(&abroad));
 	pthread_join(thread, NULL);
@@ -96,10 +96,10 @@ static void exit_when_traced(struct worker *worker)
 
 static void serve_an_end(void)
 {
-	ASSERT_EQ(0, umcg_register_server(&end->server));
+	ASSERT_EQ(0, umcg_register_server(&end->server, NULL));
 	hire(&end->worker);
 	atomic_store(&end->ready, true);
-	atomic_store(&end->served, umcg_run(&end->server, &end->worker.own, 0));
+	atomic_store(&end->served, umcg_resume(&end->server, &end->worker.own, 0));
 	while (!atomic_load(&end->over))
 		nap(MS);
 	_exit(0);

@@ -29,7 +29,7 @@ TEST(chain_of_workers, .clauses = "WRUN-3 WRUN-9 WRUN-2 R8")
 		hire(&chain[i]);
 	}
 	/* All of it goes by under this server, which the first to end wakes. */
-	EXPECT_EQ(0, umcg_run(&me, chain[0].umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, chain[0].umcg, 0));
 	for (int i = 0; i < CHAIN; i++) {
 		EXPECT_EQ(LAPS, atomic_load(&chain[i].steps));
 		if (bare_word(chain[i].umcg) == NONE)
@@ -86,7 +86,7 @@ static uint32_t settled_word(struct umcg *worker)
 static struct umcg *run_member(struct umcg *server, struct ring *ring,
 			       struct umcg *worker)
 {
-	int err = umcg_run(server, worker, 0);
+	int err = umcg_resume(server, worker, 0);
 	uint32_t word;
 
 	ASSERT_TRUE(err == 0 || err == -ESRCH);
@@ -133,7 +133,7 @@ static void *run_rings_too(void *arg)
 {
 	struct umcg server;
 
-	ASSERT_EQ(0, umcg_register_server(&server));
+	ASSERT_EQ(0, umcg_register_server(&server, NULL));
 	run_rings(&server);
 	ASSERT_EQ(0, umcg_unregister(&server));
 	return arg;
@@ -224,7 +224,7 @@ static void *be_fickle(void *arg)
 
 	atomic_store(&fickle_tid, gettid());
 	for (unsigned int i = 0; !atomic_load(&enough); i++) {
-		ASSERT_EQ(0, umcg_register_server(&server));
+		ASSERT_EQ(0, umcg_register_server(&server, NULL));
 		dally(i % 7 * 300);
 		ASSERT_EQ(0, umcg_unregister(&server));
 		dally(i % 5 * 300);
@@ -271,7 +271,7 @@ TEST(hand_over_to_the_fickle_server, .clauses = "WRUN-7 WIDLE-1 R36")
 		sched_yield();
 	hire(&w);
 	while (!atomic_load(&enough)) {
-		int err = umcg_run(&me, w.umcg, from_now(MS));
+		int err = umcg_resume(&me, w.umcg, from_now(MS));
 
 		ASSERT_TRUE(err == 0 || err == -ETIMEDOUT);
 		/* The server is told nothing of when it stops. */

@@ -55,7 +55,7 @@ TEST(exit_wakes_the_server, .clauses = "WLIFE-1 TASK-2 R35 R49")
 		crew[i].stays = true;
 		hire(&crew[i]);
 		__atomic_fetch_or(&crew[i].own.task.state, USER_BITS, __ATOMIC_SEQ_CST);
-		EXPECT_EQ(0, umcg_run(&me, &crew[i].own, 0));
+		EXPECT_EQ(0, umcg_resume(&me, &crew[i].own, 0));
 		worker_join(&crew[i]);
 		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 		EXPECT_EQ(NONE | USER_BITS, umcg_word(&crew[i].own.task));
@@ -76,7 +76,7 @@ TEST(exit_tells_no_running_server, .clauses = "WLIFE-1 R35")
 {
 	w.stays = true;
 	begin(await_go_and_exit);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, &w.own, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, &w.own, from_now(MS)));
 	atomic_store(&go, true);
 	worker_join(&w);
 	EXPECT_EQ(NONE, umcg_word(&w.own.task));
@@ -102,12 +102,12 @@ static void *run_and_leave(void *arg)
 {
 	struct leaver *leaver = arg;
 
-	ASSERT_EQ(0, umcg_register_server(&leaver->umcg));
+	ASSERT_EQ(0, umcg_register_server(&leaver->umcg, NULL));
 	leaver->tid = leaver->umcg.tid;
 	if (leaver->until_blocked) {
-		ASSERT_EQ(0, umcg_run(&leaver->umcg, &w.own, 0));
+		ASSERT_EQ(0, umcg_resume(&leaver->umcg, &w.own, 0));
 	} else {
-		ASSERT_EQ(-ETIMEDOUT, umcg_run(&leaver->umcg, &w.own, from_now(SOON)));
+		ASSERT_EQ(-ETIMEDOUT, umcg_resume(&leaver->umcg, &w.own, from_now(SOON)));
 		while (atomic_load(&w.steps) < leaver->steps)
 			nap(MS);
 	}
@@ -240,9 +240,9 @@ static void *run_and_leave_often(void *arg)
 {
 	struct umcg server;
 
-	ASSERT_EQ(0, umcg_register_server(&server));
+	ASSERT_EQ(0, umcg_register_server(&server, NULL));
 	/* It may be about to block, blocked, or back already. */
-	umcg_run(&server, &w.own, from_now((uintptr_t)arg));
+	umcg_resume(&server, &w.own, from_now((uintptr_t)arg));
 	ASSERT_EQ(0, umcg_unregister(&server));
 	return NULL;
 }
@@ -303,7 +303,7 @@ static void live_again(struct reborn *r)
 		atomic_store(&r->ready, true);
 		r->result = umcg_register_worker(&r->umcg, &other_pool);
 	} else if (r->heir == SERVER) {
-		r->result = umcg_register_server(&r->umcg);
+		r->result = umcg_register_server(&r->umcg, NULL);
 		umcg_set_word(&r->umcg.task, IDLE);
 		atomic_store(&r->ready, true);
 		r->result = umcg_sys_wait(0, from_now(100 * SOON));

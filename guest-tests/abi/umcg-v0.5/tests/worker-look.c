@@ -135,7 +135,7 @@ TEST(looked_at_ahead_of_a_signal, .clauses = "WRUN-4 WSIG-1 R57")
 		w[i].arg = &claims[i];
 		atomic_store(&stage, 0);
 		hire(&w[i]);
-		EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w[i].umcg, from_now(MS)));
+		EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w[i].umcg, from_now(MS)));
 		at_stage(1);
 		ASSERT_EQ(0, tgkill(getpid(), w[i].tid, SIGUSR1));
 		until_back(&w[i]);
@@ -227,7 +227,7 @@ TEST(wait_needs_idle_and_locked, .clauses = "WRUN-5 WRUN-4 R19")
 	hire(&w);
 	for (int i = 2; i < 5; i++) {
 		pool.idle_server_tid = me.tid;
-		EXPECT_EQ(0, umcg_run(&me, w.umcg, 0));
+		EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
 		until_back(&w);
 		EXPECT_EQ(i, atomic_load(&w.steps));
 	}

@@ -67,7 +67,7 @@ TEST(worker_to_server, .clauses = "WRUN-2")
 
 	become_server();
 	hire(&w);
-	EXPECT_EQ(0, umcg_run(&me, w.umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
 	until_word(&w, IDLE);
 	expect_word(&w, IDLE);
 	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&w.umcg->task));
@@ -144,8 +144,8 @@ static void take_away(struct worker *w)
 
 static void *run_other(void *arg)
 {
-	ASSERT_EQ(0, umcg_register_server(&other_server));
-	ASSERT_EQ(0, umcg_run(&other_server, arg, 0));
+	ASSERT_EQ(0, umcg_register_server(&other_server, NULL));
+	ASSERT_EQ(0, umcg_resume(&other_server, arg, 0));
 	ASSERT_EQ(0, umcg_unregister(&other_server));
 	return NULL;
 }
@@ -161,7 +161,7 @@ TEST(taken_over_by_another_server, .clauses = "WRUN-3 WRUN-2 WRUN-6 R8 R13")
 	hire(&pair[0]);
 	hire(&pair[1]);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, run_other, pair[0].umcg));
-	EXPECT_EQ(0, umcg_run(&me, pair[1].umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, pair[1].umcg, 0));
 	EXPECT_EQ(pair[0].tid, me.task.next_tid);
 	pthread_join(thread, NULL);
 	finish(&pair[0]);
@@ -259,7 +259,7 @@ TEST(parks_itself, .clauses = "WRUN-8")
 	hire(&w);
 	for (int i = 0; i < 2; i++) {
 		/* The server is not woken. */
-		EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w.umcg, from_now(SOON)));
+		EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w.umcg, from_now(SOON)));
 		until_word(&w, IDLE);
 		expect_none_queued(&pool);
 		EXPECT_EQ(i, atomic_load(&w.steps));

@@ -23,7 +23,7 @@ static void time_out(void)
 	become_server();
 	hire(&w);
 	stage->until = from_now(25 * SOON);
-	EXPECT_EQ(0, umcg_run(&me, w.umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
 	until_word(&w, IDLE);
 	atomic_store(&stage->tid, w.tid);
 	EXPECT_EQ(0, umcg_await_idle(&me, &pool, 0));

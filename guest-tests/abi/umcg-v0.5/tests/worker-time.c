@@ -25,7 +25,7 @@ static void have_it_wait(struct worker *w, uint64_t until)
 {
 	deadline = until;
 	w->result = 1;
-	EXPECT_EQ(0, umcg_run(&me, w->umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, w->umcg, 0));
 }
 
 /* Sleep until it has timed out and been queued; take it. */
@@ -114,7 +114,7 @@ TEST(past_is_at_once, .clauses = "WTIME-1 WRUN-2")
 	EXPECT_EQ(3, atomic_load(&w.steps));
 }
 
-/* umcg_run() of a worker that is RUNNING|LOCKED, which we have made it. */
+/* umcg_resume() of a worker that is RUNNING|LOCKED, which we have made it. */
 static void run_claimed(struct worker *w)
 {
 	w->umcg->server = &me;
@@ -324,7 +324,7 @@ TEST(handler_sleeps, .clauses = "WTIME-3 WTIME-1 WSIG-1 R42 R43")
 	ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
 	until_queued(&w);
 	/* The handler's sleep is reported as any other. */
-	EXPECT_EQ(0, umcg_run(&me, w.umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
 	until_queued(&w);
 	EXPECT_EQ(1, w.result);
 	finish(&w);

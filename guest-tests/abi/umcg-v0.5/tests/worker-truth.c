@@ -197,7 +197,7 @@ TEST(server_named_by_the_word_has_gone, .clauses = "WLIFE-2 BLOCK-8 R56")
 	until_asleep(&other);
 	hire(&w);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, send_it_away, &w));
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w.umcg, from_now(5 * SOON)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w.umcg, from_now(5 * SOON)));
 	pthread_join(thread, NULL);
 	until_state(getpid(), w.tid, 'S');
 	gate_open(&moved);

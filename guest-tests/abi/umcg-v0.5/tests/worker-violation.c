@@ -79,7 +79,7 @@ TEST(no_server_at_a_block, .clauses = "WVIOL-1 WVIOL-2 WVIOL-3 BLOCK-8 R15 R57")
 		w[i].arg = &tids[i];
 		w[i].stays = true;
 		hire(&w[i]);
-		EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w[i].umcg, from_now(SOON)));
+		EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w[i].umcg, from_now(SOON)));
 		until_state(getpid(), w[i].tid, 'S');
 		/* Not in the scheduler, but on the way back. */
 		EXPECT_EQ(0, atomic_load(&segvs));
@@ -116,7 +116,7 @@ TEST(server_is_woken, .clauses = "WVIOL-1 WREG-5 R35")
 		};
 		hire(&culprit);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, break_it, NULL));
-		EXPECT_EQ(0, umcg_run(&me, culprit.umcg, 0));
+		EXPECT_EQ(0, umcg_resume(&me, culprit.umcg, 0));
 		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 		expect_violation(&culprit, 0);
 		pthread_join(thread, NULL);

@@ -76,7 +76,7 @@ TEST(wake_of_one_that_does_not_wait, .clauses = "WWAKE-2 WAKE-6 R13")
 	become_server();
 	gate_make(&gate);
 	hire(&w);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w.umcg, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w.umcg, from_now(MS)));
 	at_stage(1);
 	wake_in_vain(&w, RUNNING);
 	atomic_store(&stage, 2);

@@ -267,7 +267,7 @@ TEST(word_changes_while_registering, .clauses = "WREG-4 CTL-14 TASK-2 VIOL-4 R9 
 		ASSERT_EQ(&scribbled, umcg_take_idle(&pool));
 		ASSERT_EQ(NULL, umcg_next_idle(&scribbled));
 		for (int j = 0; j <= WAITS; j++)
-			while (umcg_run(&me, &scribbled, 0) == -EAGAIN)
+			while (umcg_resume(&me, &scribbled, 0) == -EAGAIN)
 				sched_yield();
 	}
 	pthread_join(thread, NULL);
@@ -305,7 +305,7 @@ TEST(unregister_whatever_the_word, .clauses = "WREG-5 R35")
 		w[i].stays = true;
 		hire(&w[i]);
 		/* The server sleeps until it is woken by that. */
-		EXPECT_EQ(0, umcg_run(&me, w[i].umcg, 0));
+		EXPECT_EQ(0, umcg_resume(&me, w[i].umcg, 0));
 		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 		until_state(getpid(), w[i].tid, 'S');
 		EXPECT_EQ(0x12345678, umcg_word(&w[i].umcg->task));
@@ -330,7 +330,7 @@ TEST(unregister_leaves_a_running_server_alone, .clauses = "WREG-5 R35")
 
 	become_server();
 	hire(&w);
-	EXPECT_EQ(-ETIMEDOUT, umcg_run(&me, w.umcg, from_now(MS)));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w.umcg, from_now(MS)));
 	atomic_store(&go, true);
 	worker_join(&w);
 	EXPECT_EQ(NONE, umcg_word(&w.umcg->task));
@@ -344,7 +344,7 @@ static void be_a_server_and_a_worker(struct worker *w)
 	struct umcg server;
 
 	ASSERT_EQ(0, umcg_unregister(w->umcg));
-	ASSERT_EQ(0, umcg_register_server(&server));
+	ASSERT_EQ(0, umcg_register_server(&server, NULL));
 	ASSERT_EQ(0, umcg_unregister(&server));
 	ASSERT_EQ(0, umcg_register_worker(w->umcg, w->pool));
 	count_step(w);
@@ -356,7 +356,7 @@ TEST(register_after_unregistering, .clauses = "WREG-5 WREG-1 CTL-7")
 
 	become_server();
 	hire(&w);
-	EXPECT_EQ(0, umcg_run(&me, w.umcg, 0));
+	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
 	until_back(&w);
 	EXPECT_EQ(0, atomic_load(&w.steps));
 	finish(&w);
