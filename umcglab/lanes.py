@@ -45,10 +45,13 @@ class Ready:
     kernel: Kernel
     image: Image
     bundle: Bundle
+    """The one whose benches are measured."""
     programs: tuple[Program, ...]
     """What to run in the test lane, in order."""
     select: bool = False
     """Run only the tests that `programs` name, which need not be all they have."""
+    more: tuple[Bundle, ...] = ()
+    """Bundles of other ABIs, whose programs a control runs too."""
     fuzz: Fuzz = field(default_factory=Fuzz)
     """How long the fuzzer runs, and from which seed."""
 
@@ -99,7 +102,9 @@ def booted(
         cmdline=(*target.traits.cmdline, *target.cmdline.split()),
         timeout=target.boot_timeout * target.traits.slow,
     ) as vm:
-        vm.put(ready.bundle.dir, GUEST_BUNDLE)
+        # What all bundles have, such as benches, is that of the first.
+        for bundle in reversed((ready.bundle, *ready.more)):
+            vm.put(bundle.dir, GUEST_BUNDLE)
         yield vm
 
 

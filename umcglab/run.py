@@ -31,7 +31,7 @@ from umcglab import (
     tool,
 )
 from umcglab.build import Built
-from umcglab.bundle import Bundle, Program
+from umcglab.bundle import Program
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.engine import Job
@@ -252,7 +252,7 @@ def write_plan(
         started=now(),
         kernel=facts.KernelFacts(kernel.digest, kernel.release, kernel.identity),
         image=made.image.digest,
-        bundle=made.bundle.digest,
+        bundle=" ".join(b.digest for b in (made.bundle, *made.more)),
         qemu=qemu.version(made.target.arch),
         programs=tuple(map(plan, made.programs)),
         benches=benches,
@@ -265,15 +265,23 @@ def ready(target: Target, built: Built) -> Ready:
     """Return `target` with what was built for it; raise the error of what was not."""
     kernel = built.kernels[target.name]
     image = built.images[target.arch.name]
-    bundle = built.bundles[target.name]
-    for part in (kernel, image, bundle):
+    bundles = built.bundles[target.name]
+    for part in (kernel, image, bundles):
         if isinstance(part, LabError):
             raise part
     assert isinstance(kernel, Kernel)
     assert isinstance(image, Image)
-    assert isinstance(bundle, Bundle)
-    manifest = bundle.manifest.of_config(kernel.config.read_text())
-    return Ready(target, kernel, image, bundle, manifest.of_kind("test", "py", "fuzz"))
+    assert isinstance(bundles, tuple)
+    config = kernel.config.read_text()
+    programs = {
+        program.name: program
+        for bundle in bundles
+        for program in bundle.manifest.of_config(config).of_kind("test", "py", "fuzz")
+    }
+    first, *more = bundles
+    return Ready(
+        target, kernel, image, first, tuple(programs.values()), more=tuple(more)
+    )
 
 
 def choose(made: Ready, tests: str | None) -> Ready:
@@ -303,6 +311,7 @@ def plan(program: Program) -> facts.PlanFacts:
         kind=program.kind,
         tests=program.tests,
         needs_umcg=tuple(t for t in program.tests if program.needs_umcg),
+        absent=program.absent,
         clauses={t: c for t, c in program.clauses.items() if t in program.tests},
     )
 

@@ -19,7 +19,8 @@ struct worker {
 const char *bench_no_umcg(void)
 {
 	/* The host knows on which kernels a bench may be skipped. */
-	return umcg_kernel() == UMCG_HERE ? NULL : "no UMCG in this kernel";
+	return umcg_kernel() == UMCG_HERE ? umcg_lacks(UMCG_WORKERS) :
+					    "no UMCG in this kernel";
 }
 
 static struct umcg *take_worker(void)

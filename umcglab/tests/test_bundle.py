@@ -24,11 +24,8 @@ ABI = "umcg-toy"
 PT_LOAD, PT_INTERP = 1, 3
 
 MANIFEST = f"""\
-harness/selftest: {{kind: test, tests: {{passes: }}}}
-{ABI}/word: {{kind: test, abi: {ABI}, needs-umcg: true, tests: {{word: TASK-1}}}}
-umcg-other/word: {{kind: test, abi: umcg-other, tests: {{other: }}}}
-{ABI}/idle: {{kind: py, abi: {ABI}, tests: {{idle: }}}}
-yard/syscall: {{kind: bench}}
+{ABI}/word: {{kind: test, needs-umcg: true, tests: {{word: TASK-1}}}}
+{ABI}/idle: {{kind: py, tests: {{idle: }}}}
 """
 
 WORD_C = """\
@@ -39,7 +36,10 @@ TEST_HARNESS_MAIN
 """
 
 FILES = {
-    "manifest.yaml": MANIFEST,
+    "harness/manifest.yaml": "harness/selftest: {kind: test, tests: {passes: }}\n",
+    "bench/manifest.yaml": "yard/syscall: {kind: bench}\n",
+    f"abi/{ABI}/manifest.yaml": MANIFEST,
+    "abi/umcg-other/manifest.yaml": "umcg-other/word: {kind: test, tests: {o: }}\n",
     f"abi/{ABI}/port.c": "int toy_backend;\n",
     f"abi/{ABI}/tests/word.c": WORD_C,
     "abi/umcg-other/tests/word.c": "#error not of this ABI\n",
@@ -101,7 +101,7 @@ def test_a_bundle_has_what_its_abi_plans(lab: Lab, headers: Path) -> None:
     assert files == {
         "bin/harness/selftest", f"bin/{ABI}/word", f"bin/helpers/{ABI}/helper", "bin/helpers/victim",
         "bench/yard/syscall", f"py/{ABI}/test_idle.py", "py/conftest.py", "py/groups.py",
-        "py/patience.py", "py/run.py", "manifest.yaml",
+        "py/patience.py", "py/run.py",
     }  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def test_a_missing_function_is_named(lab: Lab, headers: Path) -> None:
 
 def test_a_plan_without_its_program_is_refused(lab: Lab, headers: Path) -> None:
     write(
-        lab.root / "guest-tests/manifest.yaml",
+        lab.root / f"guest-tests/abi/{ABI}/manifest.yaml",
         MANIFEST + f"{ABI}/none: {{kind: test, tests: {{one: }}}}\n",
     )
     with pytest.raises(UserError, match=f"{ABI}/none: .* has no bin/{ABI}/none"):

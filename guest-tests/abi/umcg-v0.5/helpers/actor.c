@@ -3,7 +3,6 @@
  * A server at the end of a pipe, for the Python tests. Its umcg_task is in a
  * file, so that who commands it sees and changes its word.
  *
- *	actor kernel		print here, control or absent
  *	actor file slot		take commands from standard input
  *
  * Every command is a line and answers with one: 0 or a negative errno.
@@ -70,16 +69,6 @@ static int run(char *line, struct umcg_task *task)
 	return -EINVAL;
 }
 
-static int print_kernel(void)
-{
-	static const char *const names[] = {
-		[UMCG_HERE] = "here", [UMCG_CONTROL] = "control",
-		[UMCG_ABSENT] = "absent",
-	};
-
-	return puts(names[umcg_kernel()]) < 0;
-}
-
 int main(int argc, char **argv)
 {
 	struct umcg_task *tasks;
@@ -87,10 +76,8 @@ int main(int argc, char **argv)
 	char line[256];
 	int fd;
 
-	if (argc == 2 && !strcmp(argv[1], "kernel"))
-		return print_kernel();
 	if (argc != 3 || (slot = strtoul(argv[2], NULL, 10)) >= SLOTS) {
-		fprintf(stderr, "usage: %s kernel | %s file slot\n", argv[0], argv[0]);
+		fprintf(stderr, "usage: %s file slot\n", argv[0]);
 		return 2;
 	}
 	fd = open(argv[1], O_RDWR);
