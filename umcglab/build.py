@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from umcglab import bundle, engine, image, kbuild
 from umcglab.arch import Arch
-from umcglab.bundle import Bundle
+from umcglab.bundle import STUB, Bundle, abis
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.engine import Job
@@ -28,12 +29,13 @@ class Built:
     """By target name."""
     images: Mapping[str, Image | LabError]
     """By architecture name."""
-    bundles: Mapping[str, Bundle | LabError]
-    """By target name."""
+    bundles: Mapping[str, tuple[Bundle, ...] | LabError]
+    """By target name; a control has that of every ABI of its base, and the stub's."""
 
     def errors(self) -> tuple[LabError, ...]:
         """Return every distinct error once."""
-        found = [*self.kernels.values(), *self.images.values(), *self.bundles.values()]
+        found: list[object] = [*self.kernels.values(), *self.images.values()]
+        found += self.bundles.values()
         return tuple({id(e): e for e in found if isinstance(e, LabError)}.values())
 
 
@@ -49,8 +51,9 @@ def width(cores: int) -> int:
 def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> Built:
     """Build all that `targets` need; failures are in the result, not raised."""
     lab.cache.hold()
-    # A control target runs the bundle of the patched kernel of its base.
-    wanted = list(dict.fromkeys([*targets, *map(lab.bundle_target, targets)]))
+    # A control runs the bundles of the patched kernels of its base.
+    sources = {t.name: lab.bundle_targets(t) for t in targets}
+    wanted = list(dict.fromkeys([*targets, *itertools.chain(*sources.values())]))
     # Controls first: ccache then serves what their patched kernels share with
     # them, which two at once would both compile.
     wanted.sort(key=lambda target: not target.is_control)
@@ -66,24 +69,47 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
     kernels = {t.name: made[f"kernel {t.name}"] for t in wanted}
     images = {a.name: made[f"image {a.name}"] for a in arches(wanted)}
 
-    by_source = {t.name: lab.bundle_target(t) for t in targets}
-    second: list[Job[Bundle]] = []
+    parts: dict[str, list[str]] = {t.name: [] for t in targets}
+    second: dict[str, Job[Bundle]] = {}
     bundles: dict[str, Bundle | LabError] = {}
-    for target in dict.fromkeys(by_source.values()):
-        kernel = kernels[target.name]
-        if isinstance(kernel, LabError):
-            bundles[target.name] = kernel
-        else:
-            assert isinstance(kernel, Kernel)
-            second.append(Job(f"bundle {target.name}", _bundle(lab, target, kernel)))
-    done = engine.run(second, cores, display, durations)
+    for target in targets:
+        for source, abi in _wanted(lab, target, sources[target.name]):
+            job = f"bundle {source.name}" + f" {abi}" * (abi != source.abi)
+            parts[target.name].append(job)
+            kernel = kernels[source.name]
+            if isinstance(kernel, LabError):
+                bundles[job] = kernel
+            else:
+                assert isinstance(kernel, Kernel)
+                second[job] = Job(job, _bundle(lab, source.arch, kernel, abi))
+    done = engine.run(list(second.values()), cores, display, durations)
+    bundles |= done
     lab.cache.trim(lab.cache_size)
-    bundles |= {name.removeprefix("bundle "): b for name, b in done.items()}
     return Built(
         kernels=kernels,  # type: ignore[arg-type]
         images=images,  # type: ignore[arg-type]
-        bundles={name: bundles[source.name] for name, source in by_source.items()},
+        bundles={
+            name: _all([bundles[job] for job in jobs]) for name, jobs in parts.items()
+        },
     )
+
+
+def _wanted(
+    lab: Lab, target: Target, sources: Sequence[Target]
+) -> list[tuple[Target, str]]:
+    """Return whose headers the bundles of `target` are built with, and for which ABI."""
+    wanted = [(source, source.abi) for source in sources]
+    if target.is_control and STUB in abis(lab.root / "guest-tests"):
+        wanted.append((sources[0], STUB))
+    return wanted
+
+
+def _all(made: Sequence[Bundle | LabError]) -> tuple[Bundle, ...] | LabError:
+    """Return the bundles, or the first error in place of one."""
+    for one in made:
+        if isinstance(one, LabError):
+            return one
+    return tuple(one for one in made if isinstance(one, Bundle))
 
 
 def cores(asked: int | None) -> int:
@@ -106,5 +132,7 @@ def _image(lab: Lab, arch: Arch) -> Callable[[Progress], Kernel | Image]:
     return lambda progress: image.build(arch, lab, progress)
 
 
-def _bundle(lab: Lab, target: Target, kernel: Kernel) -> Callable[[Progress], Bundle]:
-    return lambda progress: bundle.build(lab, target.arch, kernel, target.abi, progress)
+def _bundle(
+    lab: Lab, arch: Arch, kernel: Kernel, abi: str
+) -> Callable[[Progress], Bundle]:
+    return lambda progress: bundle.build(lab, arch, kernel, abi, progress)

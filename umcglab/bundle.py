@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The guest suite: what there is to run, and its build against a kernel's headers.
 
-`guest-tests/manifest.yaml` is the plan: which tests there must be, not which
+The manifests of guest-tests are the plan: which tests there must be, not which
 happened to report. A bundle is a folder with everything a guest needs of it.
 """
 
@@ -26,15 +26,18 @@ from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.kbuild import Kernel
 from umcglab.progress import Progress
 
-_RECIPE = 1
+STUB = "stub"
+"""The ABI that no kernel has: controls run its bundle, and all of that skips."""
+
+_RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
-_PARTS = ("bench", "fuzz", "harness", "helpers", "lib", "mn", "py", "tests")
-"""The folders of guest-tests that a bundle is made from."""
+_PARTS = ("bench", "harness", "kit", "linux", "mn", "port", "py", "shared")
+"""The folders of guest-tests that every bundle is made from, beside `abi/<abi>`."""
 
 Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
 
-_KEYS = ("kind", "abi", "needs-umcg", "needs-config", "timeout", "sizes", "tests")
+_KEYS = ("kind", "needs-umcg", "needs-config", "timeout", "sizes", "absent", "tests")
 _TIMEOUT = 120
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 _CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
@@ -67,6 +70,8 @@ class Program:
     """A kernel option, without `CONFIG_`; kernels without it do not run this."""
     timeout: float = _TIMEOUT
     """Seconds after which the program as a whole hangs."""
+    absent: str | None = None
+    """Why its ABI lacks what it tests, so that all of it skips; None if it does not."""
     sizes: tuple[int, ...] = ()
     """A bench is run once with each, and is a result of its own each time."""
 
@@ -80,10 +85,6 @@ class Manifest:
     def of_kind(self, *kinds: Kind) -> tuple[Program, ...]:
         """Return the programs of `kinds`."""
         return tuple(p for p in self.programs if p.kind in kinds)
-
-    def of_abi(self, abi: str) -> Manifest:
-        """Return the manifest without what tests other ABIs."""
-        return Manifest(tuple(p for p in self.programs if p.abi in (None, abi)))
 
     def of_config(self, config: str) -> Manifest:
         """Return the manifest without what a kernel with this .config cannot run."""
@@ -106,22 +107,50 @@ class Bundle:
     manifest: Manifest
 
 
-def load_manifest(file: Path) -> Manifest:
-    """Read and check a manifest; raise UserError with file, line and column."""
+def abis(sources: Path) -> tuple[str, ...]:
+    """Return the ABIs that guest-tests has a folder for."""
+    return tuple(sorted(p.parent.name for p in sources.glob("abi/*/manifest.yaml")))
+
+
+def load_plan(sources: Path, abi: str) -> Manifest:
+    """Return what the suite in `sources` has for `abi`: harness, its tests, benches.
+
+    Raise UserError with file, line and column.
+    """
+    parts = (
+        load_manifest(sources / "harness/manifest.yaml"),
+        load_manifest(sources / "abi" / abi / "manifest.yaml", abi),
+        load_manifest(sources / "bench/manifest.yaml"),
+    )
+    return Manifest(tuple(p for part in parts for p in part.programs))
+
+
+def load_manifest(file: Path, abi: str | None = None) -> Manifest:
+    """Read and check a manifest; raise UserError with file, line and column.
+
+    That of an ABI has programs called `<abi>/<name>`, and no others.
+    """
     node = yamlfile.compose(file)
     if node is None:
         raise UserError("empty: it plans nothing", where=str(file))
-    reader = _Reader(file)
+    reader = _Reader(file, abi)
     programs = reader.mapping(node, "the manifest")
     return Manifest(tuple(reader.program(n, body) for n, body in programs.items()))
 
 
+@dataclass(frozen=True)
 class _Reader(yamlfile.Reader):
-    """Reads manifest.yaml."""
+    """Reads a manifest."""
+
+    abi: str | None = None
 
     def program(self, name: str, node: yaml.Node) -> Program:
         if not _NAME.fullmatch(name):
             raise self.error(node, f"{name!r}: a program is called `<family>/<name>`")
+        if self.abi and name.partition("/")[0] != self.abi:
+            raise self.error(
+                node, f"{name!r}: a program of {self.abi} is called `{self.abi}/<name>`"
+            )
         pairs = self.mapping(node, name, _KEYS)
         word = self.one_of(
             self.need(node, pairs, name, "kind"), "kind", map(str, get_args(Kind))
@@ -147,7 +176,7 @@ class _Reader(yamlfile.Reader):
             argv=_argv(name, kind),
             tests=tuple(clauses),
             clauses={test: cites for test, cites in clauses.items() if cites},
-            abi=self.text(pairs["abi"], "abi") if "abi" in pairs else None,
+            abi=self.abi,
             needs_umcg="needs-umcg" in pairs and self.yes(pairs["needs-umcg"]),
             needs_config=self.option(pairs["needs-config"])
             if "needs-config" in pairs
@@ -155,6 +184,7 @@ class _Reader(yamlfile.Reader):
             timeout=self.number(pairs["timeout"], "timeout", 1, 3600)
             if "timeout" in pairs
             else _TIMEOUT,
+            absent=self.text(pairs["absent"], "absent") if "absent" in pairs else None,
             sizes=self.sizes(pairs["sizes"]) if "sizes" in pairs else (),
         )
 
@@ -195,7 +225,8 @@ def _argv(name: str, kind: Kind) -> tuple[str, ...]:
         return (f"bench/{name}",)
     if kind in ("test", "fuzz"):
         return (f"bin/{name}",)
-    return ("python3", "py/run.py", f"test_{Path(name).name}.py")
+    folder, _, program = name.rpartition("/")
+    return ("python3", "py/run.py", f"{folder}/test_{program}.py")
 
 
 def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) -> Bundle:
@@ -204,13 +235,13 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
     PatchError if it does not compile: tests know the ABI from these headers alone.
     """
     sources = lab.root / "guest-tests"
-    manifest = load_manifest(sources / "manifest.yaml").of_abi(abi)
+    manifest = load_plan(sources, abi)
     key = digest(
         _RECIPE,
         abi,
         make.compiler(arch),
         tree_digest(sources, "[Mm]*"),
-        [(part, tree_digest(sources / part)) for part in _PARTS],
+        [(p, tree_digest(sources / p)) for p in (*_PARTS, f"abi/{abi}")],
         tree_digest(kernel.headers),
     )
 
@@ -218,7 +249,7 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
         progress.phase("guest suite")
         with tempfile.TemporaryDirectory(prefix="umcglab-") as objects:
             _make(sources, arch, kernel.headers, abi, tmp, Path(objects))
-        _check(manifest, tmp)
+        _check(manifest, abi, tmp)
 
     return Bundle(lab.cache.make("bundles", key, fill, progress.say), key, manifest)
 
@@ -258,7 +289,7 @@ def _failure(sources: Path, arch: Arch, argv: list[str], said: str) -> LabError:
     return InfraError(f"cannot build the guest suite: {why}", hint=hint)
 
 
-def _check(manifest: Manifest, out: Path) -> None:
+def _check(manifest: Manifest, abi: str, out: Path) -> None:
     """Raise UserError if the manifest plans what the bundle does not have."""
     for program in manifest.programs:
         file = program.argv[0]
@@ -267,5 +298,5 @@ def _check(manifest: Manifest, out: Path) -> None:
         if not (out / file).exists():
             raise UserError(
                 f"{program.name}: the guest suite has no {file}",
-                where="guest-tests/manifest.yaml",
+                where=f"guest-tests/abi/{abi}/manifest.yaml",
             )

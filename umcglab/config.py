@@ -132,14 +132,20 @@ class Lab:
         """The folder of kernel-patches."""
         return self.root / "kernel-patches"
 
-    def bundle_target(self, target: Target) -> Target:
-        """Return the patched target whose headers the bundle of `target` is built with."""
+    def bundle_targets(self, target: Target) -> tuple[Target, ...]:
+        """Return the patched targets whose bundles `target` runs: its own.
+
+        A control runs that of every ABI of its base, each once.
+        """
         if not target.is_control:
-            return target
+            return (target,)
+        found: dict[str, Target] = {}
         for other in self.targets:
             same = (other.arch, other.base) == (target.arch, target.base)
             if same and not other.is_control:
-                return other
+                found.setdefault(other.abi, other)
+        if found:
+            return tuple(found.values())
         raise UserError(
             f"{target.name}: no patched target of {target.arch.name} on {target.base}, "
             "and a control runs the tests built against one",

@@ -58,6 +58,8 @@ class PlanFacts:
     kind: str
     tests: tuple[str, ...]
     needs_umcg: tuple[str, ...] = ()
+    absent: str | None = None
+    """Why the ABI lacks what it tests: all of it has to skip, for this reason."""
     clauses: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 

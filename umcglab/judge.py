@@ -251,7 +251,9 @@ def _planned(
             verdict, outcome=Outcome.FAIL, reason=f"reported {len(results)} times"
         )
     if worst.outcome is Outcome.SKIP:
-        legal = context.is_control and needs_umcg
+        legal = (context.is_control and needs_umcg) or (
+            plan.absent is not None and worst.reason == plan.absent
+        )
         return replace(
             verdict,
             outcome=Outcome.SKIP if legal else Outcome.FAIL,
@@ -259,6 +261,12 @@ def _planned(
             if legal
             else f"skipped ({worst.reason or 'no reason given'}), which only a test "
             "that needs UMCG may do, and only on the control kernel",
+        )
+    if worst.outcome is Outcome.PASS and plan.absent is not None:
+        return replace(
+            verdict,
+            outcome=Outcome.FAIL,
+            reason=f"passes, and its ABI is said to lack that: {plan.absent}",
         )
     if worst.outcome is Outcome.PASS and context.is_control and needs_umcg:
         return replace(

@@ -45,10 +45,13 @@ class Ready:
     kernel: Kernel
     image: Image
     bundle: Bundle
+    """The one whose benches are measured."""
     programs: tuple[Program, ...]
     """What to run in the test lane, in order."""
     select: bool = False
     """Run only the tests that `programs` name, which need not be all they have."""
+    more: tuple[Bundle, ...] = ()
+    """Bundles of other ABIs, whose programs a control runs too."""
     fuzz: Fuzz = field(default_factory=Fuzz)
     """How long the fuzzer runs, and from which seed."""
     lab: Path = Path("lab.yaml")
@@ -81,11 +84,12 @@ def time_limit(ready: Ready, program: Program) -> float:
 
 
 def unplanned(ready: Ready) -> frozenset[str]:
-    """Return the files of the bundle that are programs which the plan does not run."""
+    """Return the files of the bundles that are programs which the plan does not run."""
     planned = {program.name for program in ready.programs}
     return frozenset(
         program.argv[0]
-        for program in ready.bundle.manifest.programs
+        for bundle in (ready.bundle, *ready.more)
+        for program in bundle.manifest.programs
         if program.name not in planned and program.kind != "py"
     )
 
@@ -110,7 +114,9 @@ def booted(
         except guest.Nameless as e:
             progress.say(f"{e.message}: booting again")
             vm = stack.enter_context(_boot(lab, ready, run_dir, n))
-        vm.put(ready.bundle.dir, GUEST_BUNDLE, skip=skip)
+        # What all bundles have, such as benches, is that of the first.
+        for bundle in reversed((ready.bundle, *ready.more)):
+            vm.put(bundle.dir, GUEST_BUNDLE, skip=skip)
         yield vm
 
 

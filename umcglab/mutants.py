@@ -30,7 +30,7 @@ from umcglab import (
     run,
     yamlfile,
 )
-from umcglab.bundle import Manifest, Program, load_manifest
+from umcglab.bundle import Manifest, Program, load_plan
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.engine import Job
@@ -140,7 +140,7 @@ def of(lab: Lab, target: Target) -> tuple[Mutant, ...]:
     folder = lab.patches / target.abi / "mutants"
     if not folder.exists():
         return ()
-    return load(folder, load_manifest(lab.root / "guest-tests" / "manifest.yaml"))
+    return load(folder, load_plan(lab.root / "guest-tests", target.abi))
 
 
 def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Target]:

@@ -32,7 +32,7 @@ from umcglab import (
     yamlfile,
 )
 from umcglab.build import Built
-from umcglab.bundle import Bundle, Kind, Program, load_manifest
+from umcglab.bundle import Kind, Program, load_plan
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.engine import Job
@@ -265,7 +265,7 @@ def write_plan(
         started=now(),
         kernel=facts.KernelFacts(kernel.digest, kernel.release, kernel.identity),
         image=made.image.digest,
-        bundle=made.bundle.digest,
+        bundle=" ".join(b.digest for b in (made.bundle, *made.more)),
         qemu=qemu.version(made.target.arch),
         programs=tuple(map(plan, made.programs)),
         benches=benches,
@@ -278,25 +278,37 @@ def ready(target: Target, built: Built) -> Ready:
     """Return `target` with what was built for it; raise the error of what was not."""
     kernel = built.kernels[target.name]
     image = built.images[target.arch.name]
-    bundle = built.bundles[target.name]
-    for part in (kernel, image, bundle):
+    bundles = built.bundles[target.name]
+    for part in (kernel, image, bundles):
         if isinstance(part, LabError):
             raise part
     assert isinstance(kernel, Kernel)
     assert isinstance(image, Image)
-    assert isinstance(bundle, Bundle)
-    manifest = bundle.manifest.of_config(kernel.config.read_text())
-    return Ready(target, kernel, image, bundle, manifest.of_kind(*TESTED))
+    assert isinstance(bundles, tuple)
+    config = kernel.config.read_text()
+    programs = {
+        program.name: program
+        for bundle in bundles
+        for program in bundle.manifest.of_config(config).of_kind(*TESTED)
+    }
+    first, *more = bundles
+    return Ready(
+        target, kernel, image, first, tuple(programs.values()), more=tuple(more)
+    )
 
 
 def check_tests(lab: Lab, targets: Sequence[Target], tests: str | None) -> None:
     """Raise UserError if `--tests` names nothing that any target has."""
     if tests is None:
         return
-    manifest = load_manifest(lab.root / "guest-tests" / "manifest.yaml")
-    abis = {lab.bundle_target(target).abi for target in targets}
-    programs = manifest.of_kind(*TESTED)
-    pick([p for p in programs if p.abi is None or p.abi in abis], tests)
+    abis = {source.abi for t in targets for source in lab.bundle_targets(t)}
+    sources = lab.root / "guest-tests"
+    programs = {
+        program.name: program
+        for abi in sorted(abis)
+        for program in load_plan(sources, abi).of_kind(*TESTED)
+    }
+    pick(tuple(programs.values()), tests)
 
 
 def choose(made: Ready, tests: str | None) -> Ready:
@@ -337,6 +349,7 @@ def plan(program: Program) -> facts.PlanFacts:
         kind=program.kind,
         tests=program.tests,
         needs_umcg=tuple(t for t in program.tests if program.needs_umcg),
+        absent=program.absent,
         clauses={t: c for t, c in program.clauses.items() if t in program.tests},
     )
 

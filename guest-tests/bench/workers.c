@@ -19,7 +19,8 @@ struct worker {
 const char *bench_no_umcg(void)
 {
 	/* The host knows on which kernels a bench may be skipped. */
-	return umcg_kernel() == UMCG_HERE ? NULL : "no UMCG in this kernel";
+	return umcg_kernel() == UMCG_HERE ? umcg_lacks(UMCG_WORKERS) :
+					    "no UMCG in this kernel";
 }
 
 static struct umcg *take_worker(void)
@@ -66,7 +67,7 @@ struct umcg *bench_worker(void (*body)(struct umcg *me))
 
 void bench_serve(void)
 {
-	bench_check(umcg_register_server(&bench_server));
+	bench_check(umcg_register_server(&bench_server, &pool));
 }
 
 struct umcg *bench_await_worker(void)
@@ -83,7 +84,7 @@ static void *server_thread(void *arg)
 {
 	bench_serve();
 	for (;;)
-		bench_check(umcg_run(&bench_server, bench_await_worker(), 0));
+		bench_check(umcg_resume(&bench_server, bench_await_worker(), 0));
 	return arg;
 }
 

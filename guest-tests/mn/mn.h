@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * An M:N scheduler on libumcg: many tasks, each a worker in a thread of its own,
+ * An M:N scheduler on port.h: many tasks, each a worker in a thread of its own,
  * run by a few servers.
  *
  * Every server has a run queue with priorities, and steals from the others when
@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "umcg.h"
+#include "port.h"
 
 #define MN_SERVERS	8
 #define MN_PRIORITIES	4	/* 0 is the highest */
@@ -35,6 +35,7 @@ struct mn_task {
 	void (*body)(void *arg);
 	void *arg;
 	uint64_t deadline;	/* of its sleep */
+	atomic_int tid;
 	struct mn_task *next;	/* in a run queue */
 	pthread_t thread;
 };
@@ -94,10 +95,9 @@ struct mn_task *mn_spawn(struct mn *mn, unsigned int priority, void (*body)(void
 void mn_run(struct mn *mn);
 void mn_free(struct mn *mn);
 
-/* In a task: let others run; or sleep until the time on CLOCK_REALTIME, in ns. */
+/* In a task: let others run; or sleep until the time on umcg_clock(), in ns. */
 void mn_yield(void);
 void mn_sleep_until(uint64_t deadline);
-uint64_t mn_now(void);
 
 /* Of the parts to each other. */
 void mn_check(int err, const char *what);

@@ -57,7 +57,7 @@ static void collect(struct mn_server *me)
 	}
 	if (!mn_timer_next(&me->mn->timers))
 		return;
-	while ((task = mn_timer_due(&me->mn->timers, mn_now())))
+	while ((task = mn_timer_due(&me->mn->timers, umcg_now())))
 		mn_push(&me->queue, task);
 }
 
@@ -86,7 +86,7 @@ static struct mn_task *steal(struct mn_server *me)
 static bool anything(struct mn *mn)
 {
 	if (atomic_load(&mn->ended) ||
-	    __atomic_load_n(&mn->pool.idle_workers, __ATOMIC_SEQ_CST))
+	    umcg_any_idle(&mn->pool))
 		return true;
 	for (unsigned int i = 0; i < mn->servers; i++)
 		if (atomic_load(&mn->server[i].queue.count))
@@ -161,32 +161,26 @@ static void oblige(struct mn_server *me, struct mn_task *task,
  * Run `task` until it is not ours any more. Blocked, it will join the pool, and
  * may have done that already, been run by another server and preempted or
  * anything: nothing of it is ours to touch but what is said to us alone, which
- * is a request, or IDLE|PREEMPTED while we are still its server.
+ * is a request, or that it has been preempted under us.
  */
 static void run(struct mn_server *me, struct mn_task *task)
 {
 	struct umcg *worker = &task->umcg;
 	enum mn_request request;
-	int err;
+	int event;
 
 	atomic_store(&me->current, task);
 	atomic_fetch_add(&me->turn, 1);
 	/* It has made its request, and may not yet be idle. */
-	while ((err = umcg_run(&me->umcg, worker, 0)) == -EAGAIN)
+	while ((event = umcg_run(&me->umcg, worker, 0)) == -EAGAIN)
 		sched_yield();
-	/* It runs at once, and can have come to its end before it is looked up. */
-	if (err == -ESRCH)
-		err = 0;
-	/* A wakeup for an idle server may come late. */
-	while (!err && umcg_runs(&me->umcg, worker))
-		err = umcg_run_on(&me->umcg, worker, 0);
-	mn_check(err, "umcg_run");
+	mn_check(event < 0 ? event : 0, "umcg_run");
 	atomic_store(&me->current, NULL);
 
 	request = atomic_exchange(&me->request, MN_NOTHING);
 	if (request) {
 		oblige(me, task, request);
-	} else if (umcg_preempted(&me->umcg, worker)) {
+	} else if (event == UMCG_PREEMPTED) {
 		me->preemptions++;
 		mn_push(&me->queue, task);
 	} else {
@@ -199,7 +193,7 @@ void *mn_serve(void *arg)
 	struct mn_server *me = arg;
 	struct mn_task *task;
 
-	mn_check(umcg_register_server(&me->umcg), "umcg_register_server");
+	mn_check(umcg_register_server(&me->umcg, &me->mn->pool), "umcg_register_server");
 	while (!atomic_load(&me->mn->ended)) {
 		collect(me);
 		task = mn_pop(&me->queue) ?: steal(me);

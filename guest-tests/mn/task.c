@@ -35,7 +35,7 @@ static void request(struct mn_task *me, enum mn_request request)
 	/* About to be preempted: the signal is on its way. */
 	while (!umcg_lock(&me->umcg))
 		sched_yield();
-	server = (struct mn_server *)((char *)me->umcg.server -
+	server = (struct mn_server *)((char *)umcg_server(&me->umcg) -
 				      offsetof(struct mn_server, umcg));
 	atomic_store(&server->request, request);
 }
@@ -57,6 +57,7 @@ static void *task_thread(void *arg)
 {
 	struct mn_task *me = self = arg;
 
+	atomic_store(&me->tid, gettid());
 	mn_check(umcg_register_worker(&me->umcg, &me->mn->pool), "umcg_register_worker");
 	me->body(me->arg);
 	request(me, MN_EXIT);

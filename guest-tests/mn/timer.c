@@ -2,17 +2,8 @@
 /* Sleeping tasks, by deadline. Only servers lock this. */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "mn.h"
-
-uint64_t mn_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
-}
 
 void mn_timers_init(struct mn_timers *timers, unsigned int most)
 {

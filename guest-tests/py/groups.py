@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from actors import until
+from patience import until
 
 
 class Group:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Run the tests of one file under pytest, reporting KTAP like the C harness.
 
-Usage: run.py test_file.py [-l] [-t glob]. Exit status: 0 passed, 1 failed, 2 bad
+Usage: run.py ABI/test_file.py [-l] [-t glob]. Exit status: 0 passed, 1 failed, 2 bad
 usage or nothing selected, 4 all skipped.
 
 A test is a function; its pytest name without `test_` is its name in the manifest
@@ -21,7 +21,6 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-ACTOR = HERE.parent / "bin" / "helpers" / "actor"
 
 DEADLINE = 60 * int(os.environ.get("UMCGLAB_SLOW", "1"))
 """Seconds for each test; the program's own is in the manifest."""
@@ -41,10 +40,22 @@ def clauses_of(item: pytest.Item) -> str:
     return " ".join(text for m in item.iter_markers("clauses") for text in m.args)
 
 
-def kernel() -> str:
-    """Return whether UMCG is `here`, absent from the `control`, or just `absent`."""
-    asked = subprocess.run([ACTOR, "kernel"], check=True, stdout=subprocess.PIPE)
+def kernel(abi: str) -> str:
+    """Return whether UMCG is `here`, absent from the `control`, or just `absent`.
+
+    Or `lacks` and the reason, if the ABI has nothing for the tests to test.
+    """
+    helper = HERE.parent / "bin" / "helpers" / abi / "kernel"
+    asked = subprocess.run([helper], check=True, stdout=subprocess.PIPE)
     return asked.stdout.decode().strip()
+
+
+def skipped(abi: str) -> str:
+    """Return why no test of the ABI can run here, or nothing."""
+    found = kernel(abi)
+    if found == "control":
+        return "the control kernel has no UMCG"
+    return found.removeprefix("lacks ") if found.startswith("lacks ") else ""
 
 
 def on_deadline(signum: int, frame: object) -> None:
@@ -54,7 +65,8 @@ def on_deadline(signum: int, frame: object) -> None:
 class Ktap:
     """The pytest plugin in place of its terminal reporter."""
 
-    def __init__(self, globs: list[str], only_list: bool) -> None:
+    def __init__(self, abi: str, globs: list[str], only_list: bool) -> None:
+        self.abi = abi
         self.globs = globs
         self.only_list = only_list
         self.items: list[pytest.Item] = []
@@ -88,10 +100,11 @@ class Ktap:
         if not self.items or self.collected_badly:
             return True
         say(f"KTAP version 1\n1..{len(self.items)}")
-        if kernel() != "control":
+        why = skipped(self.abi)
+        if not why:
             return None
         for n, item in enumerate(self.items, 1):
-            self.result(n, item, "ok", " # SKIP the control kernel has no UMCG")
+            self.result(n, item, "ok", f" # SKIP {why}")
         return True
 
     @pytest.hookimpl(hookwrapper=True)
@@ -125,7 +138,8 @@ def main() -> int:
     parser.add_argument("-l", dest="only_list", action="store_true")
     parser.add_argument("-t", dest="globs", action="append", default=[])
     args = parser.parse_args()
-    ktap = Ktap(args.globs, args.only_list)
+    abi = str(Path(args.file).parent)
+    ktap = Ktap(abi, args.globs, args.only_list)
     signal.signal(signal.SIGALRM, on_deadline)
     options = ["-c", "/dev/null", "--rootdir", str(HERE), "-p", "no:cacheprovider"]
     status = pytest.main([*options, str(HERE / args.file)], plugins=[ktap])
@@ -138,7 +152,7 @@ def main() -> int:
         return PASS
     if ktap.failed or status not in (0, 5):
         return FAIL
-    return SKIP if kernel() == "control" else PASS
+    return SKIP if skipped(abi) else PASS
 
 
 if __name__ == "__main__":

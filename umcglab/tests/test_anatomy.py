@@ -13,7 +13,7 @@ from umcglab import anatomy, cli, config
 from umcglab.anatomy import Anatomy
 from umcglab.arch import X86_64
 from umcglab.bench import Bench
-from umcglab.bundle import Bundle, load_manifest
+from umcglab.bundle import Bundle, load_plan
 from umcglab.config import Lab
 from umcglab.errors import InfraError, UserError
 from umcglab.facts import BenchPlanFacts
@@ -278,7 +278,7 @@ def test_a_program_without_marks_and_a_bench_that_skips() -> None:
 
 
 def test_a_bench_by_its_name_and_size(tmp_path: Path) -> None:
-    manifest = load_manifest(config.ROOT / "guest-tests" / "manifest.yaml")
+    manifest = load_plan(config.ROOT / "guest-tests", "umcg-v0.5")
     bundle = Bundle(tmp_path, "d1e5", manifest)
     _, step = anatomy.find(bundle, "scale/workers-100", "fifo")
     assert step.argv == (

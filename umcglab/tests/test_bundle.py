@@ -24,11 +24,8 @@ ABI = "umcg-toy"
 PT_LOAD, PT_INTERP = 1, 3
 
 MANIFEST = f"""\
-harness/selftest: {{kind: test, tests: {{passes: }}}}
-{ABI}/word: {{kind: test, abi: {ABI}, needs-umcg: true, tests: {{word: TASK-1}}}}
-umcg-other/word: {{kind: test, abi: umcg-other, tests: {{other: }}}}
-{ABI}/idle: {{kind: py, abi: {ABI}, tests: {{idle: }}}}
-yard/syscall: {{kind: bench}}
+{ABI}/word: {{kind: test, needs-umcg: true, tests: {{word: TASK-1}}}}
+{ABI}/idle: {{kind: py, tests: {{idle: }}}}
 """
 
 WORD_C = """\
@@ -39,13 +36,16 @@ TEST_HARNESS_MAIN
 """
 
 FILES = {
-    "manifest.yaml": MANIFEST,
-    f"lib/{ABI}.c": "int toy_backend;\n",
-    f"tests/{ABI}/word.c": WORD_C,
-    "tests/umcg-other/word.c": "#error not of this ABI\n",
-    "tests/harness/selftest.c": '#include "ktap.h"\nTEST(passes) {}\nTEST_HARNESS_MAIN\n',
-    "helpers/helper.c": "int main(void) { return 0; }\n",
-    "py/test_idle.py": "def test_idle(): pass\n",
+    "harness/manifest.yaml": "harness/selftest: {kind: test, tests: {passes: }}\n",
+    "bench/manifest.yaml": "yard/syscall: {kind: bench}\n",
+    f"abi/{ABI}/manifest.yaml": MANIFEST,
+    "abi/umcg-other/manifest.yaml": "umcg-other/word: {kind: test, tests: {o: }}\n",
+    f"abi/{ABI}/port.c": "int toy_backend;\n",
+    f"abi/{ABI}/tests/word.c": WORD_C,
+    "abi/umcg-other/tests/word.c": "#error not of this ABI\n",
+    "harness/selftest.c": '#include "ktap.h"\nTEST(passes) {}\nTEST_HARNESS_MAIN\n',
+    f"abi/{ABI}/helpers/helper.c": "int main(void) { return 0; }\n",
+    f"abi/{ABI}/py/test_idle.py": "def test_idle(): pass\n",
 }
 
 ARCH = next(a for a in ARCHES.values() if a.machine == platform.machine())
@@ -60,7 +60,7 @@ def write(path: Path, text: str) -> None:
 def lab(tmp_path: Path) -> Lab:
     """Return a lab whose guest suite is the real harness with toy tests."""
     suite = tmp_path / "guest-tests"
-    for name in ("Makefile", "harness", "lib/inject.c", "lib/inject.h", "bench/bench.c",
+    for name in ("Makefile", "harness", "py", "kit/inject.c", "kit/inject.h", "bench/bench.c",
                  "bench/bench.h", "bench/work.h", "bench/yard/syscall.c"):  # fmt: skip
         source = ROOT / "guest-tests" / name
         if source.is_dir():
@@ -99,8 +99,9 @@ def test_a_bundle_has_what_its_abi_plans(lab: Lab, headers: Path) -> None:
     ]  # fmt: skip
     files = {str(p.relative_to(made.dir)) for p in made.dir.rglob("*") if p.is_file()}
     assert files == {
-        "bin/harness/selftest", f"bin/{ABI}/word", "bin/helpers/helper",
-        "bench/yard/syscall", "py/test_idle.py", "manifest.yaml",
+        "bin/harness/selftest", f"bin/{ABI}/word", f"bin/helpers/{ABI}/helper", "bin/helpers/victim",
+        "bench/yard/syscall", f"py/{ABI}/test_idle.py", "py/conftest.py", "py/groups.py",
+        "py/patience.py", "py/run.py",
     }  # fmt: skip
 
 
@@ -132,9 +133,15 @@ def test_what_it_is_made_from_names_it(lab: Lab, headers: Path) -> None:
     keys = {build(lab, headers).digest}
     write(headers / "linux/umcg.h", "struct umcg_task { int state; };\n")
     keys.add(build(lab, headers).digest)
-    write(lab.root / "guest-tests/helpers/helper.c", "int main(void) { return 1; }\n")
+    write(
+        lab.root / f"guest-tests/abi/{ABI}/helpers/helper.c",
+        "int main(void) { return 1; }\n",
+    )
     keys.add(build(lab, headers).digest)
-    write(lab.root / "guest-tests/py/test_idle.py", "def test_idle(): assert 1\n")
+    write(
+        lab.root / f"guest-tests/abi/{ABI}/py/test_idle.py",
+        "def test_idle(): assert 1\n",
+    )
     keys.add(build(lab, headers).digest)
     assert len(keys) == 4
     write(lab.root / "guest-tests/README.md", "Nothing a guest sees.\n")
@@ -146,24 +153,24 @@ def test_an_abi_that_does_not_fit_is_the_patchs_fault(lab: Lab, headers: Path) -
     write(headers / "linux/umcg.h", "struct umcg_worker { int state; };\n")
     with pytest.raises(PatchError, match=r"does not build for .*struct umcg_task") as e:
         build(lab, headers)
-    assert e.value.where == f"guest-tests/tests/{ABI}/word.c:3"
+    assert e.value.where == f"guest-tests/abi/{ABI}/tests/word.c:3"
     assert f"KHDR={headers}" in str(e.value.hint)
     (headers / "linux/umcg.h").unlink()
     with pytest.raises(PatchError, match=r"linux/umcg\.h: No such file") as e:
         build(lab, headers)
-    assert e.value.where == f"guest-tests/tests/{ABI}/word.c:1"
+    assert e.value.where == f"guest-tests/abi/{ABI}/tests/word.c:1"
 
 
 def test_a_missing_function_is_named(lab: Lab, headers: Path) -> None:
     text = "int gone(void);\nint main(void) { return gone(); }\n"
-    write(lab.root / "guest-tests/helpers/helper.c", text)
+    write(lab.root / f"guest-tests/abi/{ABI}/helpers/helper.c", text)
     with pytest.raises(PatchError, match=r"undefined reference to .gone"):
         build(lab, headers)
 
 
 def test_a_plan_without_its_program_is_refused(lab: Lab, headers: Path) -> None:
     write(
-        lab.root / "guest-tests/manifest.yaml",
+        lab.root / f"guest-tests/abi/{ABI}/manifest.yaml",
         MANIFEST + f"{ABI}/none: {{kind: test, tests: {{one: }}}}\n",
     )
     with pytest.raises(UserError, match=f"{ABI}/none: .* has no bin/{ABI}/none"):

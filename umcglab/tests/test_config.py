@@ -47,6 +47,8 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-6.1", "arm64", "umcg-v0.5", "6.1"),
         ("x86_64-umcg-v0.5-debug", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-debug", "arm64", "umcg-v0.5", "6.12"),
+        ("x86_64-control-6.1", "x86_64", "control", "6.1"),
+        ("arm64-control-6.1", "arm64", "control", "6.1"),
         ("x86_64-umcg-v0.5-kcsan", "x86_64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-kcsan", "arm64", "umcg-v0.5", "6.12"),
         ("x86_64-control-7.3", "x86_64", "control", "7.3"),
@@ -63,14 +65,25 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-none", "arm64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-voluntary", "arm64", "umcg-v0.5", "6.12"),
     ]
-    at_night = ("kcsan", "a57", "smp8", "none", "voluntary")
+    at_night = ("kcsan", "a57", "smp8", "none", "voluntary", "control-6.1")
     for target in lab.targets:
         assert target.nightly == target.name.endswith(at_night), target.name
-    flavors = ["bench"] * 6 + ["debug"] * 2 + ["kcsan"] * 2
+    flavors = ["bench"] * 6 + ["debug"] * 2 + ["bench"] * 2 + ["kcsan"] * 2
     flavors += ["bench"] * 4 + ["debug"] * 2 + ["bench"] * 3
     assert [t.flavor for t in lab.targets] == [*flavors, *["debug"] * 4]
     assert set(lab.sources) == {"7.3", "6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
+
+
+def test_every_base_has_a_control_on_each_architecture() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    controls = {(t.arch.name, t.base): t for t in lab.targets if t.is_control}
+    patched = {(t.arch.name, t.base) for t in lab.targets if not t.is_control}
+    assert controls.keys() == patched
+    for control in controls.values():
+        # The source is the base's own, so that nothing but the series differs.
+        theirs, *_ = lab.bundle_targets(control)
+        assert (control.source, control.flavor) == (theirs.source, theirs.flavor)
 
 
 def test_values_and_defaults(toy: ToyLab) -> None:
@@ -271,7 +284,12 @@ def test_select_unknown(toy: ToyLab) -> None:
 def test_whose_headers_a_bundle_is_built_with(toy: ToyLab) -> None:
     lab = toy.load()
     control, patched, lonely = lab.targets
-    assert lab.bundle_target(control) == patched
-    assert lab.bundle_target(patched) == patched
+    assert lab.bundle_targets(control) == (patched,)
+    assert lab.bundle_targets(patched) == (patched,)
+    # A second ABI of that base, and another target of the first.
+    other = replace(patched, name="other", abi="umcg-other")
+    twin = replace(patched, name="twin", smp=2)
+    more = replace(lab, targets=(*lab.targets, twin, other))
+    assert more.bundle_targets(control) == (patched, other)
     with pytest.raises(UserError, match="no patched target of arm64"):
-        lab.bundle_target(lonely)
+        lab.bundle_targets(lonely)

@@ -187,6 +187,18 @@ def test_a_skip_on_a_kernel_that_is_not_the_control_is_none() -> None:
     assert judged(SKIPPED, facts, context=context, plan=NEEDS).outcome is FAIL
 
 
+def test_what_an_abi_lacks_skips_for_that_reason_on_every_kernel() -> None:
+    plan = replace(NEEDS, absent="no locks")
+    facts = replace(FACTS, exit_status=4)
+    said = SKIPPED.replace("ENOSYS", "no locks")
+    for context in (PATCHED, CONTROL):
+        assert judged(said, facts, context=context, plan=plan).outcome is SKIP
+    assert judged(SKIPPED, facts, plan=plan).outcome is FAIL
+    passed = judged(plan=plan)
+    assert passed.outcome is FAIL
+    assert "said to lack that: no locks" in str(passed.tests[0].reason)
+
+
 def test_a_splat_after_the_last_ok_fails_a_passing_program() -> None:
     text = (DATA / "splat/warning-arm64.log").read_text()
     verdict = judged(console=(text, 100))

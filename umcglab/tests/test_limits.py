@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from umcglab import limits
-from umcglab.bundle import load_manifest
+from umcglab.bundle import load_plan
 from umcglab.config import ROOT
 from umcglab.facts import TargetFacts
 from umcglab.limits import Bound, Limits, Of, Over, Yardstick
@@ -101,11 +101,13 @@ def test_other_targets_have_none(other: TargetFacts) -> None:
 
 
 def test_what_has_a_limit_is_measured() -> None:
-    manifest = load_manifest(ROOT / "guest-tests/manifest.yaml")
     known = limits.load()
     assert known
     for rules in known:
-        benches = {b.name: b for b in manifest.of_abi(rules.of.abi).of_kind("bench")}
+        benches = {
+            b.name: b
+            for b in load_plan(ROOT / "guest-tests", rules.of.abi).of_kind("bench")
+        }
         named = {*rules.at_most, *rules.over, *(o.than for o in rules.over.values())}
         assert named | {rules.elsewhere.bench} <= benches.keys()
         for sizes in (benches[name].sizes for name in rules.flat):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +14,19 @@ from pathlib import Path
 import pytest
 
 from umcglab import series
-from umcglab.bundle import Manifest, Program, load_manifest
+from umcglab.bundle import STUB, Manifest, Program, abis, load_manifest, load_plan
 from umcglab.config import ROOT
 from umcglab.errors import UserError
 from umcglab.results import abi_clauses
 
 SUITE = ROOT / "guest-tests"
-MANIFEST = SUITE / "manifest.yaml"
+ABI = "umcg-v0.5"
 UAPI = "include/uapi/linux/umcg.h"
 
 
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
-    return load_manifest(MANIFEST)
+    return load_plan(SUITE, ABI)
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +74,20 @@ def test_plan_is_what_the_programs_have(suite: Path, manifest: Manifest) -> None
         said = run([*program.argv, "-l"], suite)
         assert said.returncode == 0
         assert said.stdout.splitlines() == planned(program), (
-            f"{program.name}: guest-tests/manifest.yaml and -l differ"
+            f"{program.name}: its manifest and -l differ"
         )
 
 
 def test_every_program_is_planned(suite: Path, manifest: Manifest) -> None:
-    helpers = suite / "bin/helpers"
     built = {
         str(path.relative_to(suite))
         for folder in ("bin", "bench")
         for path in (suite / folder).rglob("*")
-        if path.is_file() and path.parent != helpers
+        if path.is_file() and "helpers" not in path.parts
     }
-    built |= {f"test {p.name}" for p in (suite / "py").glob("test_*.py")}
+    built |= {
+        f"test {p.relative_to(suite / 'py')}" for p in (suite / "py").rglob("test_*.py")
+    }
     plan = {
         f"test {p.argv[-1]}" if p.kind == "py" else p.argv[0] for p in manifest.programs
     }
@@ -93,19 +95,18 @@ def test_every_program_is_planned(suite: Path, manifest: Manifest) -> None:
 
 
 def test_every_clause_has_a_test(manifest: Manifest) -> None:
-    for abi in {p.abi for p in manifest.programs if p.abi}:
-        text = (ROOT / "kernel-patches" / abi / "ABI.md").read_text()
-        clauses = abi_clauses(text)
-        cited = {
-            cite
-            for program in manifest.of_abi(abi).programs
-            for cites in program.clauses.values()
-            for cite in cites
-        }
-        holes = sorted({c.id for c in clauses} - cited)
-        assert not holes
-        races = set(re.findall(r"\bR\d+\b", text))
-        assert not cited - {c.id for c in clauses} - races, "no such clause"
+    text = (ROOT / "kernel-patches" / ABI / "ABI.md").read_text()
+    clauses = abi_clauses(text)
+    cited = {
+        cite
+        for program in manifest.programs
+        for cites in program.clauses.values()
+        for cite in cites
+    }
+    holes = sorted({c.id for c in clauses} - cited)
+    assert not holes
+    races = set(re.findall(r"\bR\d+\b", text))
+    assert not cited - {c.id for c in clauses} - races, "no such clause"
 
 
 def test_without_umcg_it_fails(suite: Path, manifest: Manifest) -> None:
@@ -146,7 +147,7 @@ def test_on_the_control_the_rest_passes(
 
 def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
     """The runner, seen to tell pass, failure, error and time-out apart."""
-    (suite / "py/test_victims.py").write_text(
+    (suite / "py/umcg-v0.5/test_victims.py").write_text(
         "import pytest\n"
         "@pytest.fixture\n"
         "def broken(): raise OSError('in the fixture')\n"
@@ -155,7 +156,7 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
         "def test_bad(): print('seen'); assert 1 + 1 == 3\n"
         "def test_broken(broken): pass\n"
     )
-    runner = ["python3", "py/run.py", "test_victims.py"]
+    runner = ["python3", "py/run.py", "umcg-v0.5/test_victims.py"]
     said = run(runner, suite)
     assert said.returncode == 1
     assert said.stdout.startswith("KTAP version 1\n1..3\n# RUN good\n")
@@ -169,11 +170,11 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
     assert run([*runner, "-t", "good"], suite).returncode == 0
     nothing = run([*runner, "-t", "nothing"], suite)
     assert (nothing.returncode, nothing.stdout) == (2, "")
-    (suite / "py/test_victims.py").write_text("import no_such_module\n")
+    (suite / "py/umcg-v0.5/test_victims.py").write_text("import no_such_module\n")
     said = run(runner, suite)
     assert said.returncode == 1
     assert "no_such_module" in said.stdout
-    (suite / "py/test_victims.py").unlink()
+    (suite / "py/umcg-v0.5/test_victims.py").unlink()
 
 
 GOOD = """\
@@ -182,7 +183,6 @@ harness/selftest:
   tests: {one: , two: WAIT-1 R2}
 umcg-x/idle:
   kind: py
-  abi: umcg-x
   needs-umcg: true
   timeout: 7
   needs-config: UPROBE_EVENTS
@@ -202,14 +202,12 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert first.clauses == {"two": ("WAIT-1", "R2")}
     assert not first.needs_umcg
     assert first.timeout == 120
-    assert second.argv == ("python3", "py/run.py", "test_idle.py")
+    assert second.argv == ("python3", "py/run.py", "umcg-x/test_idle.py")
     assert second.needs_umcg
     assert second.timeout == 7
     assert third.argv == ("bench/yard/futex",)
     assert (third.sizes, fourth.sizes) == ((), (1, 10))
     assert read.of_kind("bench") == (third, fourth)
-    assert read.of_abi("umcg-y").programs == (first, third, fourth)
-    assert read.of_abi("umcg-x") == read
     assert read.of_config("CONFIG_UPROBE_EVENTS=y\n") == read
     assert read.of_config("# CONFIG_UPROBE_EVENTS is not set\n").programs == (
         first, third, fourth,
@@ -220,24 +218,24 @@ def test_a_good_one(tmp_path: Path) -> None:
     ("old", "new", "where", "says"),
     [
         ("kind: py", "kind: tset", "5:9", "unknown kind 'tset'; did you mean 'test'?"),
-        ("needs-umcg: true", "needs-umcg: no", "7:15", "can only be `true`"),
-        ("timeout: 7", "timeout: 0", "8:12", "from 1 to 3600"),
-        ("  timeout", "  timeuot", "8:3", "did you mean 'timeout'?"),
-        ("UPROBE_EVENTS", "CONFIG_UPROBES", "9:17", "'CONFIG_UPROBES' is no option"),
-        ("SIG-2", "SIG2", "10:18", "'SIG2' is no clause"),
-        ("{three: SIG-2}", "{}", "10:10", "there are no tests"),
+        ("needs-umcg: true", "needs-umcg: no", "6:15", "can only be `true`"),
+        ("timeout: 7", "timeout: 0", "7:12", "from 1 to 3600"),
+        ("  timeout", "  timeuot", "7:3", "did you mean 'timeout'?"),
+        ("UPROBE_EVENTS", "CONFIG_UPROBES", "8:17", "'CONFIG_UPROBES' is no option"),
+        ("SIG-2", "SIG2", "9:18", "'SIG2' is no clause"),
+        ("{three: SIG-2}", "{}", "9:10", "there are no tests"),
         ("  tests: {three: SIG-2}\n", "", "5:3", "'tests' is missing"),
-        ("{kind: bench}", "{kind: bench, tests: {a: }}", "11:34", "has no tests"),
-        ("sizes: 1 10", "sizes: 1 0", "12:31", "whole numbers"),
-        ("sizes: 1 10", "sizes: 10 1", "12:31", "in order"),
+        ("{kind: bench}", "{kind: bench, tests: {a: }}", "10:34", "has no tests"),
+        ("sizes: 1 10", "sizes: 1 0", "11:31", "whole numbers"),
+        ("sizes: 1 10", "sizes: 10 1", "11:31", "in order"),
         (
             "  tests: {one",
             "  sizes: 1\n  tests: {one",
             "3:10",
             "only a bench has sizes",
         ),
-        ("yard/futex", "harness/selftest", "11:1", "is there twice"),
-        ("yard/futex", "futex", "11:8", "<family>/<name>"),
+        ("yard/futex", "harness/selftest", "10:1", "is there twice"),
+        ("yard/futex", "futex", "10:8", "<family>/<name>"),
     ],
 )
 def test_mistakes_have_a_place(
@@ -250,6 +248,117 @@ def test_mistakes_have_a_place(
         load_manifest(file)
     assert says in caught.value.message
     assert caught.value.where == f"{file}:{where}"
+
+
+def test_programs_of_an_abi_have_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yaml"
+    file.write_text("umcg-x/a: {kind: test, absent: no locks, tests: {one: }}\n")
+    (program,) = load_manifest(file, "umcg-x").programs
+    assert (program.abi, program.absent) == ("umcg-x", "no locks")
+    with pytest.raises(UserError, match=r"program of umcg-y is called `umcg-y/<name>`"):
+        load_manifest(file, "umcg-y")
+
+
+SHARED = {p.stem for p in (SUITE / "shared").glob("*.c")} | {
+    p.stem.removeprefix("test_") for p in (SUITE / "shared/py").glob("test_*.py")
+}
+
+
+@pytest.mark.parametrize("abi", abis(SUITE))
+def test_every_abi_plans_all_that_is_shared(abi: str) -> None:
+    """It runs them, with clauses of its own ABI.md, or says why it cannot."""
+    plan = {
+        p.name.partition("/")[2]: p for p in load_plan(SUITE, abi).programs if p.abi
+    }
+    assert plan.keys() >= SHARED
+    for name in SHARED:
+        assert plan[name].needs_umcg
+        assert plan[name].absent or all(
+            plan[name].clauses.get(t) for t in plan[name].tests
+        )
+
+
+def includes(path: Path) -> set[str]:
+    return set(re.findall(r'^#\s*include "([^"]+)"', path.read_text(), re.M))
+
+
+def headers(*folders: str) -> set[str]:
+    return {p.name for f in folders for p in (SUITE / f).glob("*.h")}
+
+
+def test_what_is_shared_includes_no_abi() -> None:
+    port = headers("port", "kit", "harness", "bench", "mn", "shared")
+    for folder in ("port", "kit", "harness", "bench", "mn", "shared"):
+        for path in (SUITE / folder).rglob("*.[ch]"):
+            assert includes(path) <= port, path
+            assert "linux/umcg.h" not in path.read_text(), path
+            assert "UMCG_TASK_" not in path.read_text(), path
+            assert "UMCG_TF_" not in path.read_text(), path
+
+
+def test_an_abi_includes_no_other() -> None:
+    for abi in abis(SUITE):
+        own = f"abi/{abi}"
+        mine = headers("port", "kit", "harness", own, f"{own}/fuzz")
+        for path in (SUITE / own).rglob("*.[ch]"):
+            assert includes(path) <= mine, path
+
+
+def compile_only(source: str, folder: Path, *flags: str) -> str:
+    """Return what gcc has against a file that is compiled like the shared ones."""
+    (folder / "a.c").write_text(source)
+    paths = [f"-I{SUITE / name}" for name in ("harness", "kit", "port", "mn", "bench")]
+    argv = ["gcc", "-D_GNU_SOURCE", "-fsyntax-only", *paths, *flags, "a.c"]
+    return subprocess.run(
+        argv, cwd=folder, check=False, text=True, stderr=subprocess.PIPE
+    ).stderr
+
+
+def test_the_header_of_an_abi_refuses_strangers(tmp_path: Path) -> None:
+    stub = f"-I{SUITE / 'abi/stub'}"
+    ours = '#include "abi.h"\nstruct umcg u;\n'
+    assert "abi.h: No such file" in compile_only(ours, tmp_path)
+    assert "abi.h of stub is not for this ABI" in compile_only(ours, tmp_path, stub)
+    other = "-DUMCG_ABI_umcg_v0_5"
+    assert "is not for this ABI" in compile_only(ours, tmp_path, stub, other)
+    assert not compile_only(ours, tmp_path, stub, "-DUMCG_ABI_stub")
+    inside = '#include "port.h"\nint f(struct umcg *u) { return u->task.state; }\n'
+    assert "no member named" in compile_only(inside, tmp_path)
+
+
+def make_suite(sources: Path, abi: str, out: Path) -> None:
+    """Build with nothing but a compiler: no kernel's headers."""
+    make = ["make", "-s", f"-j{os.cpu_count()}", "-C", str(sources), f"O={out}"]
+    argv = [*make, f"ABI={abi}", f"KHDR={out}/none", "CFLAGS=-O0"]
+    done = subprocess.run(argv, check=False, text=True, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+
+
+def skips_for_its_reason(out: Path, plan: Manifest) -> None:
+    for program in (p for p in plan.programs if p.abi):
+        said = run([*program.argv], out)
+        assert said.returncode == 4, said.stdout
+        assert said.stdout.count(f"# SKIP {program.absent}") == len(program.tests)
+
+
+def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
+    make_suite(SUITE, STUB, tmp_path)
+    skips_for_its_reason(tmp_path, load_plan(SUITE, STUB))
+
+
+def test_one_folder_adds_an_abi(tmp_path: Path) -> None:
+    """In a copy of the suite, with nothing else changed."""
+    suite = tmp_path / "guest-tests"
+    shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "stub"))
+    assert abis(suite) == ()
+    for path in (SUITE / "abi/stub").iterdir():
+        new = suite / "abi/umcg-new" / path.name
+        new.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text().replace("UMCG_ABI_stub", "UMCG_ABI_umcg_new")
+        new.write_text(re.sub(r"^stub/", "umcg-new/", text, flags=re.M))
+    assert abis(suite) == ("umcg-new",)
+    make_suite(suite, "umcg-new", tmp_path / "out")
+    skips_for_its_reason(tmp_path / "out", load_plan(suite, "umcg-new"))
 
 
 def test_empty_and_missing(tmp_path: Path) -> None:

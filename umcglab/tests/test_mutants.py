@@ -13,7 +13,7 @@ from junitparser import JUnitXml
 
 from umcglab import build, cli, config, facts, kbuild, lanes, mutants, rebuild
 from umcglab.build import Built
-from umcglab.bundle import Bundle, Manifest, Program, load_manifest
+from umcglab.bundle import Bundle, Manifest, Program, load_plan
 from umcglab.config import Lab, Target
 from umcglab.display import Display
 from umcglab.errors import PatchError, UserError
@@ -26,7 +26,7 @@ from umcglab.tests.toylab import UMCG_C, ToyLab
 
 UMCG = "kernel/umcg.c"
 MANIFEST = """\
-umcg/wait:
+umcg-toy/wait:
   kind: test
   tests:
     wakes:
@@ -36,7 +36,7 @@ INDEX = """\
 lost-wake:
   breaks: a wake is lost
   killed-by:
-    umcg/wait: wakes
+    umcg-toy/wait: wakes
 no-barrier:
   breaks: a barrier is missing
   unseen: no CPU here reorders that
@@ -48,7 +48,11 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
     """A lab with two mutants of its toy series."""
     monkeypatch.delenv("UMCGLAB_CACHE", raising=False)
     lab = toylab.make(tmp_path)
-    lab.write("guest-tests/manifest.yaml", MANIFEST)
+    lab.write(
+        "guest-tests/harness/manifest.yaml", "harness/h: {kind: test, tests: {h: }}"
+    )
+    lab.write("guest-tests/bench/manifest.yaml", "yard/futex: {kind: bench}")
+    lab.write("guest-tests/abi/umcg-toy/manifest.yaml", MANIFEST)
     mutant(lab, "lost-wake", "return flags", "return 7")
     mutant(lab, "no-barrier", "return flags", "return 8")
     write_index(lab, INDEX)
@@ -72,7 +76,7 @@ def test_the_index_is_read(toy: ToyLab) -> None:
     lab = toy.load()
     lost, barrier = mutants.of(lab, patched(lab))
     assert (lost.name, lost.breaks) == ("lost-wake", "a wake is lost")
-    assert lost.tests == {"umcg/wait": ("wakes",)}
+    assert lost.tests == {"umcg-toy/wait": ("wakes",)}
     assert lost.patch.files == (UMCG,)
     assert barrier.unseen == "no CPU here reorders that"
     control = next(target for target in lab.targets if target.is_control)
@@ -82,8 +86,16 @@ def test_the_index_is_read(toy: ToyLab) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("umcg/wait: wakes", "umcg/wiat: wakes", "did you mean 'umcg/wait'?"),
-        ("umcg/wait: wakes", "umcg/wait: waken", "has no test 'waken'; did you mean"),
+        (
+            "umcg-toy/wait: wakes",
+            "umcg-toy/wiat: wakes",
+            "did you mean 'umcg-toy/wait'?",
+        ),
+        (
+            "umcg-toy/wait: wakes",
+            "umcg-toy/wait: waken",
+            "has no test 'waken'; did you mean",
+        ),
         ("  breaks: a wake is lost\n", "", "'breaks' is missing"),
         ("lost-wake:", "last-wake:", "there is no last-wake.patch"),
         ("  unseen: no CPU here reorders that\n", "", "`killed-by` or `unseen`"),
@@ -186,7 +198,9 @@ def play(
 ) -> Play:
     """Run all mutants; the outcome of each test depends on what the kernel is."""
     lab = toy.load()
-    program = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes", "sleeps"))
+    program = Program(
+        "umcg-toy/wait", "test", ("bin/umcg-toy/wait",), ("wakes", "sleeps")
+    )
     parts: dict[str, str] = {}
 
     def test_lane(
@@ -220,7 +234,7 @@ def play(
         bundle = Bundle(toy.root, "d1e5", Manifest((program,)))
         image = Image(toy.root / "disk", "d1e5", target.arch, {})
         return Built(
-            {target.name: kernel}, {target.arch.name: image}, {target.name: bundle}
+            {target.name: kernel}, {target.arch.name: image}, {target.name: (bundle,)}
         )
 
     monkeypatch.setattr(lanes, "test_lane", test_lane)
@@ -248,7 +262,7 @@ def test_a_mutant_that_a_test_notices_is_killed(
     assert play({"lost-wake": "not ok"}) == 0
     said = capsys.readouterr().err
     assert "lost-wake: a wake is lost" in said
-    assert "x86_64-umcg-toy: killed by umcg/wait:wakes" in said
+    assert "x86_64-umcg-toy: killed by umcg-toy/wait:wakes" in said
     assert "x86_64-umcg-toy: unseen: no CPU here reorders that" in said
     assert "mutants: 1 killed, 1 unseen" in said
     words = [v["word"] for v in json.loads((top(toy) / "mutants.json").read_text())]
@@ -290,7 +304,7 @@ def test_a_mutant_that_does_not_apply_is_a_failure(
 
 def test_the_labs_own_mutants_name_tests_there_are() -> None:
     lab = config.load(config.ROOT / "lab.yaml")
-    manifest = load_manifest(config.ROOT / "guest-tests" / "manifest.yaml")
+    manifest = load_plan(config.ROOT / "guest-tests", "umcg-v0.5")
     found = mutants.load(lab.patches / "umcg-v0.5" / "mutants", manifest)
     assert len([m for m in found if not m.unseen]) >= 12
 

@@ -23,7 +23,7 @@ static void yielding(struct umcg *me)
 static void rounds(unsigned int rounds)
 {
 	while (rounds--) {
-		bench_check(umcg_run(&bench_server, worker[turn], 0));
+		bench_check(umcg_resume(&bench_server, worker[turn], 0));
 		if (++turn == bench_size)
 			turn = 0;
 	}

@@ -39,7 +39,7 @@ static const char *setup(void)
 static void rounds(unsigned int rounds)
 {
 	while (rounds--) {
-		bench_check(umcg_run(&bench_server, worker, 0));
+		bench_check(umcg_resume(&bench_server, worker, 0));
 		if (syscall(SYS_write, fd[1], "", 1) != 1)
 			bench_die("write");
 		worker = bench_await_worker();

@@ -13,7 +13,7 @@ static struct umcg second;
 
 static void *other(void *arg)
 {
-	bench_check(umcg_register_server(&second));
+	bench_check(umcg_register_server(&second, NULL));
 	/* Until the first server waits for us. */
 	while (umcg_switch(&second, &bench_server, 0) == -EAGAIN)
 		sched_yield();

@@ -29,7 +29,7 @@ static const char *setup(void)
 static void rounds(unsigned int rounds)
 {
 	while (rounds--)
-		bench_check(umcg_run(&bench_server, worker, 0));
+		bench_check(umcg_resume(&bench_server, worker, 0));
 }
 
 static const struct bench bench = {

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What any thread may do, and what one that is no party does to those that are. */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ops.h"
+
+#define CRIMES	40	/* of one villain */
+
+enum outcome op_bad_flags(struct actor *me)
+{
+	uint32_t flags = (4u << below(&me->rng, 30)) | below(&me->rng, 4);
+	int expected = arena->sabotage == WRONG_ERROR ? 0 : -EINVAL;
+
+	LEGAL(me, umcg_sys_wait(flags, 0), expected);
+	return REFUSED;
+}
+
+/* Flags that are no command, or a command that a registered thread cannot give. */
+enum outcome op_bad_ctl(struct actor *me)
+{
+	static const uint32_t flags[] = {
+		0, UMCG_CTL_WORKER, UMCG_CTL_REGISTER | UMCG_CTL_UNREGISTER,
+		UMCG_CTL_UNREGISTER | UMCG_CTL_WORKER, 4, UMCG_CTL_REGISTER | 0x100,
+		0x80000000, UMCG_CTL_REGISTER, UMCG_CTL_REGISTER | UMCG_CTL_WORKER,
+		UMCG_CTL_UNREGISTER,
+	};
+	struct umcg_task task = { .state = RUNNING };
+
+	LEGAL(me, umcg_sys_ctl(flags[below(&me->rng, 10)], &task), -EINVAL);
+	return REFUSED;
+}
+
+static struct actor *any_worker(struct actor *me)
+{
+	return worker_at(below(&me->rng, arena->workers));
+}
+
+enum outcome op_preempt(struct actor *me)
+{
+	struct actor *w = any_worker(me);
+
+	if (bare_word(w) != RUNNING)
+		return NOTHING;
+	return move_and_preempt(w) ? REFUSED : DONE;
+}
+
+enum outcome op_signal(struct actor *me)
+{
+	struct actor *to = one_in(&me->rng, 3) ?
+		server_at(below(&me->rng, arena->servers)) : any_worker(me);
+
+	if (!atomic_load(&to->tid))
+		return NOTHING;
+	return send_signal(to) ? REFUSED : DONE;
+}
+
+enum outcome op_sample(struct actor *me)
+{
+	check_sample(me, any_worker(me));
+	return DONE;
+}
+
+/* Nothing is lost: the memory is shared, and only not mapped just now. */
+enum outcome op_drop(struct actor *me)
+{
+	unsigned int n = below(&me->rng, arena->workers + arena->servers + arena->pools);
+	void *page;
+
+	if (n < arena->workers)
+		page = page_of(worker_at(n));
+	else if (n < arena->workers + arena->servers)
+		page = page_of(server_at(n - arena->workers));
+	else
+		page = pool_at(n - arena->workers - arena->servers);
+	return madvise(page, PAGE, MADV_DONTNEED) ? REFUSED : DONE;
+}
+
+enum outcome op_stranger(struct actor *me)
+{
+	if (one_in(&me->rng, 2))
+		LEGAL(me, umcg_sys_wait(below(&me->rng, 4), 0), -EINVAL);
+	else
+		LEGAL(me, umcg_sys_ctl(UMCG_CTL_UNREGISTER, NULL), -EINVAL);
+	return REFUSED;
+}
+
+/* Registrations that have to fail, and to leave no trace. */
+enum outcome op_bad_register(struct actor *me)
+{
+	static char beyond[PAGE] __attribute__((aligned(PAGE)));
+	const uint64_t good = (uintptr_t)pool_at(0);
+	const uint64_t bad_pointers[] = { 0, good + 4, 1, UINT64_MAX - 7 };
+	void *const bad_places[] = { (void *)64, (void *)(UINTPTR_MAX & ~63ul), beyond };
+	struct umcg_task task = { .state = RUNNING }, before;
+	bool worker = one_in(&me->rng, 2);
+	void *self = &task;
+	uint64_t pointer;
+	int expected = -EINVAL;
+
+	if (worker)
+		task = (struct umcg_task){
+			.state = BLOCKED,
+			.idle_workers_ptr = good,
+			.idle_server_tid_ptr = good + 8,
+		};
+	switch (below(&me->rng, 5)) {
+	case 0:
+		self = one_in(&me->rng, 2) ? NULL : (char *)&task + 8;
+		break;
+	case 1:
+		/* Nothing else is wrong with what is read-only. */
+		mprotect(beyond, PAGE, PROT_READ | PROT_WRITE);
+		memcpy(beyond, &task, sizeof(task));
+		mprotect(beyond, PAGE, PROT_READ);
+		self = bad_places[below(&me->rng, 3)];
+		expected = -EFAULT;
+		break;
+	case 2:
+		task.state ^= 4u << below(&me->rng, 22);
+		break;
+	case 3:
+		task.next_tid = me->tid;
+		break;
+	default:
+		pointer = bad_pointers[worker ? below(&me->rng, 4) : 2];
+		if (worker && pointer == UINT64_MAX - 7)
+			expected = -EFAULT;
+		*(one_in(&me->rng, 2) ? &task.idle_workers_ptr :
+		  &task.idle_server_tid_ptr) = pointer;
+	}
+	before = task;
+	LEGAL(me, umcg_sys_ctl(UMCG_CTL_REGISTER | (worker ? UMCG_CTL_WORKER : 0),
+			       self), expected);
+	if (memcmp(&task, &before, sizeof(task)))
+		broken(me, "a registration that failed has changed the structure");
+	LEGAL(me, umcg_sys_ctl(UMCG_CTL_UNREGISTER, NULL), -EINVAL);
+	me->result = expected;
+	return REFUSED;
+}
+
+/* A server for one wakeup. */
+enum outcome op_visit(struct actor *me)
+{
+	LEGAL(me, umcg_register_server(me->u, NULL), 0);
+	me->u->task.next_tid = one_in(&me->rng, 2) ? any_worker(me)->tid : me->tid;
+	if (me->u->task.next_tid)
+		LEGAL(me, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0), 0, -ESRCH);
+	LEGAL(me, umcg_unregister(me->u), 0);
+	return DONE;
+}
+
+void *other_body(void *actor)
+{
+	struct actor *me = actor;
+
+	become(me);
+	while (!atomic_load(&arena->stop)) {
+		step(me);
+		doze(&me->rng, 30);
+		/* What is broken by then may never come to an end by itself. */
+		if (me->role == VILLAIN && me->turn == CRIMES)
+			kill(getpid(), SIGALRM);
+	}
+	return NULL;
+}

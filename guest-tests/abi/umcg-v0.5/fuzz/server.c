@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What servers do. */
+#include <errno.h>
+#include <sched.h>
+
+#include "ops.h"
+
+enum outcome op_register(struct actor *s)
+{
+	LEGAL(s, umcg_register_server(s->u, NULL), 0);
+	return DONE;
+}
+
+static struct actor *pick_server(struct actor *s)
+{
+	struct actor *other = server_at(below(&s->rng, arena->servers));
+
+	return other == s ? NULL : other;
+}
+
+/* Leave tokens for all workers of a list; true if there were some. */
+static bool collect(struct actor *s, struct umcg_pool *pool)
+{
+	struct umcg *u = umcg_take_idle(pool), *next;
+	bool some = u;
+
+	for (; u; u = next) {
+		struct actor *w = worker_of(u);
+
+		if (!w) {
+			broken(s, "%p in a list of workers", u);
+			break;
+		}
+		next = umcg_next_idle(u);
+		park(w);
+	}
+	return some;
+}
+
+/* Tell the word of a worker; true if that is about its being with this server. */
+static bool with(struct actor *s, struct actor *w, uint32_t *word)
+{
+	*word = bare_word(w);
+	return __atomic_load_n(&w->u->task.next_tid, __ATOMIC_SEQ_CST) == s->tid;
+}
+
+/*
+ * Return when no worker runs under us, or false if we leave one behind. With a
+ * time-out, or a wakeup meant for another wait of ours, the worker still runs.
+ */
+static bool see_it_off(struct actor *s)
+{
+	for (;;) {
+		uint32_t *next = &s->u->task.next_tid, word = NONE;
+		uint32_t tid = __atomic_load_n(next, __ATOMIC_SEQ_CST);
+		struct actor *w = worker_of_tid(tid);
+		bool ours = w && with(s, w, &word);
+
+		if (word & LOCKED) {
+			/* About to change, and it may not look at us any more. */
+			sched_yield();
+			continue;
+		}
+		if (ours && (word & UMCG_TASK_STATE_MASK) == RUNNING) {
+			if (has(DEATHS) && one_in(&s->rng, 8) &&
+			    perform(s, &ops[OP_ABANDON]) == DONE)
+				return false;
+			if (has(PREEMPTS) && one_in(&s->rng, 2) && !(word & PREEMPTED)) {
+				/* It may have stopped running in the meantime. */
+				move_and_preempt(w);
+			}
+			perform(s, &ops[OP_AGAIN]);
+			continue;
+		}
+		/* It may have run another in its place. */
+		if (__atomic_load_n(next, __ATOMIC_SEQ_CST) != tid)
+			continue;
+		if (ours && word == (IDLE | PREEMPTED))
+			park(w);
+		__atomic_store_n(next, 0, __ATOMIC_SEQ_CST);
+		return true;
+	}
+}
+
+/* Sleep again while our worker runs. */
+enum outcome op_again(struct actor *s)
+{
+	uint32_t tid = s->u->task.next_tid, word;
+	struct actor *w;
+	int err = 0;
+
+	umcg_move(&s->u->task, RUNNING, IDLE);
+	w = worker_of_tid(tid);
+	if (w && s->u->task.next_tid == tid && with(s, w, &word) &&
+	    (word == RUNNING || word == (RUNNING | PREEMPTED)))
+		err = umcg_sys_wait(0, has(TIMED) ? soon(&s->rng, 100) : 0);
+	umcg_move(&s->u->task, IDLE, RUNNING);
+	LEGAL(s, err, 0, -ETIMEDOUT, -ESRCH);
+	return err == -ESRCH ? REFUSED : DONE;
+}
+
+/* End with a worker running. A server that waits for us would wait for ever. */
+enum outcome op_abandon(struct actor *s)
+{
+	if (atomic_load(&s->back) || atomic_load(&arena->stop) ||
+	    atomic_fetch_add(&arena->heirs, 1) >= MAX_HEIRS)
+		return NOTHING;
+	atomic_store(&s->abandoned, true);
+	if (one_in(&s->rng, 2))
+		LEGAL(s, umcg_unregister(s->u), 0);
+	return DONE;
+}
+
+static void run(struct actor *s, struct actor *w)
+{
+	uint64_t deadline = 0;
+	int err;
+
+	if (has(TIMED) && one_in(&s->rng, 4))
+		deadline = soon(&s->rng, 150);
+	check_frozen(s, w);
+	atomic_fetch_add(&w->runs, 1);
+	/* A token is given out a moment before its worker is IDLE. */
+	while ((err = umcg_resume(s->u, w->u, deadline)) == -EAGAIN) {
+		uint32_t word = bare_word(w);
+
+		if (word != IDLE && word != (IDLE | LOCKED))
+			broken(s, "worker %u, parked, has word %#x", w->tid, word);
+		sched_yield();
+	}
+	/* Something else has woken it, and it has gone. */
+	LEGAL(s, err, 0, -ETIMEDOUT, -ESRCH);
+}
+
+enum outcome op_run(struct actor *s)
+{
+	struct actor *w = take_any(&s->rng);
+
+	if (!w)
+		return NOTHING;
+	run(s, w);
+	see_it_off(s);
+	return DONE;
+}
+
+/* What most of a server's life is. It counts as what it comes to. */
+enum outcome op_serve(struct actor *s)
+{
+	if (one_in(&s->rng, 2))
+		collect(s, s->pool);
+	if (one_in(&s->rng, 8))
+		collect(s, pool_at(below(&s->rng, arena->pools)));
+	if (perform(s, &ops[OP_RUN]) == NOTHING)
+		perform(s, &ops[OP_IDLE]);
+	return NOTHING;
+}
+
+enum outcome op_idle(struct actor *s)
+{
+	uint64_t deadline = 0;
+	int err;
+
+	if (collect(s, s->pool) || any_parked())
+		return NOTHING;
+	if (has(TIMED) && one_in(&s->rng, 2))
+		deadline = soon(&s->rng, 200);
+	err = umcg_await_idle(s->u, s->pool, deadline);
+	LEGAL(s, err, 0, -EBUSY, deadline ? -ETIMEDOUT : 0);
+	if (err != -EBUSY)
+		return DONE;
+	/* The pool has another server that waits; this one looks from time to time. */
+	doze(&s->rng, 60);
+	return NOTHING;
+}
+
+enum outcome op_requeue(struct actor *s)
+{
+	struct actor *w = take_any(&s->rng);
+	int err;
+
+	if (!w)
+		return NOTHING;
+	check_frozen(s, w);
+	while ((err = umcg_requeue(s->u, w->u)) == -EAGAIN)
+		sched_yield();
+	/* Something else has woken it, and it was run, and has gone. */
+	return LEGAL(s, err, 0, -ESRCH) ? DONE : REFUSED;
+}
+
+/* Any server, whatever it waits for: it looks, and waits again. */
+enum outcome op_wake_server(struct actor *s)
+{
+	struct actor *other = pick_server(s);
+
+	if (!other)
+		return NOTHING;
+	return LEGAL(s, umcg_wake(s->u, other->u), 0, -EAGAIN, -ESRCH) ? DONE : REFUSED;
+}
+
+/* A wakeup out of nowhere, to a worker in whatever state. */
+enum outcome op_wake_worker(struct actor *s)
+{
+	s->u->task.next_tid = worker_at(below(&s->rng, arena->workers))->tid;
+	if (!s->u->task.next_tid)
+		return NOTHING;
+	return LEGAL(s, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0), 0, -ESRCH) ? DONE : REFUSED;
+}
+
+/* Hand over to a server that hands back when it has no worker. */
+enum outcome op_switch(struct actor *s)
+{
+	struct actor *other = pick_server(s), *nobody = NULL, *me = s;
+	uint64_t deadline = 0;
+	int err;
+
+	if (!other || !atomic_compare_exchange_strong(&other->back, &nobody, s))
+		return NOTHING;
+	if (has(TIMED) && one_in(&s->rng, 2))
+		deadline = soon(&s->rng, 200);
+	err = umcg_switch(s->u, other->u, deadline);
+	if (err)
+		atomic_compare_exchange_strong(&other->back, &me, NULL);
+	LEGAL(s, err, 0, -EAGAIN, -ESRCH, deadline ? -ETIMEDOUT : 0);
+	return err && err != -ETIMEDOUT ? REFUSED : DONE;
+}
+
+enum outcome op_give_back(struct actor *s)
+{
+	struct actor *other = atomic_exchange(&s->back, NULL);
+	int err;
+
+	if (!other)
+		return NOTHING;
+	/* It may have said that it is about to switch to us, and not got that far. */
+	while ((err = umcg_wake(s->u, other->u)) == -EAGAIN &&
+	       __atomic_load_n(&other->doing, __ATOMIC_SEQ_CST) == &ops[OP_SWITCH])
+		sched_yield();
+	return LEGAL(s, err, 0, -EAGAIN, -ESRCH) ? DONE : REFUSED;
+}
+
+enum outcome op_wait_timed(struct actor *s)
+{
+	LEGAL(s, umcg_wait(s->u, soon(&s->rng, 60)), 0, -ETIMEDOUT);
+	return DONE;
+}
+
+enum outcome op_reregister(struct actor *s)
+{
+	LEGAL(s, umcg_unregister(s->u), 0);
+	LEGAL(s, umcg_sys_wait(0, 0), -EINVAL);
+	perform(s, &ops[OP_REGISTER]);
+	return DONE;
+}
+
+enum outcome op_wake_nobody(struct actor *s)
+{
+	bool nobody = one_in(&s->rng, 2);
+
+	/* No target, or a time-out with nothing to time. */
+	s->u->task.next_tid = nobody ? 0 : s->tid;
+	LEGAL(s, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, nobody ? 0 : 1), -EINVAL);
+	return REFUSED;
+}
+
+enum outcome op_wake_missing(struct actor *s)
+{
+	static const uint32_t missing[] = { 1, 0x7fffffff, 0x80000000, 0xffffffff };
+
+	s->u->task.next_tid = missing[below(&s->rng, 4)];
+	LEGAL(s, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0), -ESRCH, -EPERM);
+	return REFUSED;
+}
+
+enum outcome op_bad_word(struct actor *s)
+{
+	static const uint32_t bad[] = { NONE, BLOCKED, 4, RUNNING | LOCKED,
+					IDLE | PREEMPTED, IDLE | 0x10000 };
+
+	s->u->task.next_tid = 0;
+	umcg_set_word(&s->u->task, bad[below(&s->rng, 6)]);
+	LEGAL(s, umcg_sys_wait(0, 0), -EINVAL);
+	umcg_set_word(&s->u->task, RUNNING);
+	return REFUSED;
+}
+
+/* It is a server of another process. */
+enum outcome op_wake_watcher(struct actor *s)
+{
+	s->u->task.next_tid = arena->watcher;
+	return LEGAL(s, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0), 0) ? DONE : REFUSED;
+}
+
+void *server_body(void *actor)
+{
+	struct actor *s = actor;
+
+	become(s);
+	perform(s, &ops[OP_REGISTER]);
+	while (!atomic_load(&s->abandoned) &&
+	       !(atomic_load(&arena->stop) && !atomic_load(&arena->live))) {
+		perform(s, &ops[OP_GIVE_BACK]);
+		step(s);
+	}
+	if (!atomic_load(&s->abandoned)) {
+		perform(s, &ops[OP_GIVE_BACK]);
+		LEGAL(s, umcg_unregister(s->u), 0);
+	}
+	atomic_store(&s->leaving, true);
+	return NULL;
+}

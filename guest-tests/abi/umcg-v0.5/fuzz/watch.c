@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+/* See watch.h. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "peer.h"
+#include "ops.h"
+#include "watch.h"
+
+#define TICKS	250	/* in a second */
+
+unsigned int patience = 30;
+
+static double seconds(void)
+{
+	return clock_ns(CLOCK_MONOTONIC) / 1e9;
+}
+
+static void tell_thread(pid_t pid, struct actor *a)
+{
+	uint32_t tid = atomic_load(&a->tid);
+	char ops_done[32 * RING] = "";
+	int n = 0;
+
+	for (unsigned int i = a->turn > RING ? a->turn - RING : 0; i < a->turn; i++) {
+		const struct done *done = &a->ring[i % RING];
+
+		n += snprintf(ops_done + n, sizeof(ops_done) - n, " %s=%d",
+			      done->op->name, done->result);
+		if (n >= (int)sizeof(ops_done))
+			break;
+	}
+	printf("#   %s %d: tid %u %c word %#x next_tid %u link %#llx%s%s, in %s; did%s\n",
+	       a->role == WORKER ? "worker" : a->role == SERVER ? "server" : "other",
+	       (int)(a - arena->actors), tid, thread_state(pid, tid),
+	       a->seen.state, a->seen.next_tid,
+	       (unsigned long long)a->seen.idle_workers_ptr,
+	       atomic_load(&a->parked) ? " parked" : "",
+	       atomic_load(&a->abandoned) ? " gone" : "",
+	       a->doing ? a->doing->name : "nothing", ops_done);
+}
+
+static void tell_all(pid_t pid)
+{
+	printf("#   %u workers, %u servers, %u pools, features %#x%s, %s\n",
+	       arena->workers, arena->servers, arena->pools, arena->features,
+	       arena->hostile ? ", hostile" : "",
+	       atomic_load(&arena->stop) ? "draining" : "under way");
+	for (unsigned int i = 0; i < arena->pools; i++)
+		printf("#   pool %u: head %#llx, server %u\n", i,
+		       (unsigned long long)pool_at(i)->idle_workers,
+		       pool_at(i)->idle_server_tid);
+	for (int i = 0; i < MAX_ACTORS; i++)
+		if (atomic_load(&arena->actors[i].tid))
+			tell_thread(pid, &arena->actors[i]);
+}
+
+static enum ending failed(pid_t pid, const char *why)
+{
+	if (!atomic_exchange(&arena->failed, true)) {
+		snprintf(arena->why, sizeof(arena->why), "%s", why);
+		snapshot();
+	}
+	printf("# %s\n", arena->why);
+	tell_all(pid);
+	fflush(stdout);
+	return FAILED;
+}
+
+static enum ending judge(pid_t pid, int status)
+{
+	char why[64];
+
+	if (atomic_load(&arena->failed))
+		return failed(pid, arena->why);
+	if (WIFEXITED(status) && !WEXITSTATUS(status))
+		return ENDED;
+	if (arena->hostile && WIFSIGNALED(status) &&
+	    (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGSEGV))
+		return DIED;
+	snprintf(why, sizeof(why), "the process ended with status %#x", status);
+	return failed(pid, why);
+}
+
+/*
+ * Timer interrupts of the CPU that had most. They come while a CPU is busy, and one
+ * that the host does not run has none: so they tell how long, for the guest.
+ */
+static unsigned long ticks(void)
+{
+	static char text[65536];
+	int fd = open("/proc/interrupts", O_RDONLY);
+	unsigned long most = 0;
+	size_t size = 0;
+	ssize_t n;
+	char *at, *next;
+
+	while ((n = read(fd, text + size, sizeof(text) - 1 - size)) > 0)
+		size += n;
+	close(fd);
+	text[size] = '\0';
+	at = strstr(text, "LOC:");
+	if (at) {
+		at += 4;
+	} else {
+		at = strstr(text, "arch_timer");
+		while (at && at > text && at[-1] != '\n')
+			at--;
+		at = at ? strchr(at, ':') + 1 : text + size;
+	}
+	for (;; at = next) {
+		unsigned long count = strtoul(at, &next, 10);
+
+		if (next == at)
+			return most;
+		most = count > most ? count : most;
+	}
+}
+
+/* Has this process, which hardly ever does anything, waited that long for a CPU? */
+static bool starved(unsigned long before)
+{
+	return ticks() - before > ktap_slow * TICKS;
+}
+
+static bool reaped(pid_t pid, int *status)
+{
+	return waitpid(pid, status, WNOHANG) == pid;
+}
+
+/* Nothing that a process does may make it last longer than SIGKILL. */
+static enum ending end(pid_t pid, enum ending ending)
+{
+	double start = seconds();
+	int status;
+
+	kill(pid, SIGKILL);
+	while (!reaped(pid, &status)) {
+		if (seconds() > start + ktap_slow * patience)
+			return failed(pid, "the process is alive after SIGKILL");
+		nap(MS);
+	}
+	return ending;
+}
+
+enum ending watch(pid_t pid)
+{
+	double since = seconds();
+	unsigned long looked = ticks();
+	bool draining = false;
+	long left = 0;
+	int status;
+
+	while (!reaped(pid, &status)) {
+		long now = atomic_load(&arena->left);
+
+		if (starved(looked)) {
+			failed(pid, "a CPU was not given to others for a second");
+			return end(pid, FAILED);
+		}
+		looked = ticks();
+
+		/* With what is lost, some go on and on: draining has to end. */
+		if (!draining && now != left) {
+			draining = atomic_load(&arena->stop);
+			since = seconds();
+			left = now;
+		}
+		if (seconds() > since + ktap_slow * patience) {
+			failed(pid, draining ? "the episode does not come to its end" :
+					       "nothing moves any more");
+			return end(pid, FAILED);
+		}
+		nap(MS / 2);
+	}
+	if (starved(looked))
+		return failed(pid, "a CPU was not given to others for a second");
+	return judge(pid, status);
+}

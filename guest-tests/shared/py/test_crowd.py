@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Many workers at work, and a system that does to them all that systems do."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import random
+import select
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from groups import Group
+from patience import PATIENCE, until
+
+clauses = pytest.mark.clauses
+
+HERE = Path(__file__).resolve().parent
+STORM = HERE.parent.parent / "bin" / HERE.name / "storm"
+CPUS = Path("/sys/devices/system/cpu")
+COMPACT = Path("/proc/sys/vm/compact_memory")
+KEPT_FREE = Path("/proc/sys/vm/min_free_kbytes")
+DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+
+MIB = 1 << 20
+LOOP_SET_FD, LOOP_CLR_FD, LOOP_CTL_GET_FREE = 0x4C00, 0x4C01, 0x4C82
+PIECE = 64
+"""Turns of the crowd that show it to be alive."""
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Crowd:
+    """A process of workers that take turns at everything until told to end."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [STORM, "--crowd"],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.pid = self.process.pid
+
+    def turns(self) -> int:
+        self.process.stdin.write(b"\n")
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        assert ready, "the crowd does not answer"
+        return int(self.process.stdout.readline())
+
+    def goes_on(self, turns: int = PIECE) -> None:
+        """Wait until it has taken some more turns."""
+        goal = self.turns() + turns
+        until(lambda: self.turns() >= goal, "turns of the crowd")
+
+    @property
+    def tids(self) -> list[int]:
+        return [int(p.name) for p in Path(f"/proc/{self.pid}/task").iterdir()]
+
+    @property
+    def states(self) -> set[str]:
+        """The state letters of its threads."""
+        stats = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return {p.read_text().rpartition(")")[2].split()[0] for p in stats}
+
+    def end(self) -> None:
+        """See every worker come to its end, and the process well."""
+        self.process.stdin.close()
+        assert self.process.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    crowd.goes_on()
+    yield crowd
+    crowd.process.kill()
+    crowd.process.wait()
+    crowd.process.stdout.close()
+
+
+def freeze_often(group: Group) -> None:
+    crowd = Crowd()
+    group.add(crowd.pid)
+    for _ in range(10):
+        crowd.goes_on()
+        group.freeze(True)
+        group.freeze(False)
+    crowd.goes_on()
+    crowd.end()
+
+
+@clauses("WSIG-3 BLOCK-2 WLIFE-5")
+def test_cgroup_freezer(group: Group) -> None:
+    freeze_often(group)
+
+
+@clauses("WSIG-3 BLOCK-2 WLIFE-5")
+def test_suspend_freezer(suspended: Group) -> None:
+    freeze_often(suspended)
+
+
+@clauses("WSIG-3 BLOCK-2 WLIFE-5")
+def test_killed_while_frozen(group: Group) -> None:
+    crowd = Crowd()
+    crowd.goes_on()
+    group.add(crowd.pid)
+    group.freeze(True)
+    crowd.process.kill()
+    assert crowd.process.wait(PATIENCE) == -signal.SIGKILL
+
+
+@clauses("WSIG-3 BLOCK-2")
+def test_stop_and_continue(crowd: Crowd) -> None:
+    for _ in range(20):
+        crowd.goes_on()
+        os.kill(crowd.pid, signal.SIGSTOP)
+        until(lambda: crowd.states == {"T"}, "a stop of all")
+        os.kill(crowd.pid, signal.SIGCONT)
+    crowd.goes_on()
+    crowd.end()
+
+
+@clauses("BLOCK-1 WRUN-9 WLIFE-5")
+def test_cpus_unplugged(crowd: Crowd) -> None:
+    """Each CPU that can go does, under the crowd; one CPU alone stays."""
+    switches = sorted(CPUS.glob("cpu[0-9]*/online"))
+    switches = [s for s in switches if s.parent.name != "cpu0"]
+    assert len(switches) == os.sysconf("SC_NPROCESSORS_CONF") - 1
+    try:
+        for _ in range(3):
+            for switch in switches:
+                switch.write_text("0")
+                crowd.goes_on()
+            for switch in switches:
+                switch.write_text("1")
+                crowd.goes_on()
+    finally:
+        for switch in switches:
+            switch.write_text("1")
+    crowd.end()
+
+
+@clauses("BLOCK-1 BLOCK-7 WRUN-9")
+def test_moved_about(crowd: Crowd) -> None:
+    """Threads get other CPUs, priorities and classes, whatever they are at."""
+    dice = random.Random(1)
+    cpus = sorted(os.sched_getaffinity(0))
+    fair = [(os.SCHED_OTHER, 0), (os.SCHED_BATCH, 0)]
+    real = [(os.SCHED_FIFO, 1), (os.SCHED_RR, 1)]
+    for _ in range(200):
+        tid = dice.choice(crowd.tids)
+        os.sched_setaffinity(tid, [dice.choice(cpus)])
+        # The first thread is a server: keep it from starving our own shell.
+        policy, priority = dice.choice(fair if tid == crowd.pid else fair + real)
+        os.sched_setscheduler(tid, policy, os.sched_param(priority))
+    for tid in crowd.tids:
+        os.sched_setscheduler(tid, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(tid, cpus)
+    crowd.goes_on()
+    crowd.end()
+
+
+@clauses("BLOCK-6 WLIFE-5 R46")
+def test_memory_compacted(crowd: Crowd) -> None:
+    for _ in range(10):
+        with mmap.mmap(-1, 64 * MIB, mmap.MAP_PRIVATE) as holes:
+            for at in range(0, len(holes), 2 * mmap.PAGESIZE):
+                holes[at] = 1
+            COMPACT.write_text("1")
+        crowd.goes_on()
+    crowd.end()
+
+
+class Locked:
+    """Memory that cannot be swapped out."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.memory = mmap.mmap(fd, size, mmap.MAP_SHARED)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        assert libc.mlock(ctypes.c_void_p(at), ctypes.c_size_t(size)) == 0
+
+
+@pytest.fixture
+def swap() -> Iterator[None]:
+    """Swap to a loop device over locked memory."""
+    size = 128 * MIB
+    fd = os.memfd_create("swap")
+    os.ftruncate(fd, size)
+    os.pwrite(fd, struct.pack("=II", 1, size // 4096 - 1), 1024)
+    os.pwrite(fd, b"SWAPSPACE2", 4096 - 10)
+    locked = Locked(fd, size)
+    with Path("/dev/loop-control").open("rb") as control:
+        device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
+    with Path(device).open("r+b", buffering=0) as loop:
+        fcntl.ioctl(loop, LOOP_SET_FD, fd)
+        assert libc.swapon(device.encode(), 0) == 0
+        yield
+        assert libc.swapoff(device.encode()) == 0
+        fcntl.ioctl(loop, LOOP_CLR_FD)
+    del locked
+    os.close(fd)
+
+
+def meminfo(key: str) -> int:
+    """Return a line of /proc/meminfo, in bytes."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(x.split()[1]) << 10 for x in lines if x.startswith(f"{key}:"))
+
+
+@pytest.fixture
+def spare() -> Iterator[int]:
+    """Have the kernel keep most of the free memory for itself; yield what is left."""
+    # What it could drop it would not have to swap out.
+    DROP_CACHES.write_text("3")
+    before = KEPT_FREE.read_text()
+    left = 64 * MIB
+    KEPT_FREE.write_text(str((meminfo("MemFree") - left) >> 10))
+    yield left
+    KEPT_FREE.write_text(before)
+
+
+@clauses("BLOCK-6 BLOCK-2 WLIFE-5 R15 R26 R34 R46")
+def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
+    """More is wanted than there is, until much is in swap, the crowd as well."""
+    hog = (
+        "import mmap, sys\n"
+        "memory = mmap.mmap(-1, int(sys.argv[1]), mmap.MAP_PRIVATE)\n"
+        "for at in range(0, len(memory), 4096): memory[at] = 1\n"
+        "print('full', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        ["python3", "-c", hog, str(spare + 48 * MIB)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"full\n"
+        assert meminfo("SwapTotal") - meminfo("SwapFree") > 8 * MIB
+        crowd.goes_on(10 * PIECE)
+        process.stdin.close()
+    crowd.goes_on()
+    crowd.end()
