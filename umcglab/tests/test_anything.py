@@ -56,7 +56,8 @@ def spoil(rng: random.Random, path: Path) -> None:
         path.mkdir(parents=True)
     elif kind == 1:
         remove(path)
-        path.symlink_to(rng.choice([path.name, "nowhere", "/dev/null", "/"]))
+        # Never out of the test's own folder: what comes next may write there.
+        path.symlink_to(rng.choice([path.name, "nowhere", "/dev/null", ".."]))
     elif kind == 2:
         remove(path)
     elif kind == 3:
@@ -220,7 +221,7 @@ def attempt(
     """Run one case in this process; assert that it ends as documented."""
     rng = random.Random(seed)
     toy = toylab.make(folder)
-    toy.write("guest-tests/manifest.yaml", "a/b: {kind: test, tests: {c: }}\n")
+    toylab.plan(toy, "a/b: {kind: test, tests: {c: }}\n")
     env: dict[str, str] = {}
     argv = case(rng, toy, env)
     told = f"seed {seed}: {env} {argv}"

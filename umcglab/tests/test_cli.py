@@ -145,7 +145,7 @@ def test_a_misspelt_test_is_told_before_anything_is_built(
     toy: toylab.ToyLab,
 ) -> None:
     text = "umcg/wait: {kind: test, tests: {wakes: }}\n"
-    toy.write("guest-tests/manifest.yaml", text)
+    toylab.plan(toy, text)
     lab = toy.root / "lab.yaml"
     for tests, said in (
         ("umcg/wiat", "no program 'umcg/wiat'; did you mean 'umcg/wait'?"),

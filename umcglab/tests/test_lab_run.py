@@ -21,6 +21,7 @@ import pytest
 
 from umcglab import build, config, display, facts, lanes, run
 from umcglab.build import Built
+from umcglab.bundle import STUB, abis, load_plan
 from umcglab.config import Lab
 from umcglab.evidence import TargetResult
 from umcglab.facts import RunDir
@@ -126,6 +127,20 @@ def test_tasks_without_umcg_pay_nothing(whole_run: Run, arch: str, bench: str) -
     )
     for sched in ("fair", "fifo"):
         assert abs(patched[bench, sched] - control[bench, sched]) <= 2
+
+
+@pytest.mark.timeout(3600)
+def test_controls_run_the_bundle_of_every_abi(whole_run: Run) -> None:
+    """All of it skips; that of the stub for the reason that its manifest gives."""
+    suite = ROOT / "guest-tests"
+    for target in (t for t in whole_run.targets if t.facts.is_control):
+        programs = {p.name: p for p in target.programs}
+        assert {name.partition("/")[0] for name in programs} >= {*abis(suite)}
+        for program in load_plan(suite, STUB).programs:
+            if program.abi != STUB:
+                continue
+            found = {(t.name, t.reason) for t in programs[program.name].tests}
+            assert found == {(test, program.absent) for test in program.tests}
 
 
 def assert_all_is_well(target: TargetResult) -> None:

@@ -124,3 +124,11 @@ def make(root: Path) -> ToyLab:
     lab.series("plumbing/6.99", patch("fork: count", {"kernel/fork.c": (fork, hooked)}))
     lab.series("umcg-toy/6.99", patch("umcg: add", {"kernel/umcg.c": ("", UMCG_C)}))
     return lab
+
+
+def plan(toy: ToyLab, text: str) -> None:
+    """Give the toy lab a guest suite's manifests; `text` is that of the harness."""
+    toy.write("guest-tests/harness/manifest.yaml", text)
+    own = "umcg-toy/own: {kind: test, tests: {passes: }}\n"
+    toy.write("guest-tests/abi/umcg-toy/manifest.yaml", own)
+    toy.write("guest-tests/bench/manifest.yaml", "yard/toy: {kind: bench}\n")
