@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import tool
+from umcglab import files, tool
 from umcglab.arch import Arch
 from umcglab.errors import InfraError, LabError
 from umcglab.progress import Progress, Silent
@@ -198,7 +198,10 @@ class Build:
                 f"{self.name}: make {goal} was killed by signal {-status}"
             )
         if host := _HOST.search(said):
-            return InfraError(f"{self.name}: make {goal}: {host[0].strip()}")
+            return InfraError(
+                f"{self.name}: make {goal}: {host[0].strip()}",
+                hint=files.room(self.cache) if files.full(host[0]) else None,
+            )
         why = first_error(said) or f"make {goal} failed with status {status}"
         return self.blame(f"{self.name} does not build: {why}")
 
