@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +203,8 @@ class Build:
                 f"{self.name}: make {goal}: {host[0].strip()}",
                 hint=files.room(self.cache) if files.full(host[0]) else None,
             )
+        # What a full disk stops does not always say that it was one.
+        files.check_room(self.cache, Path(tempfile.gettempdir()))
         why = first_error(said) or f"make {goal} failed with status {status}"
         return self.blame(f"{self.name} does not build: {why}")
 
