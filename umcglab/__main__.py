@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -102,6 +103,9 @@ def _bug(e: Exception) -> int:
         what = f"{e.filename}: {e.strerror}" if e.filename else e.strerror
     else:
         what = f"a bug in umcglab, {what}"
+    if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+        _tell(f"{what}\n  try: make room: df -h; umcglab clean empties the cache")
+        return 3
     where = "its traceback could not be written"
     with contextlib.suppress(OSError):
         handle, path = tempfile.mkstemp(prefix="umcglab-", suffix=".traceback")

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias, cast, get_args
 
 import yaml
 
-from umcglab import make, tool, yamlfile
+from umcglab import files, make, tool, yamlfile
 from umcglab.arch import Arch
 from umcglab.cache import digest, tree_digest
 from umcglab.config import Lab
@@ -279,6 +279,9 @@ def _make(
 def _failure(sources: Path, arch: Arch, argv: list[str], said: str) -> LabError:
     hint = shlex.join(a for a in argv if not a.startswith(("O=", "OBJ=")))
     what = f"the guest suite does not build for {arch.name}"
+    if line := files.full(said):
+        room = files.room(Path(tempfile.gettempdir()))
+        return InfraError(f"cannot build the guest suite: {line}", hint=room)
     if found := _COMPILE_ERROR.search(said):
         where = f"{sources.name}/{found['where']}"
         return PatchError(f"{what}: {found['what']}", where=where, hint=hint)

@@ -210,7 +210,9 @@ class _Reader(yamlfile.Reader):
     def path(self, node: yaml.Node, what: str) -> Path:
         """Return a path, absolute; in the file it is relative to the file."""
         path = _expand(self.text(node, what), self.at(node))
-        return (self.file.resolve().parent / path).resolve()
+        # Unlike resolve(), which raises something of its own at a loop of links.
+        here = Path(os.path.realpath(self.file)).parent
+        return Path(os.path.realpath(here / path))
 
     def size(self, node: yaml.Node) -> int:
         text = self.text(node, "cache-size")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,37 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except RecursionError as e:
         raise ValueError("nested too deep to be read") from e
+
+
+_LEFT = 64 << 10
+"""Bytes, with less of which a disk is full: programs do not always say so."""
+_FULL = re.compile(r".*(?:No space left on device|Disk quota exceeded).*")
+
+
+def full(said: str) -> str | None:
+    """Return the line of what a program said that tells of a full disk."""
+    found = _FULL.search(said)
+    return found[0].strip() if found else None
+
+
+def room(folder: Path | None = None) -> str:
+    """Return what to try when there is no room, in `folder` if that is known."""
+    where = f" {folder}" if folder else ""
+    return f"make room: df -h{where}; umcglab clean empties the cache"
+
+
+def check_room(*folders: Path) -> None:
+    """Raise InfraError if the disk of one of `folders` is full.
+
+    For what fails then is no fault of what was to be written.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(folder)
+            if disk.f_bavail * disk.f_frsize < _LEFT:
+                raise InfraError(
+                    f"{folder}: No space left on device", hint=room(folder)
+                )
 
 
 def unwritten(path: Path, error: OSError) -> InfraError:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab import decode, facts, splat
+from umcglab import config, decode, facts, splat
 from umcglab.evidence import TargetResult
 from umcglab.facts import LineFacts, RunDir
 from umcglab.judge import LAB, PATCH, USER, ProgramVerdict, TestVerdict
@@ -100,10 +102,24 @@ class _Maker:
             )
 
     def again(self) -> str:
-        return shlex.join(["umcglab", "run", "--only", self.target.name])
+        return self.line("run")
 
     def shell(self) -> str:
-        return shlex.join(["umcglab", "shell", "--only", self.target.name])
+        return self.line("shell")
+
+    def line(self, verb: str) -> str:
+        """Return a line to type, with the lab file that the run was given."""
+        words: list[str] = []
+        # A command that is no line of a shell is none that the lab wrote.
+        with contextlib.suppress(ValueError):
+            words = shlex.split(self.run.facts.command)
+        lab = Path("lab.yaml")
+        for word, after in itertools.pairwise([*words, ""]):
+            if word == "--lab" and after:
+                lab = Path(after)
+            elif word.startswith("--lab="):
+                lab = Path(word.removeprefix("--lab="))
+        return config.command(lab, verb, "--only", self.target.name)
 
     def problems(self) -> Iterator[Finding]:
         splats = [

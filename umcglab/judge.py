@@ -309,7 +309,9 @@ def reproduce(facts: ProgramFacts, test: str) -> str:
     words = shlex.split(facts.reproduce)
     if "--tests" not in words:
         return facts.reproduce
-    words[words.index("--tests") + 1] += f":{test}"
+    at = words.index("--tests") + 1
+    # It names a test already where one was asked for.
+    words[at] = f"{words[at].partition(':')[0]}:{test}"
     return shlex.join(words)
 
 

@@ -7,11 +7,12 @@ import functools
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import tool
+from umcglab import files, tool
 from umcglab.arch import Arch
 from umcglab.errors import InfraError, LabError
 from umcglab.progress import Progress, Silent
@@ -198,7 +199,12 @@ class Build:
                 f"{self.name}: make {goal} was killed by signal {-status}"
             )
         if host := _HOST.search(said):
-            return InfraError(f"{self.name}: make {goal}: {host[0].strip()}")
+            return InfraError(
+                f"{self.name}: make {goal}: {host[0].strip()}",
+                hint=files.room(self.cache) if files.full(host[0]) else None,
+            )
+        # What a full disk stops does not always say that it was one.
+        files.check_room(self.cache, Path(tempfile.gettempdir()))
         why = first_error(said) or f"make {goal} failed with status {status}"
         return self.blame(f"{self.name} does not build: {why}")
 

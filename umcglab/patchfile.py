@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import tool
+from umcglab import files, tool
 from umcglab.errors import PatchError, UserError
 
 _ALONE = {
@@ -147,6 +147,7 @@ def apply(patch: Patch, tree: Path) -> None:
             file.write_bytes(diff)
             done = _git(tree, "apply", "--whitespace=nowarn", str(file))
             if done.returncode:
+                files.check_room(tree, Path(tmp))
                 raise PatchError(
                     f"{patch.name} does not apply: {_fault(done, diff, tree)}",
                     where=str(patch.path),
@@ -197,6 +198,8 @@ def _not_there(name: str, diff: bytes, tree: Path) -> str:
 
 
 def _no_patch(path: Path, why: str, where: str = "") -> PatchError:
+    # git leaves an empty file on a full disk, and does not say so.
+    files.check_room(Path(tempfile.gettempdir()))
     if why.startswith("No valid patches"):
         why = "it has no diff"
     name = "/".join(path.parts[-3:])

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from umcglab import files
 from umcglab.errors import InfraError
 
 # A parent that dies must not leave a compiler or a download behind.
@@ -65,6 +66,8 @@ def failure(argv: Sequence[str], done: subprocess.CompletedProcess[str]) -> Infr
     """Return an error that says what ran and the last thing it said."""
     said = (done.stderr.strip() or done.stdout.strip()).splitlines()
     why = said[-1] if said else f"exit status {done.returncode}"
+    if line := files.full(done.stderr):
+        return InfraError(f"{argv[0]} failed: {line}", hint=files.room())
     return InfraError(f"{argv[0]} failed: {why}", hint=shlex.join(argv))
 
 

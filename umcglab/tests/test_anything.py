@@ -56,8 +56,8 @@ def spoil(rng: random.Random, path: Path) -> None:
         path.mkdir(parents=True)
     elif kind == 1:
         remove(path)
-        # Never out of the test's own folder: what comes next may write there.
-        path.symlink_to(rng.choice([path.name, "nowhere", "/dev/null", ".."]))
+        # Never out of the test's folder: git and the lab write through links.
+        path.symlink_to(rng.choice([path.name, "nowhere", "."]))
     elif kind == 2:
         remove(path)
     elif kind == 3:
@@ -138,7 +138,7 @@ def bad_environment(rng: random.Random, env: dict[str, str]) -> None:
         "UMCGLAB_CACHE": ["", "x", "lab.yaml", "/proc/x", "/dev/null/x", "~nobody/x",
                           "a b", "a:b", "/" + "x" * 300, "\udcff", "~", "linux"],
         "XDG_CACHE_HOME": ["", "lab.yaml", "/proc/x", "~nobody"],
-        "HOME": ["", "/nowhere", "lab.yaml", "/proc/x"],
+        "HOME": ["/nowhere", "lab.yaml", "/proc/x"],
         "TMPDIR": ["/nowhere", "lab.yaml"],
         "PATH": ["", "/nowhere"],
         "LC_ALL": ["C", "xx_YY.UTF-8", "POSIX"],

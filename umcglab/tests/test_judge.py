@@ -320,6 +320,12 @@ def test_one_output_is_not_called_identical() -> None:
     assert exact(FUTEX + SWITCH + DONE, None).identical is None
 
 
+def test_what_repeats_a_test_that_was_asked_for_alone() -> None:
+    one = replace(FACTS, reproduce="umcglab run --only t --tests umcg/ctl:b")
+    again = judged(facts=one).tests[1].reproduce
+    assert again == "umcglab run --only t --tests umcg/ctl:b"
+
+
 def test_what_repeats_a_program_that_runs_after_all_others() -> None:
     whole = replace(FACTS, reproduce="umcglab run --only t")
     assert judged(facts=whole).tests[0].reproduce == "umcglab run --only t"

@@ -4,6 +4,7 @@ from __future__ import annotations
 import html.parser
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,16 @@ def test_junit_holds_what_xml_cannot(tmp_path: Path) -> None:
     made.change_program(X86, "umcg/ctl", log=log, exit_status=1)
     junit.write(results.collect(tmp_path), tmp_path / "junit.xml")
     assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).failures == 1
+
+
+@pytest.mark.parametrize("given", ["--lab 'my lab.yaml'", "'--lab=my lab.yaml'"])
+def test_a_line_to_type_names_the_lab_file(tmp_path: Path, given: str) -> None:
+    golden.failing(tmp_path)
+    made = results.collect(tmp_path)
+    command = f"umcglab run {given} --tests x"
+    run = replace(made, facts=replace(made.facts, command=command))
+    lines = [line for found in findings.findings(run) for line in found.commands]
+    start = "umcglab shell --lab 'my lab.yaml' --only "
+    assert any(line.startswith(start) for line in lines), lines
+    broken = replace(made, facts=replace(made.facts, command="umcglab '"))
+    assert findings.findings(broken) == findings.findings(made)
