@@ -92,10 +92,11 @@ static enum umcg_event event_of(struct umcg *me, struct umcg *worker)
 
 	do {
 		word = umcg_word(&worker->task);
-		if ((word & UMCG_TASK_STATE_MASK) == UMCG_TASK_NONE)
-			return UMCG_EXITED;
+		/* It may have come to its end there, which is for that one to count. */
 		if (__atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) != me)
 			return UMCG_BLOCKED;
+		if ((word & UMCG_TASK_STATE_MASK) == UMCG_TASK_NONE)
+			return UMCG_EXITED;
 		/* It has made us RUNNING, and the kernel has yet to unlock it. */
 	} while ((word & ~UMCG_TASK_USER_MASK) == IDLE_LOCKED && !sched_yield());
 	if ((word & ~UMCG_TASK_USER_MASK) == (IDLE | UMCG_TF_PREEMPTED))
