@@ -418,9 +418,11 @@ def _object(name: str) -> str:
 
 def _keep(recipe: _Recipe, built: Build, tmp: Path) -> None:
     image = recipe.target.arch.image
-    names = {"vmlinux": "vmlinux", "System.map": "System.map", ".config": "config"}
-    for name, kept in {**names, image: Path(image).name}.items():
+    names = {"vmlinux": "vmlinux", "System.map": "System.map", image: Path(image).name}
+    for name, kept in names.items():
         shutil.move(built.objects / name, tmp / kept)
+    # Since 7.3 no object can be compiled without.
+    shutil.copyfile(built.objects / ".config", tmp / "config")
 
 
 @contextlib.contextmanager
