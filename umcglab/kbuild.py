@@ -541,9 +541,11 @@ def _keep(
     recipe: _Recipe, built: Build, tmp: Path, put: Callable[[Path, Path], object]
 ) -> None:
     image = recipe.target.arch.image
-    names = {"vmlinux": "vmlinux", "System.map": "System.map", ".config": "config"}
-    for name, as_kept in {**names, image: Path(image).name}.items():
+    names = {"vmlinux": "vmlinux", "System.map": "System.map", image: Path(image).name}
+    for name, as_kept in names.items():
         put(built.objects / name, tmp / as_kept)
+    # Since 7.3 no object can be compiled without.
+    shutil.copyfile(built.objects / ".config", tmp / "config")
 
 
 @contextlib.contextmanager
