@@ -65,8 +65,8 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-none", "arm64", "umcg-v0.5", "6.12"),
         ("arm64-umcg-v0.5-voluntary", "arm64", "umcg-v0.5", "6.12"),
     ]
-    at_night = ("kcsan", "a57", "smp8", "none", "voluntary", "control-6.1")
-    at_night += ("-7.3", "-7.3-debug")
+    at_night = ("kcsan", "a57", "smp8", "none", "voluntary", "control-6.1",
+                "-7.3", "-7.3-debug")  # fmt: skip
     for target in lab.targets:
         assert target.nightly == target.name.endswith(at_night), target.name
     flavors = ["bench"] * 6 + ["debug"] * 2 + ["bench"] * 2 + ["kcsan"] * 2
