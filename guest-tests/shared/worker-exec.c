@@ -78,7 +78,8 @@ static void leave_rseq(void)
 {
 	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
 
-	ASSERT_EQ(0, syscall(SYS_rseq, area, sizeof(struct rseq),
+	/* The size that libc has registered, not that of this kernel's structure. */
+	ASSERT_EQ(0, syscall(SYS_rseq, area, 32,
 			     RSEQ_FLAG_UNREGISTER, RSEQ_SIG));
 }
 
