@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,10 @@ ffffffff82000000 T _etext
 def pytest_configure(config: pytest.Config) -> None:
     text = "a lab test that is too long for `make test`; run by `make nightly`"
     config.addinivalue_line("markers", f"nightly: {text}")
+    # A shell starts what runs in the background with these ignored, and the lab leaves
+    # them so. Tests that send them mean a lab that somebody can interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
