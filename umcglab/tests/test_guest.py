@@ -279,9 +279,9 @@ def test_a_guest_that_stands_still_is_lost(
     monkeypatch.setattr(guest, "_ANSWER_TIMEOUT", 0.5)
     play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
     with boot() as vm:
-        done = vm.run(
-            "sleep 0.2; kill -STOP $FAKE_QEMU_PID", log=tmp_path / "log", timeout=0.5
-        )
+        # What it ends with could get out before all threads of the fake have stopped.
+        command = "sleep 0.2; kill -STOP $FAKE_QEMU_PID; sleep 5"
+        done = vm.run(command, log=tmp_path / "log", timeout=0.5)
         assert vm.where_stuck() == ("an unknown place",)
     assert (done.exit_status, done.timed_out, done.lost) == (None, True, True)
 
