@@ -122,11 +122,18 @@ static void be_on_this_cpu(void)
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
 }
 
-static void is_a_thread_like_any_other(uint64_t base)
+static void until_slept(pid_t pid, pid_t tid, long times)
 {
-	int status;
-	pid_t pid, tid;
-	long before;
+	long before = sleeps(pid, tid);
+
+	while (sleeps(pid, tid) < before + times)
+		nap(MS);
+}
+
+/* A process whose worker goes round, on this CPU and resting as it should. */
+static pid_t fork_going_round(uint64_t base)
+{
+	pid_t pid;
 
 	alias = shared_memory(sizeof(*alias));
 	alias->base = base;
@@ -136,19 +143,21 @@ static void is_a_thread_like_any_other(uint64_t base)
 	ASSERT_NE(-1, pid);
 	if (!pid)
 		go_round();
-	while (!(tid = atomic_load(&alias->worker_tid)))
+	while (!atomic_load(&alias->worker_tid))
 		nap(MS);
+	until_slept(pid, alias->worker_tid, 10);
+	return pid;
+}
 
-	before = sleeps(pid, tid);
-	while (sleeps(pid, tid) < before + 10)
-		nap(MS);
+static void is_a_thread_like_any_other(uint64_t base)
+{
+	pid_t pid = fork_going_round(base), tid = alias->worker_tid;
+	int status;
 
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
 	until_state(pid, tid, 'T');
 	ASSERT_EQ(0, kill(pid, SIGCONT));
-	before = sleeps(pid, tid);
-	while (sleeps(pid, tid) < before + 10)
-		nap(MS);
+	until_slept(pid, tid, 10);
 
 	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
 	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tid, NULL, NULL));
@@ -209,29 +218,15 @@ static uint64_t looks(int counter)
 /* Its word is its server's word as well: four reads and four exchanges of each. */
 TEST(looks_are_counted, .clauses = "VIOL-4")
 {
+	pid_t pid = fork_going_round(HEAD), tid = alias->worker_tid;
 	long before, after;
 	uint64_t seen;
-	pid_t pid, tid;
 	int counter;
-
-	alias = shared_memory(sizeof(*alias));
-	alias->base = HEAD;
-	be_on_this_cpu();
-	pid = fork();
-	ASSERT_NE(-1, pid);
-	if (!pid)
-		go_round();
-	while (!(tid = atomic_load(&alias->worker_tid)))
-		nap(MS);
-	before = sleeps(pid, tid);
-	while (sleeps(pid, tid) < before + 10)
-		nap(MS);
 
 	counter = count_looks(tid, HEAD + alias->server_tid - TAIL);
 	before = sleeps(pid, tid);
 	seen = looks(counter);
-	while (sleeps(pid, tid) < before + 100)
-		nap(MS);
+	until_slept(pid, tid, 100);
 	seen = looks(counter) - seen;
 	after = sleeps(pid, tid);
 	TH_LOG("%llu looks in %ld sleeps", (unsigned long long)seen, after - before);
