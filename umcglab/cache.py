@@ -376,9 +376,12 @@ class Cache:
                 shutil.rmtree(self.root / CCACHE, ignore_errors=True)
             elif (self.root / CCACHE).exists():
                 left[CCACHE] = 1
+        # What a link leads to is not known to be ours.
+        memories = (self.root / kind for kind in MEMORIES)
+        ours = (folder for folder in memories if not folder.is_symlink())
         for path in (
             *self._logs(),
-            *(path for kind in MEMORIES for path in self.root.glob(f"{kind}/*")),
+            *(path for folder in ours for path in folder.glob("*")),
             self.root / "durations.json",
         ):
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):

@@ -227,6 +227,18 @@ def test_clean_leaves_nothing(tmp_path: Path) -> None:
     assert cache.clean() == 0
 
 
+def test_clean_follows_no_link_out_of_the_cache(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    cache.claim()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "letter").write_text("dear")
+    for kind in ("seen", "steps"):
+        (cache.root / kind).symlink_to(theirs)
+    cache.clean()
+    assert (theirs / "letter").read_text() == "dear"
+
+
 SOMEBODYS = (
     "project/.git/HEAD",
     "kernels/.git/HEAD",
