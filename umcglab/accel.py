@@ -15,10 +15,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import files, initrd, qemu
+from umcglab import initrd, qemu
 from umcglab.arch import Arch
-from umcglab.cache import Cache, digest
 from umcglab.console import Console
+from umcglab.host import files
+from umcglab.host.cache import Cache, digest
 from umcglab.kbuild import Kernel
 from umcglab.qemu import Vm
 

@@ -16,15 +16,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import bench, exact, lanes, tool
+from umcglab import bench, exact, lanes
 from umcglab.arch import Arch
 from umcglab.bench import Bench
 from umcglab.bundle import Bundle
-from umcglab.cache import Cache, digest, tree_digest
 from umcglab.config import Lab
 from umcglab.errors import InfraError, UserError
 from umcglab.exact import Step
 from umcglab.facts import BenchPlanFacts
+from umcglab.host import command
+from umcglab.host.cache import Cache, digest, tree_digest
 from umcglab.kbuild import Kernel
 from umcglab.qemu import option_value
 
@@ -247,7 +248,7 @@ def read_counts(text: str) -> list[dict[int, int]]:
 
 def symbol_table(arch: Arch, elf: Path) -> dict[str, int]:
     """Return the addresses of the code symbols of an ELF file."""
-    listing = tool.output([f"{arch.cross_compile}nm", "--defined-only", str(elf)])
+    listing = command.output([f"{arch.cross_compile}nm", "--defined-only", str(elf)])
     rows = (line.split() for line in listing.splitlines())
     return {row[2]: int(row[0], 16) for row in rows if row[1] in "tTwW"}
 
@@ -276,12 +277,12 @@ def _plain(name: str) -> tuple[bool, int, str]:
 
 def build_plugin(cache: Cache) -> Path:
     """Return the compiled plugin."""
-    version = tool.output(["gcc", "--version"]).partition("\n")[0]
+    version = command.output(["gcc", "--version"]).partition("\n")[0]
     key = digest(tree_digest(PLUGIN), _CFLAGS, version)
 
     def fill(folder: Path) -> None:
         source, made = str(PLUGIN / "count.c"), str(folder / "count.so")
-        tool.output(["gcc", *_CFLAGS, "-o", made, source])
+        command.output(["gcc", *_CFLAGS, "-o", made, source])
 
     return cache.make("plugins", key, fill) / "count.so"
 
@@ -337,7 +338,7 @@ def listing(
     plain = function.removeprefix("user:")
     elf = kernel.vmlinux if plain == function else program
     objdump = f"{kernel.arch.cross_compile}objdump"
-    said = tool.output(
+    said = command.output(
         [objdump, f"--disassemble={plain}", "--no-show-raw-insn", str(elf)]
     )
     lines = [m for m in re.finditer(r"^ *([0-9a-f]+):\t(.*)$", said, re.MULTILINE)]

@@ -9,16 +9,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from umcglab import bundle, engine, image, kbuild
+from umcglab import bundle, image, kbuild
 from umcglab.arch import Arch
 from umcglab.bundle import STUB, Bundle, abis
 from umcglab.config import Lab, Target
-from umcglab.display import Display
-from umcglab.engine import Job
 from umcglab.errors import LabError
+from umcglab.host import pool
+from umcglab.host.display import Display
+from umcglab.host.pool import Job
+from umcglab.host.progress import Progress
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
-from umcglab.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
         *(Job(f"kernel {t.name}", _kernel(lab, t, jobs)) for t in wanted),
         *(Job(f"image {a.name}", _image(lab, a)) for a in arches(wanted)),
     ]
-    made = engine.run(first, at_once, display, durations)
+    made = pool.run(first, at_once, display, durations)
     kernels = {t.name: made[f"kernel {t.name}"] for t in wanted}
     images = {a.name: made[f"image {a.name}"] for a in arches(wanted)}
 
@@ -82,7 +83,7 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
             else:
                 assert isinstance(kernel, Kernel)
                 second[job] = Job(job, _bundle(lab, source.arch, kernel, abi))
-    done = engine.run(list(second.values()), cores, display, durations)
+    done = pool.run(list(second.values()), cores, display, durations)
     bundles |= done
     lab.cache.trim(lab.cache_size)
     return Built(

@@ -18,13 +18,14 @@ from typing import Literal, TypeAlias, cast, get_args
 
 import yaml
 
-from umcglab import files, make, tool, yamlfile
+from umcglab import make, yamlfile
 from umcglab.arch import Arch
-from umcglab.cache import digest, tree_digest
 from umcglab.config import Lab
 from umcglab.errors import InfraError, LabError, PatchError, UserError
+from umcglab.host import command, files
+from umcglab.host.cache import digest, tree_digest
+from umcglab.host.progress import Progress
 from umcglab.kbuild import Kernel
-from umcglab.progress import Progress
 
 STUB = "stub"
 """The ABI that no kernel has: controls run its bundle, and all of that skips."""
@@ -271,7 +272,7 @@ def _make(
         f"OBJ={objects}",
     ]  # fmt: skip
     # Not the flags of a make that runs the lab.
-    done = tool.run(argv, env={"MAKEFLAGS": "", "MFLAGS": ""})
+    done = command.run(argv, env={"MAKEFLAGS": "", "MFLAGS": ""})
     if done.returncode:
         raise _failure(sources, arch, argv, done.stdout + done.stderr)
 

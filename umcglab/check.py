@@ -18,26 +18,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import (
-    build,
-    engine,
-    make,
-    patchfile,
-    series,
-    source,
-    tool,
-    variants,
-    yamlfile,
-)
+from umcglab import build, make, patchfile, series, source, variants, yamlfile
 from umcglab.arch import Arch
-from umcglab.cache import digest
 from umcglab.config import Lab, Target
-from umcglab.display import Display
-from umcglab.engine import Job
 from umcglab.errors import LabError, PatchError, UserError
+from umcglab.host import command, pool
+from umcglab.host.cache import digest
+from umcglab.host.display import Display
+from umcglab.host.pool import Job
+from umcglab.host.progress import Progress
 from umcglab.make import Build
 from umcglab.patchfile import Patch
-from umcglab.progress import Progress
 from umcglab.variants import OWN, NotHereError, Variant
 
 # What checkpatch.pl says that is not to be heeded, and why not. Each is looked for in
@@ -159,7 +150,7 @@ def execute(
     lab.cache.hold()
     at_once = build.width(cores)
     jobs = -(-cores // at_once) + (cores < at_once * 2)
-    done = engine.run(
+    done = pool.run(
         [
             Job(f"{target.name} {name}", _in_tree(lab, target, name, jobs, work))
             for name, work in chosen.items()
@@ -346,7 +337,7 @@ def _kunit(steps: Steps, built: Build) -> str:
     """Run the KUnit tests of user-mode Linux; return how many passed."""
     script = steps.tree / "tools/testing/kunit/kunit.py"
     argv = [sys.executable, str(script), "exec", f"--build_dir={built.objects}"]
-    done = tool.run(argv, cwd=steps.tree)
+    done = command.run(argv, cwd=steps.tree)
     built.log.write_text(done.stdout + done.stderr)
     said = re.search(r"Testing complete\. .*", done.stdout)
     if done.returncode or not said:
@@ -416,12 +407,12 @@ def _checkpatch(steps: Steps, step: str, patch: Patch) -> str:
         raise NotHereError("the tree has no scripts/checkpatch.pl")
     argv = ["perl", str(script), "--no-signoff", "--strict", "--terse", "--show-types",
             "--color=never", str(patch.path)]  # fmt: skip
-    done = tool.run(argv, cwd=steps.tree)
+    done = command.run(argv, cwd=steps.tree)
     log = steps.log(step)
     log.write_text(done.stdout + done.stderr)
     said = list(_FOUND.finditer(done.stdout))
     if done.returncode and not said:
-        raise tool.failure(argv, done)
+        raise command.failure(argv, done)
     if found := [m for m in said if not _is_ignored(m)]:
         first, *more = found
         others = f" (and {len(more)} more)" if more else ""

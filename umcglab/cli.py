@@ -17,7 +17,7 @@ from umcglab.config import Lab, Target
 from umcglab.errors import UserError
 
 if TYPE_CHECKING:
-    from umcglab.display import Display
+    from umcglab.host.display import Display
 
 EXAMPLES = """\
 examples:
@@ -197,10 +197,11 @@ def main(argv: Sequence[str]) -> int:
     if options.verb == "series":
         return patches(lab, options)
 
-    from umcglab import build, engine
-    from umcglab.display import Display
+    from umcglab import build
+    from umcglab.host import pool
+    from umcglab.host.display import Display
 
-    engine.catch_signals()
+    pool.catch_signals()
     if options.verb == "anatomy":
         return anatomize(lab, options)
     if options.verb == "check":
@@ -313,7 +314,7 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
             hint=config.command(lab.file, "shell", "--only", targets[0].name),
         )
     from umcglab import build, lanes, run
-    from umcglab.display import Display
+    from umcglab.host.display import Display
 
     with Display() as display:
         ready = run.ready(targets[0], build.build(lab, targets, cores, display))
@@ -324,7 +325,7 @@ def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     """Print the anatomy of a bench on one target, in one or both classes."""
     from umcglab import anatomy, build, run
     from umcglab.bench import SCHEDS
-    from umcglab.display import Display
+    from umcglab.host.display import Display
 
     name, _, sched = options.bench.partition(":")
     if sched and sched not in SCHEDS:

@@ -21,9 +21,9 @@ import yaml
 
 from umcglab import flavor, yamlfile
 from umcglab.arch import ARCHES, Arch
-from umcglab.cache import Cache
 from umcglab.errors import UserError
 from umcglab.flavor import Flavor
+from umcglab.host.cache import Cache
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout this package is part of."""

@@ -12,9 +12,10 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
-from umcglab import facts, splat, tool
+from umcglab import facts, splat
 from umcglab.errors import LabError
 from umcglab.facts import LineFacts, RunDir
+from umcglab.host import command
 from umcglab.kbuild import Kernel
 
 # A name begins where no name goes on: else a line of letters, which has none, is
@@ -68,7 +69,7 @@ def resolve(kernel: Kernel, wanted: Mapping[str, bool]) -> dict[str, str]:
     addr2line = f"{kernel.arch.cross_compile}addr2line"
     addresses = [f"{address:#x}" for address in asked.values()]
     try:
-        said = tool.output([addr2line, "-ai", "-e", str(kernel.vmlinux), *addresses])
+        said = command.output([addr2line, "-ai", "-e", str(kernel.vmlinux), *addresses])
     except LabError:
         return {}
     # `-a` puts the address before the lines of each answer, `-i` makes it several.

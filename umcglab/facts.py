@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from umcglab import files
 from umcglab.errors import LabError, UserError
+from umcglab.host import files
 
 SCHEMA = 1
 

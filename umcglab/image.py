@@ -22,12 +22,12 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from umcglab import files, tool
 from umcglab.arch import Arch
-from umcglab.cache import digest, file_digest, tree_digest
 from umcglab.config import Lab
 from umcglab.errors import InfraError
-from umcglab.progress import Progress
+from umcglab.host import command, files
+from umcglab.host.cache import digest, file_digest, tree_digest
+from umcglab.host.progress import Progress
 
 SUITE = "bookworm"
 DISK = "root.erofs"
@@ -219,7 +219,7 @@ def _run(argv: Sequence[str | Path], log: Path, **env: str) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=tool.environment(env),
+                env=command.environment(env),
             )
     except FileNotFoundError as e:
         raise InfraError(f"{name} is not installed", hint="make setup") from e

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umcglab.arch import Arch
-from umcglab.cache import Cache, digest, file_digest
 from umcglab.config import ROOT
 from umcglab.errors import InfraError
+from umcglab.host.cache import Cache, digest, file_digest
 
 SOURCES = ROOT / "rootfs" / "init"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from umcglab import files, findings
+from umcglab import findings
 from umcglab.evidence import TargetResult
 from umcglab.findings import Finding
+from umcglab.host import files
 from umcglab.judge import PATCH, ProgramVerdict, TestVerdict
 from umcglab.ktap import Outcome
 from umcglab.results import Run

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import files, kconfig, kept, make, prebuilt, series, source, version
+from umcglab import kconfig, kept, make, prebuilt, series, source, version
 from umcglab.arch import Arch
-from umcglab.cache import digest, file_digest
 from umcglab.config import Lab, Target
 from umcglab.errors import InfraError, LabError, PatchError, UserError
+from umcglab.host import files
+from umcglab.host.cache import digest, file_digest
+from umcglab.host.progress import Progress
 from umcglab.kconfig import Option
 from umcglab.make import Build, Ccache
 from umcglab.patchfile import Patch
-from umcglab.progress import Progress
 from umcglab.series import Series
 from umcglab.source import Source
 

@@ -17,9 +17,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import files
-from umcglab.cache import file_digest
 from umcglab.errors import UserError
+from umcglab.host import files
+from umcglab.host.cache import file_digest
 from umcglab.source import Source
 from umcglab.worktree import Entry
 

@@ -24,9 +24,9 @@ from umcglab.errors import LabError
 from umcglab.exact import Step
 from umcglab.facts import RunDir, TargetFacts
 from umcglab.fuzz import Fuzz
+from umcglab.host.progress import Progress, Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
-from umcglab.progress import Progress, Silent
 
 GUEST_BUNDLE = "/run/umcglab"
 """Where the bundle lies in a guest."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import files, tool
 from umcglab.arch import Arch
 from umcglab.errors import InfraError, LabError
-from umcglab.progress import Progress, Silent
+from umcglab.host import command, files
+from umcglab.host.progress import Progress, Silent
 
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]* +(?:\[M\] )?\S")
 """A line of kbuild that says it made a file: `  CC      kernel/fork.o`."""
@@ -50,9 +50,9 @@ def compiler(arch: Arch) -> str:
 
 @functools.cache
 def _compiler(prefix: str) -> str:
-    tool.need("ccache")
+    command.need("ccache")
     versions = (
-        tool.output([f"{prefix}{name}", "--version"]).splitlines()[0]
+        command.output([f"{prefix}{name}", "--version"]).splitlines()[0]
         for name in ("gcc", "ld")
     )
     return ", ".join(versions)
@@ -144,7 +144,7 @@ class Build:
         with (
             self.log.open("a", buffering=1) as log,
             subprocess.Popen(
-                [*tool.DIE_WITH_PARENT, *argv],
+                [*command.DIE_WITH_PARENT, *argv],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

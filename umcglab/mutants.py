@@ -20,7 +20,6 @@ from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
 from umcglab import (
     build,
-    engine,
     facts,
     judge,
     lanes,
@@ -32,14 +31,15 @@ from umcglab import (
 )
 from umcglab.bundle import Manifest, Program, load_plan
 from umcglab.config import Lab, Target
-from umcglab.display import Display
-from umcglab.engine import Job
 from umcglab.errors import LabError, UserError
 from umcglab.facts import ErrorFacts, RunDir, TargetFacts
+from umcglab.host import pool
+from umcglab.host.display import Display
+from umcglab.host.pool import Job
+from umcglab.host.progress import Progress
 from umcglab.ktap import Outcome
 from umcglab.lanes import Ready
 from umcglab.patchfile import Patch
-from umcglab.progress import Progress
 from umcglab.rebuild import Tree
 
 UNCHANGED = "unchanged"
@@ -186,7 +186,7 @@ def execute(
             run.describe(folder, lab, [target], command, started, git)
         call = _hunt(lab, ready, tried, wanted[target.name], top, max(1, cores // 2))
         jobs.append(Job(f"mutants {target.name}", call))
-    done = engine.run(jobs, cores, display, lab.cache.root / "durations.json")
+    done = pool.run(jobs, cores, display, lab.cache.root / "durations.json")
     verdicts = [
         verdict
         for target in chosen

@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import files, tool
 from umcglab.errors import PatchError, UserError
+from umcglab.host import command, files
 
 _ALONE = {
     "GIT_DIR": os.devnull,
@@ -218,12 +218,12 @@ def _last(done: subprocess.CompletedProcess[bytes]) -> str:
 def _git(
     cwd: Path, *argv: str, stdin: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    tool.need("git")
+    command.need("git")
     with (stdin or Path(os.devnull)).open("rb") as source:
         return subprocess.run(
-            [*tool.DIE_WITH_PARENT, "git", *argv],
+            [*command.DIE_WITH_PARENT, "git", *argv],
             cwd=cwd,
-            env=tool.environment(_ALONE),
+            env=command.environment(_ALONE),
             stdin=source,
             capture_output=True,
             check=False,

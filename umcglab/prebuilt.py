@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import tool
 from umcglab.arch import Arch
-from umcglab.cache import digest, file_digest, tree_digest
 from umcglab.config import SourceSpec
 from umcglab.errors import UserError
+from umcglab.host import command
+from umcglab.host.cache import digest, file_digest, tree_digest
 
 _BANNER = re.compile(rb"Linux version ([!-~]{1,64}) ")
 _CONFIG = re.compile(rb"IKCFG_ST(\x1f\x8b.*?)IKCFG_ED", re.S)
@@ -72,7 +72,7 @@ class Prebuilt:
                 f"{self.image} is {said}, and {self.vmlinux} is {release}",
                 "take both from one build",
             )
-        nm = tool.output([f"{arch.cross_compile}nm", "-n", str(tmp / "vmlinux")])
+        nm = command.output([f"{arch.cross_compile}nm", "-n", str(tmp / "vmlinux")])
         (tmp / "System.map").write_text(nm)
         found = _CONFIG.search(elf)
         # Without CONFIG_IKCONFIG nothing is known of it.

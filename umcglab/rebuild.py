@@ -12,10 +12,10 @@ from pathlib import Path
 
 from umcglab import kbuild, series
 from umcglab.config import Lab, Target
+from umcglab.host.progress import Progress
 from umcglab.kbuild import Kernel
 from umcglab.make import Build
 from umcglab.patchfile import Patch
-from umcglab.progress import Progress
 from umcglab.series import Series
 
 _KIND = "trees"

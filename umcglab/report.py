@@ -15,11 +15,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from umcglab import files, findings, fuzz, plots, results
+from umcglab import findings, fuzz, plots, results
 from umcglab.bench import SCHEDS, Bench
 from umcglab.evidence import FUTEX, Number, TargetResult
 from umcglab.facts import program_stem
 from umcglab.findings import Finding
+from umcglab.host import files
 from umcglab.ktap import Outcome
 from umcglab.limits import Bound
 from umcglab.results import Run

@@ -17,9 +17,7 @@ from pathlib import Path
 from umcglab import (
     build,
     decode,
-    engine,
     facts,
-    files,
     findings,
     fuzz,
     junit,
@@ -28,22 +26,22 @@ from umcglab import (
     qemu,
     report,
     results,
-    tool,
     yamlfile,
 )
 from umcglab.build import Built
 from umcglab.bundle import Kind, Program, load_plan
 from umcglab.config import Lab, Target
-from umcglab.display import Display
-from umcglab.engine import Job
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.evidence import EXACT_RUNS
 from umcglab.facts import RunDir, TargetFacts
 from umcglab.fuzz import Fuzz
+from umcglab.host import command, files, pool
+from umcglab.host.display import Display
+from umcglab.host.pool import Job
+from umcglab.host.progress import Progress
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.lanes import Ready, now
-from umcglab.progress import Progress
 from umcglab.results import Run
 
 _MARK = ".umcglab-results"
@@ -222,7 +220,7 @@ def lane(
                 Job(f"exact {target.name} {n}", _exact(lab, ready, run_dir, n))
                 for n in range(1, EXACT_RUNS + 1)
             ]
-    done = engine.run(
+    done = pool.run(
         [*jobs, *exact], options.cores, display, lab.cache.root / "durations.json"
     )
     for target in targets:
@@ -394,7 +392,7 @@ def keep_log(log: Path | None, dest: Path) -> None:
 
 def lab_git(root: Path) -> str:
     """Return the lab's own commit, with `-dirty` when the checkout differs from it."""
-    done = tool.run(
+    done = command.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     )
     return done.stdout.strip() if done.returncode == 0 else "unversioned"

@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import patchfile, textfile
+from umcglab import patchfile
 from umcglab.config import Lab, Target
 from umcglab.errors import UserError
+from umcglab.host import textfile
+from umcglab.host.progress import Progress
 from umcglab.patchfile import Patch
-from umcglab.progress import Progress
 
 ANY = "any"
 """The folder of patches that are the same for every base."""

@@ -22,11 +22,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import prebuilt, tool, version, worktree
-from umcglab.cache import Cache, digest, file_digest
+from umcglab import prebuilt, version, worktree
 from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, UserError
-from umcglab.progress import Progress
+from umcglab.host import command
+from umcglab.host.cache import Cache, digest, file_digest
+from umcglab.host.progress import Progress
 
 _KIND = "sources"
 _SAID = 5
@@ -99,11 +100,11 @@ def unpack(source: Source, cache: Cache, dest: Path) -> None:
                 where=source.spec.where,
                 hint="run again, and it is fetched again",
             )
-        tool.output(["cp", "-al", str(source.path), str(dest)])
+        command.output(["cp", "-al", str(source.path), str(dest)])
         return
     dest.mkdir(parents=True)
     names = worktree.names(source.path)
-    tool.output(
+    command.output(
         ["rsync", "-a", "--from0", "--files-from=-", str(source.path), str(dest)],
         stdin="\0".join(names),
     )
@@ -159,7 +160,7 @@ def _read(spec: SourceSpec, path: Path) -> Source:
 def _unpack_archive(archive: Path, tmp: Path, progress: Progress) -> None:
     progress.phase("unpack")
     (tmp / "linux").mkdir()
-    tool.output(
+    command.output(
         [
             "tar",
             "-xf",
@@ -208,7 +209,7 @@ def _package(
     def fill(tmp: Path) -> None:
         deb = _apt_download(f"{spec.location}={version}", tmp, apt, progress)
         _check(deb, sha256, spec)
-        tool.output(["dpkg-deb", "-x", str(deb), str(tmp / "deb")])
+        command.output(["dpkg-deb", "-x", str(deb), str(tmp / "deb")])
         deb.unlink()
         found = sorted(tmp.glob("deb/usr/src/linux-source-*.tar.*"))
         if len(found) != 1:
@@ -239,7 +240,7 @@ def _private_apt(spec: SourceSpec, folder: Path, progress: Progress) -> Sequence
     }
     options = [x for key, value in settings.items() for x in ("-o", f"{key}={value}")]
     progress.phase("apt lists")
-    done = tool.run(["apt-get", *_AS_ROOT, "--error-on=any", *options, "update"])
+    done = command.run(["apt-get", *_AS_ROOT, "--error-on=any", *options, "update"])
     if done.returncode:
         if "does not have a Release file" in done.stderr:
             raise UserError(
@@ -261,7 +262,7 @@ def _private_apt(spec: SourceSpec, folder: Path, progress: Progress) -> Sequence
 def _mirror(spec: SourceSpec) -> str:
     """Return where the machine gets Debian from."""
     wanted = ["Created-By: Packages", "Label: Debian", "Component: main"]
-    done = tool.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted])
+    done = command.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted])
     if found := done.stdout.split():
         return found[0]
     raise InfraError(
@@ -274,7 +275,7 @@ def _mirror(spec: SourceSpec) -> str:
 
 def _offered(package: str, apt: Sequence[str]) -> dict[str, str]:
     """Return the versions apt can download now, newest first, with their sha256."""
-    done = tool.run(["apt-cache", *apt, "show", "--", package])
+    done = command.run(["apt-cache", *apt, "show", "--", package])
     offered = {}
     for stanza in done.stdout.split("\n\n"):
         fields = dict(re.findall(r"^(Version|SHA256): (\S+)$", stanza, re.MULTILINE))
@@ -289,12 +290,12 @@ def _apt_download(
 ) -> Path:
     """Download a .deb into `folder`."""
     argv = ["apt-get", *_AS_ROOT, *apt, "download", package]
-    tool.need(argv[0])
+    command.need(argv[0])
     progress.phase("download")
     with subprocess.Popen(
-        [*tool.DIE_WITH_PARENT, *argv],
+        [*command.DIE_WITH_PARENT, *argv],
         cwd=folder,
-        env=tool.environment(),
+        env=command.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -388,16 +389,16 @@ def _git(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
     def fill(tmp: Path) -> None:
         progress.phase("git fetch")
         repo = tmp / "repo"
-        tool.output(["git", "init", "-q", "--bare", str(repo)])
+        command.output(["git", "init", "-q", "--bare", str(repo)])
         argv = ["git", "-C", str(repo), "fetch", "-q", "--depth=1", spec.location]
-        done = tool.run([*argv, commit])
+        done = command.run([*argv, commit])
         if done.returncode:
             # Not every server gives a commit by its id; a ref it does.
-            done = tool.run([*argv, spec.ref or "HEAD"])
+            done = command.run([*argv, spec.ref or "HEAD"])
         if done.returncode:
             raise _git_error(spec, done)
         archive = tmp / "linux.tar"
-        tool.output(
+        command.output(
             ["git", "-C", str(repo), "archive", "--format=tar", "--prefix=linux/",
              f"--output={archive}", commit]
         )  # fmt: skip
@@ -413,7 +414,7 @@ def _commit(spec: SourceSpec) -> str:
     assert spec.ref is not None
     if _SHA1.fullmatch(spec.ref):
         return spec.ref
-    done = tool.run(["git", "ls-remote", "--", spec.location])
+    done = command.run(["git", "ls-remote", "--", spec.location])
     if done.returncode:
         raise _git_error(spec, done)
     refs = {}

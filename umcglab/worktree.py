@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from umcglab import files, tool
-from umcglab.cache import digest, file_digest
 from umcglab.errors import InfraError, UserError
+from umcglab.host import command, files
+from umcglab.host.cache import digest, file_digest
 
 _NOT_SOURCE = (
     ".git/*", "*.o", "*.a", "*/.*.cmd", ".*.cmd", ".config*", "vmlinux*", "System.map",
@@ -149,7 +149,7 @@ def _remember(memory: Path, fresh: dict[str, tuple[list[int], str]]) -> None:
 
 def _git_in(tree: Path, *argv: str) -> str:
     full = ["git", "--no-optional-locks", "-C", str(tree), *argv]
-    done = tool.run(full)
+    done = command.run(full)
     if done.returncode:
         raise UserError(f"{tree}: git: {done.stderr.strip()}", hint=shlex.join(full))
     return done.stdout

@@ -13,8 +13,8 @@ import pytest
 
 from umcglab import config as lab_config
 from umcglab.arch import X86_64
-from umcglab.cache import Cache
 from umcglab.config import Lab
+from umcglab.host.cache import Cache
 from umcglab.kbuild import Kernel
 
 FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")

@@ -9,7 +9,7 @@ from umcglab import config, decode, lanes, run
 from umcglab.build import Built
 from umcglab.bundle import Program
 from umcglab.config import Lab
-from umcglab.progress import Silent
+from umcglab.host.progress import Silent
 from umcglab.results import Run
 
 PROVOKE = "echo {} > /sys/kernel/debug/provoke-crash/DIRECT"

@@ -13,11 +13,11 @@ import pytest
 from umcglab import bundle
 from umcglab.arch import ARCHES, Arch
 from umcglab.bundle import Bundle
-from umcglab.cache import Cache
 from umcglab.config import ROOT, Lab
 from umcglab.errors import InfraError, PatchError, UserError
+from umcglab.host.cache import Cache
+from umcglab.host.progress import Silent
 from umcglab.kbuild import Kernel
-from umcglab.progress import Silent
 
 ABI = "umcg-toy"
 

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from umcglab import check, config, variants
 from umcglab.arch import ARM64, X86_64, Arch
-from umcglab.display import Display
 from umcglab.errors import InfraError, PatchError, UserError
+from umcglab.host.display import Display
 from umcglab.make import Build
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab

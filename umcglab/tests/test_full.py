@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import bundle, config, files, tool
+from umcglab import bundle, config
 from umcglab.arch import X86_64
 from umcglab.errors import InfraError
+from umcglab.host import command, files
 from umcglab.tests import toylab
 
 BUILD = """\
@@ -91,5 +92,5 @@ def test_a_full_disk_is_no_error_of_the_suite() -> None:
 def test_a_program_that_meets_a_full_disk_is_quoted_with_that() -> None:
     script = "echo 'x: No space left on device (28)' >&2; echo 'code 11' >&2; exit 1"
     with pytest.raises(InfraError, match="No space left on device") as caught:
-        tool.output(["sh", "-c", script])
+        command.output(["sh", "-c", script])
     assert caught.value.hint == files.room()

@@ -15,10 +15,10 @@ import pytest
 
 from umcglab import image
 from umcglab.arch import ARM64, X86_64
-from umcglab.cache import Cache, file_digest
 from umcglab.config import Lab
 from umcglab.errors import InfraError
-from umcglab.progress import Silent
+from umcglab.host.cache import Cache, file_digest
+from umcglab.host.progress import Silent
 
 PYTHON = f"usr/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 TREE = {

@@ -10,8 +10,8 @@ import pytest
 
 from umcglab import initrd
 from umcglab.arch import ARCHES, Arch
-from umcglab.cache import Cache
 from umcglab.errors import InfraError
+from umcglab.host.cache import Cache
 from umcglab.initrd import File
 
 # e_machine of ELF, by architecture

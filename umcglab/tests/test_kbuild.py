@@ -17,8 +17,8 @@ import pytest
 
 from umcglab import config, kbuild
 from umcglab.errors import InfraError, LabError, PatchError, UserError
+from umcglab.host.progress import Silent
 from umcglab.kbuild import Kernel
-from umcglab.progress import Silent
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 

@@ -10,7 +10,7 @@ import pytest
 
 from umcglab import anatomy, bundle, config, exact, kbuild
 from umcglab.arch import ARCHES
-from umcglab.progress import Silent
+from umcglab.host.progress import Silent
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 

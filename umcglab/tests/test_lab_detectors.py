@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import build, config, display, findings, lanes, leaks, run
+from umcglab import build, config, findings, lanes, leaks, run
 from umcglab.build import Built
 from umcglab.config import Lab
 from umcglab.facts import RunDir
-from umcglab.progress import Silent
+from umcglab.host import display
+from umcglab.host.progress import Silent
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 

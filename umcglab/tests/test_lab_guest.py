@@ -17,9 +17,9 @@ from umcglab import accel, config, exact, guest, image, kbuild
 from umcglab.arch import ARCHES, Arch
 from umcglab.exact import Step
 from umcglab.guest import Guest
+from umcglab.host.progress import Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
-from umcglab.progress import Silent
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from umcglab import config, kbuild
 from umcglab.arch import ARCHES
-from umcglab.progress import Silent
+from umcglab.host.progress import Silent
 from umcglab.tests import scope
 
 pytestmark = pytest.mark.lab

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, kbuild, tool
+from umcglab import config, kbuild
 from umcglab.arch import ARCHES, Arch
-from umcglab.progress import Silent
+from umcglab.host import command
+from umcglab.host.progress import Silent
 
 pytestmark = [pytest.mark.lab, pytest.mark.nightly, pytest.mark.timeout(3600)]
 
@@ -45,7 +46,7 @@ _SAME = re.compile(
 def functions(file: Path, arch: Arch) -> dict[str, str]:
     """Return the instructions of an object, by function, wherever it lies."""
     objdump = f"{arch.cross_compile}objdump"
-    said = tool.output([objdump, "-dr", "--no-show-raw-insn", str(file)])
+    said = command.output([objdump, "-dr", "--no-show-raw-insn", str(file)])
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in said.splitlines():

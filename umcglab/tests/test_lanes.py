@@ -15,10 +15,10 @@ from umcglab import config, guest, lanes, leaks
 from umcglab.bundle import Bundle, Manifest, Program
 from umcglab.exact import Step
 from umcglab.facts import BenchPlanFacts, RunDir
+from umcglab.host.progress import Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.lanes import Ready
-from umcglab.progress import Silent
 
 LAB = config.load(config.ROOT / "lab.yaml")
 WAIT = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes",))

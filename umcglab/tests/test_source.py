@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from umcglab import source, worktree
-from umcglab.cache import Cache, file_digest, tree_digest
 from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, LabError, UserError
+from umcglab.host.cache import Cache, file_digest, tree_digest
 from umcglab.run import lab_git
 from umcglab.tests.toylab import TOY, Progress
 
@@ -155,7 +155,7 @@ def test_the_unpacked_tree_shares_the_files(tarball: SourceSpec, cache: Cache) -
 def test_a_damaged_source_is_not_compiled(
     tarball: SourceSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr("umcglab.cache._MANY", many)
+    monkeypatch.setattr("umcglab.host.cache._MANY", many)
     fetched = fetch(tarball, cache)
     os.truncate(fetched.path / "init" / "main.c", 10)
     if many:

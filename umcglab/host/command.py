@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from umcglab import files
 from umcglab.errors import InfraError
+from umcglab.host import files
 
 # A parent that dies must not leave a compiler or a download behind.
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")

@@ -25,10 +25,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
-from umcglab import files
-from umcglab.display import Display, Event
 from umcglab.errors import InfraError, LabError
-from umcglab.progress import Progress
+from umcglab.host import files
+from umcglab.host.display import Display, Event
+from umcglab.host.progress import Progress
 
 T = TypeVar("T")
 

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import files, uses
 from umcglab.errors import InfraError
+from umcglab.host import files, uses
 
 
 def digest(*parts: object) -> str:
