@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from umcglab import initrd, qemu
-from umcglab.arch import Arch
 from umcglab.console import Console
 from umcglab.host import files
 from umcglab.host.cache import Cache, digest
 from umcglab.kbuild import Kernel
+from umcglab.lab.arch import Arch
 from umcglab.qemu import Vm
 
 _DEVICE = Path("/dev/kvm")

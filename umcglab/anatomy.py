@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umcglab import bench, exact, lanes
-from umcglab.arch import Arch
 from umcglab.bench import Bench
 from umcglab.bundle import Bundle
-from umcglab.config import Lab
 from umcglab.errors import InfraError, UserError
 from umcglab.exact import Step
 from umcglab.facts import BenchPlanFacts
 from umcglab.host import command
 from umcglab.host.cache import Cache, digest, tree_digest
 from umcglab.kbuild import Kernel
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab
 from umcglab.qemu import option_value
 
 PLUGIN = Path(__file__).parent / "plugin"

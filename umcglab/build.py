@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from umcglab import bundle, image, kbuild
-from umcglab.arch import Arch
 from umcglab.bundle import STUB, Bundle, abis
-from umcglab.config import Lab, Target
 from umcglab.errors import LabError
 from umcglab.host import pool
 from umcglab.host.display import Display
@@ -20,6 +18,8 @@ from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab, Target
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,15 @@ from typing import Literal, TypeAlias, cast, get_args
 
 import yaml
 
-from umcglab import make, yamlfile
-from umcglab.arch import Arch
-from umcglab.config import Lab
+from umcglab import make
 from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.host import command, files
 from umcglab.host.cache import digest, tree_digest
 from umcglab.host.progress import Progress
 from umcglab.kbuild import Kernel
+from umcglab.lab import yamlfile
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab
 
 STUB = "stub"
 """The ABI that no kernel has: controls run its bundle, and all of that skips."""

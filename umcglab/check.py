@@ -18,15 +18,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import build, make, patchfile, series, source, variants, yamlfile
-from umcglab.arch import Arch
-from umcglab.config import Lab, Target
+from umcglab import build, make, patchfile, series, source, variants
 from umcglab.errors import LabError, PatchError, UserError
 from umcglab.host import command, pool
 from umcglab.host.cache import digest
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
+from umcglab.lab import yamlfile
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab, Target
 from umcglab.make import Build
 from umcglab.patchfile import Patch
 from umcglab.variants import OWN, NotHereError, Variant

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 # What a verb alone needs is imported in it: a whole second, that `--help` and a
 # mistake need not take.
-from umcglab import __version__, config
-from umcglab.config import Lab, Target
+from umcglab import __version__
 from umcglab.errors import UserError
+from umcglab.lab import config
+from umcglab.lab.config import Lab, Target
 
 if TYPE_CHECKING:
     from umcglab.host.display import Display

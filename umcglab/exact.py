@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umcglab import initrd, qemu, stuck
-from umcglab.arch import Arch
-from umcglab.config import Lab
 from umcglab.console import Console
 from umcglab.errors import InfraError
 from umcglab.initrd import File
 from umcglab.kbuild import Kernel
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab
 from umcglab.qemu import SEED, Exact, Vm
 
 TIMEOUT = 300.0

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab import config, decode, facts, splat
+from umcglab import decode, facts, splat
 from umcglab.evidence import TargetResult
 from umcglab.facts import LineFacts, RunDir
 from umcglab.judge import LAB, PATCH, USER, ProgramVerdict, TestVerdict
 from umcglab.ktap import Outcome
+from umcglab.lab import config
 from umcglab.results import BOOT_RATIO, Run
 from umcglab.splat import Splat
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.config import Lab, Target
 from umcglab.facts import RunDir
 from umcglab.judge import ProgramVerdict
 from umcglab.ktap import Outcome
+from umcglab.lab.config import Lab, Target
 from umcglab.results import Run
 
 KIND = "fuzz"

@@ -26,13 +26,13 @@ import paramiko
 
 from umcglab import initrd, qemu, stuck
 from umcglab.accel import Accel
-from umcglab.config import Lab
 from umcglab.console import Console, wait_for_init
 from umcglab.errors import InfraError, LabError
 from umcglab.host import files
 from umcglab.image import HOST_ALIAS, Image, Keys, keys
 from umcglab.initrd import File
 from umcglab.kbuild import Kernel
+from umcglab.lab.config import Lab
 from umcglab.qemu import Qemu, Vm
 
 BOOT_TIMEOUT = 120.0

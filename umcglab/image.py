@@ -22,12 +22,12 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from umcglab.arch import Arch
-from umcglab.config import Lab
 from umcglab.errors import InfraError
 from umcglab.host import command, files
 from umcglab.host.cache import digest, file_digest, tree_digest
 from umcglab.host.progress import Progress
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab
 
 SUITE = "bookworm"
 DISK = "root.erofs"

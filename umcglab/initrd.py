@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.arch import Arch
-from umcglab.config import ROOT
 from umcglab.errors import InfraError
 from umcglab.host.cache import Cache, digest, file_digest
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import ROOT
 
 SOURCES = ROOT / "rootfs" / "init"
 

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from umcglab import kconfig, kept, make, prebuilt, series, source, version
-from umcglab.arch import Arch
-from umcglab.config import Lab, Target
 from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.host import files
 from umcglab.host.cache import digest, file_digest
 from umcglab.host.progress import Progress
 from umcglab.kconfig import Option
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab, Target
 from umcglab.make import Build, Ccache
 from umcglab.patchfile import Patch
 from umcglab.series import Series

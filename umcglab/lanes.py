@@ -16,10 +16,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import accel, config, exact, facts, fuzz, guest, leaks, splat
+from umcglab import accel, exact, facts, fuzz, guest, splat
 from umcglab.bench import SCHEDS
 from umcglab.bundle import Bundle, Program
-from umcglab.config import Lab, Target
 from umcglab.errors import LabError
 from umcglab.exact import Step
 from umcglab.facts import RunDir, TargetFacts
@@ -27,6 +26,8 @@ from umcglab.fuzz import Fuzz
 from umcglab.host.progress import Progress, Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
+from umcglab.lab import config, leaks
+from umcglab.lab.config import Lab, Target
 
 GUEST_BUNDLE = "/run/umcglab"
 """Where the bundle lies in a guest."""

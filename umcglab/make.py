@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.arch import Arch
 from umcglab.errors import InfraError, LabError
 from umcglab.host import command, files
 from umcglab.host.progress import Progress, Silent
+from umcglab.lab.arch import Arch
 
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]* +(?:\[M\] )?\S")
 """A line of kbuild that says it made a file: `  CC      kernel/fork.o`."""

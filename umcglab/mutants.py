@@ -18,19 +18,8 @@ from pathlib import Path
 import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from umcglab import (
-    build,
-    facts,
-    judge,
-    lanes,
-    patchfile,
-    rebuild,
-    results,
-    run,
-    yamlfile,
-)
+from umcglab import build, facts, judge, lanes, patchfile, rebuild, results, run
 from umcglab.bundle import Manifest, Program, load_plan
-from umcglab.config import Lab, Target
 from umcglab.errors import LabError, UserError
 from umcglab.facts import ErrorFacts, RunDir, TargetFacts
 from umcglab.host import pool
@@ -38,6 +27,8 @@ from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
 from umcglab.ktap import Outcome
+from umcglab.lab import yamlfile
+from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
 from umcglab.patchfile import Patch
 from umcglab.rebuild import Tree

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.arch import Arch
-from umcglab.config import SourceSpec
 from umcglab.errors import UserError
 from umcglab.host import command
 from umcglab.host.cache import digest, file_digest, tree_digest
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import SourceSpec
 
 _BANNER = re.compile(rb"Linux version ([!-~]{1,64}) ")
 _CONFIG = re.compile(rb"IKCFG_ST(\x1f\x8b.*?)IKCFG_ED", re.S)

@@ -22,8 +22,8 @@ from typing import TypeVar
 
 from qemu.qmp import QMPClient, QMPError
 
-from umcglab.arch import Arch
 from umcglab.errors import InfraError
+from umcglab.lab.arch import Arch
 
 T = TypeVar("T")
 

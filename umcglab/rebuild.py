@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umcglab import kbuild, series
-from umcglab.config import Lab, Target
 from umcglab.host.progress import Progress
 from umcglab.kbuild import Kernel
+from umcglab.lab.config import Lab, Target
 from umcglab.make import Build
 from umcglab.patchfile import Patch
 from umcglab.series import Series

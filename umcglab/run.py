@@ -22,15 +22,12 @@ from umcglab import (
     fuzz,
     junit,
     lanes,
-    leaks,
     qemu,
     report,
     results,
-    yamlfile,
 )
 from umcglab.build import Built
 from umcglab.bundle import Kind, Program, load_plan
-from umcglab.config import Lab, Target
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.evidence import EXACT_RUNS
 from umcglab.facts import RunDir, TargetFacts
@@ -41,6 +38,8 @@ from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
+from umcglab.lab import leaks, yamlfile
+from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready, now
 from umcglab.results import Run
 

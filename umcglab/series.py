@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umcglab import patchfile
-from umcglab.config import Lab, Target
 from umcglab.errors import UserError
 from umcglab.host import textfile
 from umcglab.host.progress import Progress
+from umcglab.lab.config import Lab, Target
 from umcglab.patchfile import Patch
 
 ANY = "any"

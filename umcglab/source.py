@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umcglab import prebuilt, version, worktree
-from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, UserError
 from umcglab.host import command
 from umcglab.host.cache import Cache, digest, file_digest
 from umcglab.host.progress import Progress
+from umcglab.lab.config import SourceSpec
 
 _KIND = "sources"
 _SAID = 5

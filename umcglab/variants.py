@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from umcglab import kbuild, kconfig
-from umcglab.arch import Arch
-from umcglab.config import Lab, Target
 from umcglab.errors import PatchError
 from umcglab.kconfig import Option
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab, Target
 from umcglab.make import Build
 
 

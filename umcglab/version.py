@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from umcglab.config import SourceSpec
 from umcglab.errors import UserError
+from umcglab.lab.config import SourceSpec
 
 _OWN = ("localversion-next", "localversion-rt")
 """Files that belong to a source, as Makefile does."""

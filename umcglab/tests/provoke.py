@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from umcglab import config, decode, lanes, run
+from umcglab import decode, lanes, run
 from umcglab.build import Built
 from umcglab.bundle import Program
-from umcglab.config import Lab
 from umcglab.host.progress import Silent
+from umcglab.lab import config
+from umcglab.lab.config import Lab
 from umcglab.results import Run
 
 PROVOKE = "echo {} > /sys/kernel/debug/provoke-crash/DIRECT"

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy, cli, config
+from umcglab import anatomy, cli
 from umcglab.anatomy import Anatomy
-from umcglab.arch import X86_64
 from umcglab.bench import Bench
 from umcglab.bundle import Bundle, load_plan
-from umcglab.config import Lab
 from umcglab.errors import InfraError, UserError
 from umcglab.facts import BenchPlanFacts
 from umcglab.kbuild import Kernel
+from umcglab.lab import config
+from umcglab.lab.arch import X86_64
+from umcglab.lab.config import Lab
 
 BENCH = Bench(
     bench="switch/toy",

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from umcglab import bundle
-from umcglab.arch import ARCHES, Arch
 from umcglab.bundle import Bundle
-from umcglab.config import ROOT, Lab
 from umcglab.errors import InfraError, PatchError, UserError
 from umcglab.host.cache import Cache
 from umcglab.host.progress import Silent
 from umcglab.kbuild import Kernel
+from umcglab.lab.arch import ARCHES, Arch
+from umcglab.lab.config import ROOT, Lab
 
 ABI = "umcg-toy"
 

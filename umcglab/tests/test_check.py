@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from umcglab import check, config, variants
-from umcglab.arch import ARM64, X86_64, Arch
+from umcglab import check, variants
 from umcglab.errors import InfraError, PatchError, UserError
 from umcglab.host.display import Display
+from umcglab.lab import config
+from umcglab.lab.arch import ARM64, X86_64, Arch
 from umcglab.make import Build
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab

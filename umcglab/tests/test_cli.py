@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import __main__, build, cli, config, worktree
+from umcglab import __main__, build, cli, worktree
+from umcglab.lab import config
 from umcglab.tests import toylab
 
 LAB = """\

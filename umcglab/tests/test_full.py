@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import bundle, config
-from umcglab.arch import X86_64
+from umcglab import bundle
 from umcglab.errors import InfraError
 from umcglab.host import command, files
+from umcglab.lab import config
+from umcglab.lab.arch import X86_64
 from umcglab.tests import toylab
 
 BUILD = """\

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from umcglab import config, facts, fuzz, lanes, report, results, run
+from umcglab import facts, fuzz, lanes, report, results, run
 from umcglab.bundle import Program
-from umcglab.config import Lab, Target
 from umcglab.facts import PlanFacts, ProgramFacts
 from umcglab.fuzz import Fuzz
+from umcglab.lab import config
+from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
 from umcglab.tests.golden import Golden
 

@@ -21,13 +21,13 @@ import pytest
 
 from umcglab import console, guest, initrd, qemu, stuck
 from umcglab.accel import Accel
-from umcglab.arch import X86_64
-from umcglab.config import Lab
 from umcglab.console import GuestExit, GuestHang, KernelPanic
 from umcglab.errors import InfraError
 from umcglab.guest import Guest
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
+from umcglab.lab.arch import X86_64
+from umcglab.lab.config import Lab
 
 Play = Callable[..., None]
 READY = ["[    0.100000] Run /init as init process", "umcglab-init: ready"]
@@ -522,7 +522,7 @@ def test_qemu_dies_with_a_parent_that_is_killed(
         "import time\n"
         "from pathlib import Path\n"
         "from umcglab import qemu\n"
-        "from umcglab.arch import X86_64\n"
+        "from umcglab.lab.arch import X86_64\n"
         f"log = Path({str(log)!r})\n"
         "vm = qemu.Vm(arch=X86_64, kernel=log, initrd=log, console_log=log)\n"
         "with qemu.start(vm, attach=True):\n"

@@ -14,11 +14,11 @@ import paramiko
 import pytest
 
 from umcglab import image
-from umcglab.arch import ARM64, X86_64
-from umcglab.config import Lab
 from umcglab.errors import InfraError
 from umcglab.host.cache import Cache, file_digest
 from umcglab.host.progress import Silent
+from umcglab.lab.arch import ARM64, X86_64
+from umcglab.lab.config import Lab
 
 PYTHON = f"usr/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 TREE = {

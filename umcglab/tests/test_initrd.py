@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from umcglab import initrd
-from umcglab.arch import ARCHES, Arch
 from umcglab.errors import InfraError
 from umcglab.host.cache import Cache
 from umcglab.initrd import File
+from umcglab.lab.arch import ARCHES, Arch
 
 # e_machine of ELF, by architecture
 MACHINES = {"x86_64": 62, "arm64": 183}

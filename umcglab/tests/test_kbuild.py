@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, kbuild
+from umcglab import kbuild
 from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.host.progress import Silent
 from umcglab.kbuild import Kernel
+from umcglab.lab import config
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, kbuild
+from umcglab import kbuild
 from umcglab.errors import PatchError
 from umcglab.kbuild import Kernel
+from umcglab.lab import config
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy, bundle, config, exact, kbuild
-from umcglab.arch import ARCHES
+from umcglab import anatomy, bundle, exact, kbuild
 from umcglab.host.progress import Silent
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 

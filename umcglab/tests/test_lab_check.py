@@ -7,8 +7,9 @@ import os
 
 import pytest
 
-from umcglab import check, config
+from umcglab import check
 from umcglab.host.display import Display
+from umcglab.lab import config
 
 pytestmark = [pytest.mark.lab, pytest.mark.nightly, pytest.mark.timeout(3 * 3600)]
 

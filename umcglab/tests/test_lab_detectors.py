@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import build, config, findings, lanes, leaks, run
+from umcglab import build, findings, lanes, run
 from umcglab.build import Built
-from umcglab.config import Lab
 from umcglab.facts import RunDir
 from umcglab.host import display
 from umcglab.host.progress import Silent
+from umcglab.lab import config, leaks
+from umcglab.lab.config import Lab
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import accel, config, exact, guest, image, kbuild
-from umcglab.arch import ARCHES, Arch
+from umcglab import accel, exact, guest, image, kbuild
 from umcglab.exact import Step
 from umcglab.guest import Guest
 from umcglab.host.progress import Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES, Arch
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from umcglab import config, kbuild
-from umcglab.arch import ARCHES
+from umcglab import kbuild
 from umcglab.host.progress import Silent
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES
 from umcglab.tests import scope
 
 pytestmark = pytest.mark.lab

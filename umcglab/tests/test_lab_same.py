@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, kbuild
-from umcglab.arch import ARCHES, Arch
+from umcglab import kbuild
 from umcglab.host import command
 from umcglab.host.progress import Silent
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES, Arch
 
 pytestmark = [pytest.mark.lab, pytest.mark.nightly, pytest.mark.timeout(3600)]
 

@@ -11,13 +11,14 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from umcglab import config, guest, lanes, leaks
+from umcglab import guest, lanes
 from umcglab.bundle import Bundle, Manifest, Program
 from umcglab.exact import Step
 from umcglab.facts import BenchPlanFacts, RunDir
 from umcglab.host.progress import Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
+from umcglab.lab import config, leaks
 from umcglab.lanes import Ready
 
 LAB = config.load(config.ROOT / "lab.yaml")

@@ -7,8 +7,8 @@ import pytest
 
 from umcglab import limits
 from umcglab.bundle import load_plan
-from umcglab.config import ROOT
 from umcglab.facts import TargetFacts
+from umcglab.lab.config import ROOT
 from umcglab.limits import Bound, Limits, Of, Over, Yardstick
 
 RULES = Limits(

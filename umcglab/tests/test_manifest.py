@@ -15,8 +15,8 @@ import pytest
 
 from umcglab import series
 from umcglab.bundle import STUB, Manifest, Program, abis, load_manifest, load_plan
-from umcglab.config import ROOT
 from umcglab.errors import UserError
+from umcglab.lab.config import ROOT
 from umcglab.results import abi_clauses
 
 SUITE = ROOT / "guest-tests"

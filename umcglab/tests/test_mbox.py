@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import cli, config, mbox, series
-from umcglab.config import Lab, Target
+from umcglab import cli, mbox, series
 from umcglab.errors import UserError
+from umcglab.lab import config
+from umcglab.lab.config import Lab, Target
 from umcglab.tests import toylab
 from umcglab.tests.toylab import Progress, ToyLab
 

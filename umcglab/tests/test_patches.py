@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, patchfile, series
+from umcglab import patchfile, series
 from umcglab.errors import PatchError
+from umcglab.lab import config
 from umcglab.patchfile import Patch
 from umcglab.tests import toylab
 

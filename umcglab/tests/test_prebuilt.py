@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import cli, config, kbuild
-from umcglab.arch import X86_64
+from umcglab import cli, kbuild
 from umcglab.errors import UserError
 from umcglab.kbuild import Kernel
+from umcglab.lab import config
+from umcglab.lab.arch import X86_64
 from umcglab.tests import toylab
 from umcglab.tests.toylab import ToyLab
 

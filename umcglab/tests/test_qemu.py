@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from umcglab import qemu
-from umcglab.arch import ARCHES, ARM64, X86_64, Arch
+from umcglab.lab.arch import ARCHES, ARM64, X86_64, Arch
 from umcglab.qemu import Exact, Vm
 
 DATA = Path(__file__).parent / "data" / "argv"

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from umcglab import source, worktree
-from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.host.cache import Cache, file_digest, tree_digest
+from umcglab.lab.config import SourceSpec
 from umcglab.run import lab_git
 from umcglab.tests.toylab import TOY, Progress
 

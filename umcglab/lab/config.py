@@ -19,13 +19,13 @@ from typing import Literal, TypeAlias
 
 import yaml
 
-from umcglab import flavor, yamlfile
-from umcglab.arch import ARCHES, Arch
 from umcglab.errors import UserError
-from umcglab.flavor import Flavor
 from umcglab.host.cache import Cache
+from umcglab.lab import flavor, yamlfile
+from umcglab.lab.arch import ARCHES, Arch
+from umcglab.lab.flavor import Flavor
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 """The checkout this package is part of."""
 
 CONTROL = "control"
