@@ -16,8 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import bench, exact, lanes
-from umcglab.bench import Bench
+from umcglab import exact, lanes
 from umcglab.bundle import Bundle
 from umcglab.errors import InfraError, UserError
 from umcglab.exact import Step
@@ -28,6 +27,8 @@ from umcglab.kbuild import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
 from umcglab.qemu import option_value
+from umcglab.verdict import bench_output
+from umcglab.verdict.bench_output import Bench
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -179,7 +180,7 @@ def find(bundle: Bundle, bench_name: str, sched: str) -> tuple[BenchPlanFacts, S
 
 def result(said: str, plan: BenchPlanFacts) -> Bench:
     """Return what a bench printed; raise unless it was measured."""
-    read = bench.parse_uart(said, [plan])
+    read = bench_output.parse_uart(said, [plan])
     for skipped in read.skipped:
         raise UserError(f"{plan.name}: skipped in this kernel: {skipped.reason}")
     if read.problems:

@@ -325,8 +325,8 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
 def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     """Print the anatomy of a bench on one target, in one or both classes."""
     from umcglab import anatomy, build, run
-    from umcglab.bench import SCHEDS
     from umcglab.host.display import Display
+    from umcglab.verdict.bench_output import SCHEDS
 
     name, _, sched = options.bench.partition(":")
     if sched and sched not in SCHEDS:

@@ -20,8 +20,8 @@ from typing import Literal
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
-from umcglab import splat
 from umcglab.errors import PatchError
+from umcglab.verdict import splat
 
 MARK = "umcglab-init: "
 """What our init programs begin their lines with."""

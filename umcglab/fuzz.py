@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umcglab.facts import RunDir
-from umcglab.judge import ProgramVerdict
-from umcglab.ktap import Outcome
 from umcglab.lab.config import Lab, Target
-from umcglab.results import Run
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.programs import ProgramVerdict
+from umcglab.verdict.runs import Run
 
 KIND = "fuzz"
 """The kind of such a program in the manifest."""

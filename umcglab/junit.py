@@ -10,13 +10,13 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from umcglab import findings
-from umcglab.evidence import TargetResult
-from umcglab.findings import Finding
 from umcglab.host import files
-from umcglab.judge import PATCH, ProgramVerdict, TestVerdict
-from umcglab.ktap import Outcome
-from umcglab.results import Run
+from umcglab.verdict import findings
+from umcglab.verdict.findings import Finding
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.programs import PATCH, ProgramVerdict, TestVerdict
+from umcglab.verdict.runs import Run
+from umcglab.verdict.targets import TargetResult
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import accel, exact, facts, fuzz, guest, splat
-from umcglab.bench import SCHEDS
+from umcglab import accel, exact, facts, fuzz, guest
 from umcglab.bundle import Bundle, Program
 from umcglab.errors import LabError
 from umcglab.exact import Step
@@ -28,6 +27,8 @@ from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
+from umcglab.verdict import splat
+from umcglab.verdict.bench_output import SCHEDS
 
 GUEST_BUNDLE = "/run/umcglab"
 """Where the bundle lies in a guest."""

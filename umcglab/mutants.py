@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from umcglab import build, facts, judge, lanes, patchfile, rebuild, results, run
+from umcglab import build, facts, lanes, patchfile, rebuild, run
 from umcglab.bundle import Manifest, Program, load_plan
 from umcglab.errors import LabError, UserError
 from umcglab.facts import ErrorFacts, RunDir, TargetFacts
@@ -26,12 +26,13 @@ from umcglab.host import pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
-from umcglab.ktap import Outcome
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
 from umcglab.patchfile import Patch
 from umcglab.rebuild import Tree
+from umcglab.verdict import programs, runs
+from umcglab.verdict.ktap import Outcome
 
 UNCHANGED = "unchanged"
 """What the kernel without a mutant is called."""
@@ -285,7 +286,7 @@ def judged(mutants: Sequence[Mutant], target: Target, top: Path) -> Iterator[Ver
 
 def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
     """Return what the run of one kernel says."""
-    (seen,) = results.collect(folder).targets
+    (seen,) = runs.collect(folder).targets
     # What did not run, for the guest did not boot say, has noticed nothing.
     ran = [p for p in seen.programs if p.facts]
     outcomes = {f"{p.plan.program}:{t.name}": t.outcome for p in ran for t in p.tests}
@@ -302,18 +303,18 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         return Verdict(name, target, word, noticed, missed, why, fault)
 
     if seen.facts.status == "planned":
-        return verdict("not tried", judge.LAB)
+        return verdict("not tried", programs.LAB)
     if mutant is None:
         if seen.outcome is Outcome.PASS:
             return verdict("passes", 0)
-        return verdict("fails without a mutant", min(seen.faults, default=judge.LAB))
+        return verdict("fails without a mutant", min(seen.faults, default=programs.LAB))
     if any(e.stage == "build" for e in seen.errors):
         return verdict("not built", seen.errors[0].fault)
-    if noticed and judge.PATCH in seen.faults:
+    if noticed and programs.PATCH in seen.faults:
         return verdict("killed", 0)
     if seen.errors:
         return verdict("not tried", min(seen.faults))
-    return verdict("SURVIVED", judge.PATCH)
+    return verdict("SURVIVED", programs.PATCH)
 
 
 def table(

@@ -11,8 +11,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from umcglab import stats
-from umcglab.bench import Bench
+from umcglab.verdict import stats
+from umcglab.verdict.bench_output import Bench
 
 INK = "#010203"
 """Stands for the page's own colour until the SVG is written."""

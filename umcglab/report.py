@@ -15,15 +15,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from umcglab import findings, fuzz, plots, results
-from umcglab.bench import SCHEDS, Bench
-from umcglab.evidence import FUTEX, Number, TargetResult
+from umcglab import fuzz, plots
 from umcglab.facts import program_stem
-from umcglab.findings import Finding
 from umcglab.host import files
-from umcglab.ktap import Outcome
-from umcglab.limits import Bound
-from umcglab.results import Run
+from umcglab.verdict import findings, runs
+from umcglab.verdict.bench_output import SCHEDS, Bench
+from umcglab.verdict.findings import Finding
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.limits import Bound
+from umcglab.verdict.runs import Run
+from umcglab.verdict.targets import FUTEX, Number, TargetResult
 
 EXCERPT = 60
 """Lines of console or output shown of one finding."""
@@ -113,7 +114,7 @@ def render(run: Run, path: Path) -> Path:
             for row in table.rows
         },
         duration=duration(run),
-        boot_aim=results.BOOT_RATIO,
+        boot_aim=runs.BOOT_RATIO,
         excerpt=EXCERPT,
         scheds=SCHEDS,
     )

@@ -14,22 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import (
-    build,
-    decode,
-    facts,
-    findings,
-    fuzz,
-    junit,
-    lanes,
-    qemu,
-    report,
-    results,
-)
+from umcglab import build, decode, facts, fuzz, junit, lanes, qemu, report
 from umcglab.build import Built
 from umcglab.bundle import Kind, Program, load_plan
 from umcglab.errors import InfraError, LabError, UserError
-from umcglab.evidence import EXACT_RUNS
 from umcglab.facts import RunDir, TargetFacts
 from umcglab.fuzz import Fuzz
 from umcglab.host import command, files, pool
@@ -41,7 +29,9 @@ from umcglab.kbuild import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready, now
-from umcglab.results import Run
+from umcglab.verdict import findings, runs
+from umcglab.verdict.runs import Run
+from umcglab.verdict.targets import EXACT_RUNS
 
 _MARK = ".umcglab-results"
 
@@ -94,8 +84,8 @@ def execute(
 
 def render(run_dir: RunDir) -> Run:
     """Derive everything from a run's raw files: run.json, report, JUnit."""
-    run = results.collect(run_dir.path)
-    results.finish(run, run_dir.path)
+    run = runs.collect(run_dir.path)
+    runs.finish(run, run_dir.path)
     report.render(run, run_dir.path)
     junit.write(run, run_dir.path / "junit.xml")
     return run
@@ -160,7 +150,7 @@ def describe(
             plan=tuple(t.name for t in targets),
             host=host(),
             clauses={
-                abi: results.abi_clauses(text.read_text())
+                abi: runs.abi_clauses(text.read_text())
                 for abi in dict.fromkeys(t.abi for t in targets)
                 if (text := lab.root / "kernel-patches" / abi / "ABI.md").exists()
             },

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umcglab import facts, results
+from umcglab import facts
 from umcglab.facts import (
     AccelFacts,
     BenchPlanFacts,
@@ -27,6 +27,7 @@ from umcglab.facts import (
     RunFacts,
     TargetFacts,
 )
+from umcglab.verdict import runs
 
 DATA = Path(__file__).parent / "data"
 ABI = """\
@@ -157,7 +158,7 @@ class Golden:
             lab_git="4e3c11b0d9a2f6c1e7b85d40a9f3c2e1d0b4a596",
             plan=tuple(targets),
             host={"os": "Debian GNU/Linux 12", "kernel": "6.1.0-32-amd64", "cpus": 2},
-            clauses={"umcg-v0.5": results.abi_clauses(ABI)},
+            clauses={"umcg-v0.5": runs.abi_clauses(ABI)},
         )
         facts.write(self.dir.run, self.run)
         (path / "lab.yaml").write_text("targets: {}\n")
@@ -519,8 +520,8 @@ def main(folder: Path) -> None:
 
     for name, make in SCENARIOS.items():
         make(folder / name)
-        run = results.collect(folder / name)
-        results.finish(run, folder / name)
+        run = runs.collect(folder / name)
+        runs.finish(run, folder / name)
         report.render(run, folder / name)
         junit.write(run, folder / name / "junit.xml")
 

@@ -11,7 +11,7 @@ from umcglab.bundle import Program
 from umcglab.host.progress import Silent
 from umcglab.lab import config
 from umcglab.lab.config import Lab
-from umcglab.results import Run
+from umcglab.verdict.runs import Run
 
 PROVOKE = "echo {} > /sys/kernel/debug/provoke-crash/DIRECT"
 PASSES = "echo 'TAP version 13'; echo 1..1; echo 'ok 1 fine'"

@@ -11,7 +11,6 @@ import pytest
 
 from umcglab import anatomy, cli
 from umcglab.anatomy import Anatomy
-from umcglab.bench import Bench
 from umcglab.bundle import Bundle, load_plan
 from umcglab.errors import InfraError, UserError
 from umcglab.facts import BenchPlanFacts
@@ -19,6 +18,7 @@ from umcglab.kbuild import Kernel
 from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
+from umcglab.verdict.bench_output import Bench
 
 BENCH = Bench(
     bench="switch/toy",

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import decode, facts, findings, junit, report, results, splat
+from umcglab import decode, facts, junit, report
 from umcglab.kbuild import Kernel
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
+from umcglab.verdict import findings, runs, splat
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = DATA / "splat"
@@ -182,7 +183,7 @@ def test_the_report_has_the_lines_also_without_the_kernel(
 
     monkeypatch.setattr(decode, "resolve", resolve)
     decode.write(kernel, run_dir, X86)
-    run = results.collect(path)
+    run = runs.collect(path)
     (finding,) = findings.findings(run)
     (_, splat) = finding.splats[0]
     places = re.findall(r"\+0x\w+/0x\w+( kernel/sched/umcg.c:412)?", splat.excerpt)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from umcglab import facts, fuzz, lanes, report, results, run
+from umcglab import facts, fuzz, lanes, report, run
 from umcglab.bundle import Program
 from umcglab.facts import PlanFacts, ProgramFacts
 from umcglab.fuzz import Fuzz
@@ -17,6 +17,7 @@ from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
 from umcglab.tests.golden import Golden
+from umcglab.verdict import runs
 
 X86, ARM = "x86_64-umcg-v0.5", "arm64-umcg-v0.5"
 NAME = "umcg-v0.5/fuzz"
@@ -47,7 +48,7 @@ def made(lab: Lab, **changes: Any) -> Ready:
     )
 
 
-def finished(path: Path, **said: str) -> results.Run:
+def finished(path: Path, **said: str) -> runs.Run:
     """Return a run in which the fuzzer has said that on some targets."""
     golden = Golden(path, (X86, ARM))
     for name, log in said.items():
@@ -59,7 +60,7 @@ def finished(path: Path, **said: str) -> results.Run:
         ran = ProgramFacts(NAME, 1, status, 2.0, end, end, lost="ok" not in log)
         facts.write(golden.dir.program(name, NAME), ran)
         golden.dir.program_log(name, NAME).write_text(log)
-    return results.collect(path)
+    return runs.collect(path)
 
 
 def test_the_program_is_told(lab: Lab) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import judge
-from umcglab.bench import Difference
 from umcglab.facts import BenchPlanFacts, PlanFacts, ProgramFacts
-from umcglab.judge import LAB, PATCH, Context, ProgramVerdict
-from umcglab.ktap import Outcome
+from umcglab.verdict import programs
+from umcglab.verdict.bench_output import Difference
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.programs import LAB, PATCH, Context, ProgramVerdict
 
 PASS, FAIL, SKIP, MISSING = Outcome
 DATA = Path(__file__).parent / "data"
@@ -39,7 +39,7 @@ def judged(
     context: Context = PATCHED,
     plan: PlanFacts = PLAN,
 ) -> ProgramVerdict:
-    return judge.program(plan, facts, log, console, context)
+    return programs.program(plan, facts, log, console, context)
 
 
 def outcomes(verdict: ProgramVerdict) -> list[Outcome]:
@@ -238,9 +238,9 @@ def exact(
     context: Context = PATCHED,
     difference: Difference | None = None,
     console: str | None = "",
-) -> judge.ExactVerdict:
+) -> programs.ExactVerdict:
     consoles = [console] * len(outputs)
-    return judge.exact(BENCHES, outputs, consoles, difference, context)
+    return programs.exact(BENCHES, outputs, consoles, difference, context)
 
 
 def test_two_equal_sound_outputs() -> None:
@@ -311,7 +311,7 @@ def test_a_difference_is_the_labs_error() -> None:
     ],
 )
 def test_what_is_wrong_in_the_exact_lane_is_said(
-    verdict: judge.ExactVerdict, fault: int, said: str
+    verdict: programs.ExactVerdict, fault: int, said: str
 ) -> None:
     assert (fault, said) in [(p.fault, p.text) for p in verdict.problems]
 

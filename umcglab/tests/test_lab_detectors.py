@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import build, findings, lanes, run
+from umcglab import build, lanes, run
 from umcglab.build import Built
 from umcglab.facts import RunDir
 from umcglab.host import display
@@ -20,6 +20,7 @@ from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
+from umcglab.verdict import findings
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 

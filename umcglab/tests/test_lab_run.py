@@ -22,16 +22,16 @@ import pytest
 from umcglab import build, facts, lanes, run
 from umcglab.build import Built
 from umcglab.bundle import STUB, abis, load_plan
-from umcglab.evidence import TargetResult
 from umcglab.facts import RunDir
 from umcglab.host import display
 from umcglab.host.progress import Silent
 from umcglab.lab import config
 from umcglab.lab.config import Lab
-from umcglab.results import Run
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 from umcglab.tests.scope import ARCHES
+from umcglab.verdict.runs import Run
+from umcglab.verdict.targets import TargetResult
 
 pytestmark = pytest.mark.lab
 

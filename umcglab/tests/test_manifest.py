@@ -17,7 +17,7 @@ from umcglab import series
 from umcglab.bundle import STUB, Manifest, Program, abis, load_manifest, load_plan
 from umcglab.errors import UserError
 from umcglab.lab.config import ROOT
-from umcglab.results import abi_clauses
+from umcglab.verdict.runs import abi_clauses
 
 SUITE = ROOT / "guest-tests"
 ABI = "umcg-v0.5"

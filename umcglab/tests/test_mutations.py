@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from umcglab import bench, decode, fuzz, ktap, splat
+from umcglab import decode, fuzz
+from umcglab.verdict import bench_output, ktap, splat
 
 DATA = Path(__file__).parent / "data"
 _NIGHT = 600
@@ -58,7 +59,7 @@ def _ktap(text: str) -> None:
 
 
 def _bench(text: str) -> None:
-    for made in bench.parse_uart(text, ()).benches:
+    for made in bench_output.parse_uart(text, ()).benches:
         assert made.per_op > 0 and made.spread >= 0
 
 

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from umcglab import baseline, evidence, facts, judge, limits
-from umcglab.baseline import Baseline
-from umcglab.evidence import TargetResult
+from umcglab import facts
 from umcglab.facts import ClauseFacts, RunDir, RunFacts
-from umcglab.judge import ProgramVerdict
-from umcglab.ktap import Outcome
-from umcglab.limits import Limits
+from umcglab.verdict import baseline, limits, programs, targets
+from umcglab.verdict.baseline import Baseline
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.limits import Limits
+from umcglab.verdict.programs import ProgramVerdict
+from umcglab.verdict.targets import TargetResult
 
 BOOT_RATIO = 2.0
 """Boot to first SSH command over the floor: what the lab aims for."""
@@ -93,15 +94,17 @@ class Run:
         complete = self.finished and all(
             target.outcome is Outcome.PASS for target in self.targets
         )
-        return min(self.faults, default=0 if complete and self.targets else judge.LAB)
+        return min(
+            self.faults, default=0 if complete and self.targets else programs.LAB
+        )
 
     @property
     def verdict(self) -> Verdict:
-        if judge.PATCH in self.faults:
+        if programs.PATCH in self.faults:
             return Verdict.FAIL
         if not self.finished:
             return Verdict.INCOMPLETE
-        return {0: Verdict.PASS, judge.USER: Verdict.USER_ERROR}.get(
+        return {0: Verdict.PASS, programs.USER: Verdict.USER_ERROR}.get(
             self.exit_code, Verdict.LAB_ERROR
         )
 
@@ -121,12 +124,12 @@ def collect(
     run = facts.read(run_dir.run, RunFacts)
     known = tuple(baseline.load() if baselines is None else baselines)
     held = tuple(limits.load() if bounds is None else bounds)
-    targets = tuple(evidence.read(run_dir, name, run, known, held) for name in run.plan)
+    judged = tuple(targets.read(run_dir, name, run, known, held) for name in run.plan)
     tables = tuple(
-        _cover(abi, clauses, [t for t in targets if t.facts.abi == abi])
+        _cover(abi, clauses, [t for t in judged if t.facts.abi == abi])
         for abi, clauses in run.clauses.items()
     )
-    return Run(path, run, targets, tables, known)
+    return Run(path, run, judged, tables, known)
 
 
 def abi_clauses(text: str) -> tuple[ClauseFacts, ...]:

@@ -13,11 +13,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from umcglab import bench, ktap, splat
-from umcglab.bench import Bench, Difference, Skipped
 from umcglab.facts import BenchPlanFacts, PlanFacts, ProgramFacts
-from umcglab.ktap import Outcome
-from umcglab.splat import Splat
+from umcglab.verdict import bench_output, ktap, splat
+from umcglab.verdict.bench_output import Bench, Difference, Skipped
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.splat import Splat
 
 PATCH, USER, LAB = 1, 2, 3
 """Whose fault something is, as exit codes."""
@@ -359,7 +359,7 @@ def exact(
         if output is None:
             problems.append(Problem(f"{who}: left no output", LAB))
             continue
-        parsed.append(bench.parse_uart(output, plan))
+        parsed.append(bench_output.parse_uart(output, plan))
         problems += [
             Problem(f"{who}: {text}", context.fault) for text in parsed[-1].problems
         ]
@@ -386,7 +386,7 @@ def exact(
                     f"two exact guests differ in line {difference.line}{where}", LAB
                 )
             )
-    first = parsed[0] if parsed else bench.Output((), (), ())
+    first = parsed[0] if parsed else bench_output.Output((), (), ())
     problems += [p for output in parsed[:1] for p in _skips(plan, output, context)]
     return ExactVerdict(
         first.benches,
@@ -399,7 +399,7 @@ def exact(
 
 
 def _skips(
-    plan: Sequence[BenchPlanFacts], output: bench.Output, context: Context
+    plan: Sequence[BenchPlanFacts], output: bench_output.Output, context: Context
 ) -> list[Problem]:
     """Return which benches ran, or did not, on the wrong kernel."""
     needs = {(p.bench, p.sched) for p in plan if p.needs_umcg}

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umcglab import stats
 from umcglab.facts import BenchPlanFacts
+from umcglab.verdict import stats
 
 SCHEMA = 1
 SKIPPED = 4

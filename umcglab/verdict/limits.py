@@ -15,7 +15,7 @@ from pathlib import Path
 from umcglab import facts
 from umcglab.facts import TargetFacts
 
-FOLDER = Path(__file__).resolve().parent.parent / "results/limits"
+FOLDER = Path(__file__).resolve().parent.parent.parent / "results/limits"
 
 Costs = Mapping[tuple[str, str], float]
 """(bench, scheduling class) -> what one operation costs."""

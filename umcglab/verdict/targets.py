@@ -7,15 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import baseline, bench, facts, judge, limits, splat
-from umcglab.baseline import Agreement, Baseline
-from umcglab.bench import Bench
+from umcglab import facts
 from umcglab.errors import LabError
 from umcglab.facts import ErrorFacts, ExactFacts, RunDir, RunFacts, TargetFacts
-from umcglab.judge import LAB, PATCH, Context, ExactVerdict, Problem, ProgramVerdict
-from umcglab.ktap import Outcome
-from umcglab.limits import Bound, Limits
-from umcglab.splat import Splat
+from umcglab.verdict import baseline, bench_output, limits, programs, splat
+from umcglab.verdict.baseline import Agreement, Baseline
+from umcglab.verdict.bench_output import Bench
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.limits import Bound, Limits
+from umcglab.verdict.programs import (
+    LAB,
+    PATCH,
+    Context,
+    ExactVerdict,
+    Problem,
+    ProgramVerdict,
+)
+from umcglab.verdict.splat import Splat
 
 EXACT_RUNS = 2
 """Exact guests per target; their outputs must be the same to the bit."""
@@ -105,7 +113,7 @@ class TargetResult:
     @property
     def word(self) -> str:
         """The outcome, or whose error stands in its way."""
-        if self.faults and min(self.faults) != judge.PATCH:
+        if self.faults and min(self.faults) != programs.PATCH:
             return "LAB ERROR" if min(self.faults) == LAB else "USER ERROR"
         return str(self.outcome)
 
@@ -134,12 +142,12 @@ def read(
     finished = run.finished is not None and run.interrupted is None
     why_not = _why_not(run, target)
     windows = _Windows(run_dir, target)
-    programs = []
+    verdicts = []
     for plan in target.programs:
         ran = windows.ran.get(plan.program)
         uname = next((b.uname for b in target.boots if ran and b.n == ran.boot), None)
-        programs.append(
-            judge.program(
+        verdicts.append(
+            programs.program(
                 plan,
                 ran,
                 _text(run_dir.program_log(name, plan.program)),
@@ -162,7 +170,7 @@ def read(
     return TargetResult(
         target,
         boots,
-        tuple(programs),
+        tuple(verdicts),
         exact,
         _exact_facts(run_dir, name),
         tuple(problems),
@@ -253,11 +261,11 @@ def _exact(
     if outputs == [None] * EXACT_RUNS and not due:
         return None
     both = None not in outputs
-    return judge.exact(
+    return programs.exact(
         target.benches,
         outputs,
         [_text(run_dir.exact_console(target.name, n)) for n in runs],
-        bench.compare(paths[0], paths[1]) if both else None,
+        bench_output.compare(paths[0], paths[1]) if both else None,
         context,
     )
 

@@ -11,14 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab import decode, facts, splat
-from umcglab.evidence import TargetResult
+from umcglab import decode, facts
 from umcglab.facts import LineFacts, RunDir
-from umcglab.judge import LAB, PATCH, USER, ProgramVerdict, TestVerdict
-from umcglab.ktap import Outcome
 from umcglab.lab import config
-from umcglab.results import BOOT_RATIO, Run
-from umcglab.splat import Splat
+from umcglab.verdict import splat
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.programs import LAB, PATCH, USER, ProgramVerdict, TestVerdict
+from umcglab.verdict.runs import BOOT_RATIO, Run
+from umcglab.verdict.splat import Splat
+from umcglab.verdict.targets import TargetResult
 
 OWNERS = {PATCH: "the patch", USER: "lab.yaml or the command line", LAB: "the lab"}
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import facts, stats
+from umcglab import facts
+from umcglab.verdict import stats
 
-FOLDER = Path(__file__).resolve().parent.parent / "results/baselines"
+FOLDER = Path(__file__).resolve().parent.parent.parent / "results/baselines"
 
 
 @dataclass(frozen=True)
