@@ -20,13 +20,13 @@ from umcglab import exact, lanes
 from umcglab.bundle import Bundle
 from umcglab.errors import InfraError, UserError
 from umcglab.exact import Step
-from umcglab.facts import BenchPlanFacts
 from umcglab.host import command
 from umcglab.host.cache import Cache, digest, tree_digest
 from umcglab.kbuild import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
 from umcglab.qemu import option_value
+from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import bench_output
 from umcglab.verdict.bench_output import Bench
 

@@ -242,7 +242,7 @@ def main(argv: Sequence[str]) -> int:
 def report(path: Path) -> int:
     """Render `path` again; return the exit status its results deserve."""
     from umcglab import run
-    from umcglab.facts import RunDir
+    from umcglab.results.facts import RunDir
 
     if not (path / "run.json").exists():
         raise UserError(

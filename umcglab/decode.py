@@ -12,11 +12,11 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
-from umcglab import facts
 from umcglab.errors import LabError
-from umcglab.facts import LineFacts, RunDir
 from umcglab.host import command
 from umcglab.kbuild import Kernel
+from umcglab.results import facts
+from umcglab.results.facts import LineFacts, RunDir
 from umcglab.verdict import splat
 
 # A name begins where no name goes on: else a line of letters, which has none, is

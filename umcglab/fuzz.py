@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.facts import RunDir
 from umcglab.lab.config import Lab, Target
+from umcglab.results.facts import RunDir
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import ProgramVerdict
 from umcglab.verdict.runs import Run

@@ -16,17 +16,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import accel, exact, facts, fuzz, guest
+from umcglab import accel, exact, fuzz, guest
 from umcglab.bundle import Bundle, Program
 from umcglab.errors import LabError
 from umcglab.exact import Step
-from umcglab.facts import RunDir, TargetFacts
 from umcglab.fuzz import Fuzz
 from umcglab.host.progress import Progress, Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
+from umcglab.results import facts
+from umcglab.results.facts import RunDir, TargetFacts
 from umcglab.verdict import splat
 from umcglab.verdict.bench_output import SCHEDS
 

@@ -18,10 +18,9 @@ from pathlib import Path
 import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from umcglab import build, facts, lanes, patchfile, rebuild, run
+from umcglab import build, lanes, patchfile, rebuild, run
 from umcglab.bundle import Manifest, Program, load_plan
 from umcglab.errors import LabError, UserError
-from umcglab.facts import ErrorFacts, RunDir, TargetFacts
 from umcglab.host import pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
@@ -31,6 +30,8 @@ from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
 from umcglab.patchfile import Patch
 from umcglab.rebuild import Tree
+from umcglab.results import facts
+from umcglab.results.facts import ErrorFacts, RunDir, TargetFacts
 from umcglab.verdict import programs, runs
 from umcglab.verdict.ktap import Outcome
 

@@ -16,8 +16,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from umcglab import fuzz, plots
-from umcglab.facts import program_stem
 from umcglab.host import files
+from umcglab.results.facts import program_stem
 from umcglab.verdict import findings, runs
 from umcglab.verdict.bench_output import SCHEDS, Bench
 from umcglab.verdict.findings import Finding

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, decode, facts, fuzz, junit, lanes, qemu, report
+from umcglab import build, decode, fuzz, junit, lanes, qemu, report
 from umcglab.build import Built
 from umcglab.bundle import Kind, Program, load_plan
 from umcglab.errors import InfraError, LabError, UserError
-from umcglab.facts import RunDir, TargetFacts
 from umcglab.fuzz import Fuzz
 from umcglab.host import command, files, pool
 from umcglab.host.display import Display
@@ -29,6 +28,8 @@ from umcglab.kbuild import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready, now
+from umcglab.results import facts
+from umcglab.results.facts import RunDir, TargetFacts
 from umcglab.verdict import findings, runs
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import EXACT_RUNS

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umcglab import facts
-from umcglab.facts import (
+from umcglab.results import facts
+from umcglab.results.facts import (
     AccelFacts,
     BenchPlanFacts,
     BootFacts,

@@ -13,11 +13,11 @@ from umcglab import anatomy, cli
 from umcglab.anatomy import Anatomy
 from umcglab.bundle import Bundle, load_plan
 from umcglab.errors import InfraError, UserError
-from umcglab.facts import BenchPlanFacts
 from umcglab.kbuild import Kernel
 from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
+from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict.bench_output import Bench
 
 BENCH = Bench(

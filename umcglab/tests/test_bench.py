@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from umcglab.facts import BenchPlanFacts
+from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import bench_output
 from umcglab.verdict.bench_output import Bench, Difference, Skipped
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import decode, facts, junit, report
+from umcglab import decode, junit, report
 from umcglab.kbuild import Kernel
+from umcglab.results import facts
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
 from umcglab.verdict import findings, runs, splat

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import facts
 from umcglab.errors import PatchError, UserError
+from umcglab.results import facts
 
 TARGET = facts.TargetFacts(
     name="arm64-umcg-v0.5",

@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from umcglab import facts, fuzz, lanes, report, run
+from umcglab import fuzz, lanes, report, run
 from umcglab.bundle import Program
-from umcglab.facts import PlanFacts, ProgramFacts
 from umcglab.fuzz import Fuzz
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
+from umcglab.results import facts
+from umcglab.results.facts import PlanFacts, ProgramFacts
 from umcglab.tests.golden import Golden
 from umcglab.verdict import runs
 

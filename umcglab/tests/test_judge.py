@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from umcglab.facts import BenchPlanFacts, PlanFacts, ProgramFacts
+from umcglab.results.facts import BenchPlanFacts, PlanFacts, ProgramFacts
 from umcglab.verdict import programs
 from umcglab.verdict.bench_output import Difference
 from umcglab.verdict.ktap import Outcome

@@ -13,11 +13,11 @@ import pytest
 
 from umcglab import build, lanes, run
 from umcglab.build import Built
-from umcglab.facts import RunDir
 from umcglab.host import display
 from umcglab.host.progress import Silent
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab
+from umcglab.results.facts import RunDir
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 from umcglab.verdict import findings

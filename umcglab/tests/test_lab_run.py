@@ -19,14 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import build, facts, lanes, run
+from umcglab import build, lanes, run
 from umcglab.build import Built
 from umcglab.bundle import STUB, abis, load_plan
-from umcglab.facts import RunDir
 from umcglab.host import display
 from umcglab.host.progress import Silent
 from umcglab.lab import config
 from umcglab.lab.config import Lab
+from umcglab.results import facts
+from umcglab.results.facts import RunDir
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 from umcglab.tests.scope import ARCHES

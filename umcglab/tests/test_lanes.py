@@ -14,12 +14,12 @@ import pytest
 from umcglab import guest, lanes
 from umcglab.bundle import Bundle, Manifest, Program
 from umcglab.exact import Step
-from umcglab.facts import BenchPlanFacts, RunDir
 from umcglab.host.progress import Silent
 from umcglab.image import Image
 from umcglab.kbuild import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lanes import Ready
+from umcglab.results.facts import BenchPlanFacts, RunDir
 
 LAB = config.load(config.ROOT / "lab.yaml")
 WAIT = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes",))

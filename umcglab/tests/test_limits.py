@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from umcglab.bundle import load_plan
-from umcglab.facts import TargetFacts
 from umcglab.lab.config import ROOT
+from umcglab.results.facts import TargetFacts
 from umcglab.verdict import limits
 from umcglab.verdict.limits import Bound, Limits, Of, Over, Yardstick
 

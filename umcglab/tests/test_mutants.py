@@ -11,17 +11,24 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import build, cli, facts, kbuild, lanes, mutants, rebuild
+from umcglab import build, cli, kbuild, lanes, mutants, rebuild
 from umcglab.build import Built
 from umcglab.bundle import Bundle, Manifest, Program, load_plan
 from umcglab.errors import PatchError, UserError
-from umcglab.facts import BootFacts, ErrorFacts, ProgramFacts, RunDir, TargetFacts
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress
 from umcglab.image import Image
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
+from umcglab.results import facts
+from umcglab.results.facts import (
+    BootFacts,
+    ErrorFacts,
+    ProgramFacts,
+    RunDir,
+    TargetFacts,
+)
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 

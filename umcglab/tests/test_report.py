@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import facts, junit, report
+from umcglab import junit, report
+from umcglab.results import facts
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
 from umcglab.verdict import findings, runs

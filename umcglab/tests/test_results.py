@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import facts
 from umcglab.errors import UserError
-from umcglab.facts import RunFacts
+from umcglab.results import facts
+from umcglab.results.facts import RunFacts
 from umcglab.run import make_folder
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import facts
+from umcglab.results import facts
 from umcglab.verdict import stats
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "results/baselines"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umcglab.facts import BenchPlanFacts
+from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import stats
 
 SCHEMA = 1

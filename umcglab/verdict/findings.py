@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab import decode, facts
-from umcglab.facts import LineFacts, RunDir
+from umcglab import decode
 from umcglab.lab import config
+from umcglab.results import facts
+from umcglab.results.facts import LineFacts, RunDir
 from umcglab.verdict import splat
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import LAB, PATCH, USER, ProgramVerdict, TestVerdict

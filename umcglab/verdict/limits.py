@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import facts
-from umcglab.facts import TargetFacts
+from umcglab.results import facts
+from umcglab.results.facts import TargetFacts
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "results/limits"
 

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from umcglab.facts import BenchPlanFacts, PlanFacts, ProgramFacts
+from umcglab.results.facts import BenchPlanFacts, PlanFacts, ProgramFacts
 from umcglab.verdict import bench_output, ktap, splat
 from umcglab.verdict.bench_output import Bench, Difference, Skipped
 from umcglab.verdict.ktap import Outcome

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from umcglab import facts
-from umcglab.facts import ClauseFacts, RunDir, RunFacts
+from umcglab.results import facts
+from umcglab.results.facts import ClauseFacts, RunDir, RunFacts
 from umcglab.verdict import baseline, limits, programs, targets
 from umcglab.verdict.baseline import Baseline
 from umcglab.verdict.ktap import Outcome

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import facts
 from umcglab.errors import LabError
-from umcglab.facts import ErrorFacts, ExactFacts, RunDir, RunFacts, TargetFacts
+from umcglab.results import facts
+from umcglab.results.facts import ErrorFacts, ExactFacts, RunDir, RunFacts, TargetFacts
 from umcglab.verdict import baseline, bench_output, limits, programs, splat
 from umcglab.verdict.baseline import Agreement, Baseline
 from umcglab.verdict.bench_output import Bench
