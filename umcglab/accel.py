@@ -19,7 +19,7 @@ from umcglab import initrd, qemu
 from umcglab.console import Console
 from umcglab.host import files
 from umcglab.host.cache import Cache, digest
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.qemu import Vm
 

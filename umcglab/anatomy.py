@@ -22,7 +22,7 @@ from umcglab.errors import InfraError, UserError
 from umcglab.exact import Step
 from umcglab.host import command
 from umcglab.host.cache import Cache, digest, tree_digest
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
 from umcglab.qemu import option_value

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from umcglab import bundle, image, kbuild
+from umcglab import bundle, image
 from umcglab.bundle import STUB, Bundle, abis
 from umcglab.errors import LabError
 from umcglab.host import pool
@@ -17,7 +17,8 @@ from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
 from umcglab.image import Image
-from umcglab.kbuild import Kernel
+from umcglab.kernel import kernels
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 
@@ -126,7 +127,7 @@ def arches(targets: Sequence[Target]) -> tuple[Arch, ...]:
 def _kernel(
     lab: Lab, target: Target, jobs: int
 ) -> Callable[[Progress], Kernel | Image]:
-    return lambda progress: kbuild.build(target, lab, progress, jobs)
+    return lambda progress: kernels.build(target, lab, progress, jobs)
 
 
 def _image(lab: Lab, arch: Arch) -> Callable[[Progress], Kernel | Image]:

@@ -18,12 +18,12 @@ from typing import Literal, TypeAlias, cast, get_args
 
 import yaml
 
-from umcglab import make
 from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.host import command, files
 from umcglab.host.cache import digest, tree_digest
 from umcglab.host.progress import Progress
-from umcglab.kbuild import Kernel
+from umcglab.kernel import kbuild
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import yamlfile
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
@@ -241,7 +241,7 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
     key = digest(
         _RECIPE,
         abi,
-        make.compiler(arch),
+        kbuild.compiler(arch),
         tree_digest(sources, "[Mm]*"),
         [(p, tree_digest(sources / p)) for p in (*_PARTS, f"abi/{abi}")],
         tree_digest(kernel.headers),

@@ -18,18 +18,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import build, make, patchfile, series, source, variants
+from umcglab import build, variants
 from umcglab.errors import LabError, PatchError, UserError
 from umcglab.host import command, pool
 from umcglab.host.cache import digest
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
+from umcglab.kernel import kbuild, patchfile, series, source
+from umcglab.kernel.kbuild import Build
+from umcglab.kernel.patchfile import Patch
 from umcglab.lab import yamlfile
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
-from umcglab.make import Build
-from umcglab.patchfile import Patch
 from umcglab.variants import OWN, NotHereError, Variant
 
 # What checkpatch.pl says that is not to be heeded, and why not. Each is looked for in
@@ -146,7 +147,7 @@ def execute(
             hint="umcglab list has the targets; one with an ABI has patches",
         )
     chosen = _choose(dict(_jobs(target, patches, quick)), only)
-    make.compiler(target.arch)
+    kbuild.compiler(target.arch)
     lab.cache.claim()
     lab.cache.hold()
     at_once = build.width(cores)

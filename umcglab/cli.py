@@ -268,7 +268,7 @@ def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> i
 
 def show(lab: Lab, targets: Sequence[Target]) -> int:
     """Print a line for each target."""
-    from umcglab import kbuild, source
+    from umcglab.kernel import kernels, source
 
     found = {}
     for spec in dict.fromkeys(target.source for target in targets):
@@ -279,7 +279,7 @@ def show(lab: Lab, targets: Sequence[Target]) -> int:
     width = max(len(target.name) for target in targets)
     flavors = max(len(target.flavor) for target in targets)
     for target in targets:
-        release, is_built = kbuild.known(target, lab, found[target.source])
+        release, is_built = kernels.known(target, lab, found[target.source])
         built = "built" if is_built else "not built"
         nightly = ", nightly" if target.nightly else ""
         flavor = f"{target.flavor:{flavors}}"
@@ -289,7 +289,7 @@ def show(lab: Lab, targets: Sequence[Target]) -> int:
 
 def patches(lab: Lab, options: argparse.Namespace) -> int:
     """Print the patches of a target in order, or the mailbox of them."""
-    from umcglab import mbox, series
+    from umcglab.kernel import mbox, series
 
     target = _one_target(lab, options.target)
     if options.mbox:

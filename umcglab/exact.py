@@ -19,7 +19,7 @@ from umcglab import initrd, qemu, stuck
 from umcglab.console import Console
 from umcglab.errors import InfraError
 from umcglab.initrd import File
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
 from umcglab.qemu import SEED, Exact, Vm

@@ -31,7 +31,7 @@ from umcglab.errors import InfraError, LabError
 from umcglab.host import files
 from umcglab.image import HOST_ALIAS, Image, Keys, keys
 from umcglab.initrd import File
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.config import Lab
 from umcglab.qemu import Qemu, Vm
 

@@ -23,7 +23,7 @@ from umcglab.exact import Step
 from umcglab.fuzz import Fuzz
 from umcglab.host.progress import Progress, Silent
 from umcglab.image import Image
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
 from umcglab.results import facts

@@ -18,18 +18,19 @@ from pathlib import Path
 import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from umcglab import build, lanes, patchfile, rebuild, run
+from umcglab import build, lanes, run
 from umcglab.bundle import Manifest, Program, load_plan
 from umcglab.errors import LabError, UserError
 from umcglab.host import pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
+from umcglab.kernel import patchfile, trees
+from umcglab.kernel.patchfile import Patch
+from umcglab.kernel.trees import Tree
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
-from umcglab.patchfile import Patch
-from umcglab.rebuild import Tree
 from umcglab.results import facts
 from umcglab.results.facts import ErrorFacts, RunDir, TargetFacts
 from umcglab.verdict import programs, runs
@@ -222,7 +223,7 @@ def _hunt(
     jobs: int,
 ) -> Callable[[Progress], None]:
     def call(progress: Progress) -> None:
-        with rebuild.hold(ready.target, lab, progress, jobs) as tree:
+        with trees.hold(ready.target, lab, progress, jobs) as tree:
             for mutant in tried:
                 tests = mutant.tests if mutant else every_test(wanted)
                 attempt(

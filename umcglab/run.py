@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, decode, fuzz, junit, lanes, qemu, report
+from umcglab import build, fuzz, junit, lanes, qemu, report
 from umcglab.build import Built
 from umcglab.bundle import Kind, Program, load_plan
 from umcglab.errors import InfraError, LabError, UserError
@@ -24,7 +24,8 @@ from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
 from umcglab.image import Image
-from umcglab.kbuild import Kernel
+from umcglab.kernel import addr2line
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready, now
@@ -217,7 +218,7 @@ def lane(
         record(target, done, run_dir)
         kernel = built.kernels[target.name]
         if isinstance(kernel, Kernel):
-            decode.write(kernel, run_dir, target.name)
+            addr2line.write(kernel, run_dir, target.name)
 
 
 def prepare(

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from umcglab import kbuild, kconfig
 from umcglab.errors import PatchError
-from umcglab.kconfig import Option
+from umcglab.kernel import kconfig, kernels
+from umcglab.kernel.kbuild import Build
+from umcglab.kernel.kconfig import Option
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
-from umcglab.make import Build
 
 
 class NotHereError(Exception):
@@ -94,7 +94,7 @@ def configure(
     NotHereError if the kernel does not have it so, PatchError if that is the series'
     doing.
     """
-    files = kbuild.fragments(target, lab)[:-1] if variant.own else ()
+    files = kernels.fragments(target, lab)[:-1] if variant.own else ()
     wanted = kconfig.read(files)
     about = _options(variant.options, variant.name)
     abi = abi_options(target, lab)
@@ -102,7 +102,7 @@ def configure(
         abi |= _options(variant.with_abi, variant.name)
     else:
         abi = {name: replace(option, value="n") for name, option in abi.items()}
-    kbuild.configure(built, {**wanted, **about, **abi}, variant.goal)
+    kernels.configure(built, {**wanted, **about, **abi}, variant.goal)
     final = built.objects / ".config"
     if wrong := _said(about, final):
         raise NotHereError(f"not in this base: {wrong}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from umcglab.host.cache import Cache
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config as lab_config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from umcglab import decode, lanes, run
+from umcglab import lanes, run
 from umcglab.build import Built
 from umcglab.bundle import Program
 from umcglab.host.progress import Silent
+from umcglab.kernel import addr2line
 from umcglab.lab import config
 from umcglab.lab.config import Lab
 from umcglab.verdict.runs import Run
@@ -36,5 +37,5 @@ def run_programs(lab: Lab, built: Built, name: str, *programs: Program) -> Run:
     made = replace(run.ready(target, built), programs=programs)
     state = run.write_plan(made, run_dir, benches=())
     lanes.test_lane(lab, made, state, run_dir, Silent())
-    decode.write(made.kernel, run_dir, target.name)
+    addr2line.write(made.kernel, run_dir, target.name)
     return run.render(run_dir)

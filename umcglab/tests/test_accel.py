@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from umcglab import accel
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import ARCHES, X86_64
 from umcglab.lab.config import Lab
 

@@ -13,7 +13,7 @@ from umcglab import anatomy, cli
 from umcglab.anatomy import Anatomy
 from umcglab.bundle import Bundle, load_plan
 from umcglab.errors import InfraError, UserError
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab

@@ -15,7 +15,7 @@ from umcglab.bundle import Bundle
 from umcglab.errors import InfraError, PatchError, UserError
 from umcglab.host.cache import Cache
 from umcglab.host.progress import Silent
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import ARCHES, Arch
 from umcglab.lab.config import ROOT, Lab
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from umcglab import check, variants
 from umcglab.errors import InfraError, PatchError, UserError
 from umcglab.host.display import Display
+from umcglab.kernel.kbuild import Build
 from umcglab.lab import config
 from umcglab.lab.arch import ARM64, X86_64, Arch
-from umcglab.make import Build
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import __main__, build, cli, worktree
+from umcglab import __main__, build, cli
+from umcglab.kernel import checkout
 from umcglab.lab import config
 from umcglab.tests import toylab
 
@@ -164,13 +165,13 @@ def test_list_says_what_it_reads_and_reads_it_once(
     capsys: pytest.CaptureFixture[str],
     toy: toylab.ToyLab,
 ) -> None:
-    read, real = [], worktree.content
+    read, real = [], checkout.content
 
     def content(tree: Path, memory: Path | None = None) -> str:
         read.append(tree)
         return real(tree, memory)
 
-    monkeypatch.setattr(worktree, "content", content)
+    monkeypatch.setattr(checkout, "content", content)
     assert umcglab(monkeypatch, "list", "--lab", toy.root / "lab.yaml") == 0
     said = capsys.readouterr()
     assert said.err == f"reading {toy.tree}\n"

@@ -12,7 +12,7 @@ from umcglab import exact
 from umcglab.console import GuestExit, GuestHang, KernelPanic
 from umcglab.errors import InfraError
 from umcglab.exact import ExactRun, Step
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import ARM64, X86_64
 from umcglab.lab.config import Lab
 

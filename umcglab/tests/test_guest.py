@@ -25,7 +25,7 @@ from umcglab.console import GuestExit, GuestHang, KernelPanic
 from umcglab.errors import InfraError
 from umcglab.guest import Guest
 from umcglab.image import Image
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy, bundle, exact, kbuild
+from umcglab import anatomy, bundle, exact
 from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
 from umcglab.lab import config
 from umcglab.lab.arch import ARCHES
 
@@ -25,7 +26,7 @@ def test_an_anatomy_adds_up_and_counting_changes_nothing(
     arch: str, tmp_path: Path
 ) -> None:
     (target,) = config.select(LAB, [f"{arch}-umcg-v0.5"])
-    kernel = kbuild.build(target, LAB, Silent(), CORES)
+    kernel = kernels.build(target, LAB, Silent(), CORES)
     suite = bundle.build(LAB, target.arch, kernel, target.abi, Silent())
     found = anatomy.measure(LAB, kernel, suite, BENCH, "fifo")
     plan, step = anatomy.find(suite, BENCH, "fifo")

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import accel, exact, guest, image, kbuild
+from umcglab import accel, exact, guest, image
 from umcglab.exact import Step
 from umcglab.guest import Guest
 from umcglab.host.progress import Silent
 from umcglab.image import Image
-from umcglab.kbuild import Kernel
+from umcglab.kernel import kernels
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config
 from umcglab.lab.arch import ARCHES, Arch
 
@@ -55,7 +56,7 @@ int main(void)
 @pytest.fixture(params=list(ARCHES.values()), ids=list(ARCHES), scope="module")
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     (target,) = config.select(LAB, [f"{request.param.name}-control"])
-    return kbuild.build(target, LAB, Silent(), 2)
+    return kernels.build(target, LAB, Silent(), 2)
 
 
 @pytest.fixture(scope="module")

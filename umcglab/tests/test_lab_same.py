@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import kbuild
 from umcglab.host import command
 from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
 from umcglab.lab import config
 from umcglab.lab.arch import ARCHES, Arch
 
@@ -78,7 +78,7 @@ def test_with_the_abi_off_nothing_is_different(arch: str, tmp_path: Path) -> Non
     control, patched = config.select(LAB, [f"{arch}-control", f"{arch}-umcg-v0.5"])
     theirs, ours = (
         objects(
-            kbuild.work_tree(
+            kernels.work_tree(
                 t, LAB, tmp_path / t.abi, Silent(), CORES, with_abi=on
             ).objects
         )

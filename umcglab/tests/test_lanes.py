@@ -16,7 +16,7 @@ from umcglab.bundle import Bundle, Manifest, Program
 from umcglab.exact import Step
 from umcglab.host.progress import Silent
 from umcglab.image import Image
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lanes import Ready
 from umcglab.results.facts import BenchPlanFacts, RunDir

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import cli, mbox, series
+from umcglab import cli
 from umcglab.errors import UserError
+from umcglab.kernel import mbox, series
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.tests import toylab

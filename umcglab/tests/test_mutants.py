@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import build, cli, kbuild, lanes, mutants, rebuild
+from umcglab import build, cli, lanes, mutants
 from umcglab.build import Built
 from umcglab.bundle import Bundle, Manifest, Program, load_plan
 from umcglab.errors import PatchError, UserError
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress
 from umcglab.image import Image
+from umcglab.kernel import kernels, trees
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
@@ -146,7 +147,7 @@ def test_which_mutants(toy: ToyLab) -> None:
 def test_a_tree_is_changed_and_made_again(toy: ToyLab, tmp_path: Path) -> None:
     lab = toy.load()
     lost, barrier = mutants.of(lab, patched(lab))
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         source = tree.built.tree / UMCG
         for one, line in ((lost, "return 7;"), (barrier, "return 8;")):
             kernel = tree.remake(one.patch, tmp_path / "log", toylab.Progress())
@@ -157,7 +158,7 @@ def test_a_tree_is_changed_and_made_again(toy: ToyLab, tmp_path: Path) -> None:
         made = tree.built.objects.stat().st_ino
     # Kept, and as the series leave it, whatever ended the one before.
     source.write_text("cut short")
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         assert tree.built.objects.stat().st_ino == made
         tree.remake(lost.patch, tmp_path / "log", toylab.Progress())
         assert source.read_text() == UMCG_C.replace("flags;", "7;", 1)
@@ -169,17 +170,17 @@ def test_a_series_that_takes_away_what_it_added(toy: ToyLab) -> None:
     gone = gone.replace("+++ b/kernel/old.c", "+++ /dev/null")
     toy.series("umcg-toy/6.99", toylab.patch("umcg: add", add), gone)
     lab = toy.load()
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         assert set(tree.originals) == {"kernel/fork.c", "kernel/umcg.c"}
 
 
 def test_a_tree_that_was_not_finished_is_made_anew(toy: ToyLab) -> None:
     lab = toy.load()
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         folder = tree.built.tree.parent
     (folder / "complete").unlink()
     (folder / "linux" / "left").touch()
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         assert not (tree.built.tree / "left").exists()
 
 
@@ -190,7 +191,7 @@ def test_a_mutant_that_does_not_fit_or_compile(toy: ToyLab, tmp_path: Path) -> N
     file.write_text(file.read_text().replace(" int umcg_wait", " int umcg_wiat"))
     lab = toy.load()
     lost, barrier = mutants.of(lab, patched(lab))
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         with pytest.raises(PatchError, match="lost-wake does not build"):
             tree.remake(lost.patch, tmp_path / "log", toylab.Progress())
         with pytest.raises(PatchError, match="does not apply"):
@@ -238,7 +239,7 @@ def play(
 
     def built(lab: Lab, targets: list[Target], cores: int, display: Display) -> Built:
         (target,) = targets
-        kernel = kbuild.build(target, lab, toylab.Progress(), 1)
+        kernel = kernels.build(target, lab, toylab.Progress(), 1)
         bundle = Bundle(toy.root, "d1e5", Manifest((program,)))
         image = Image(toy.root / "disk", "d1e5", target.arch, {})
         return Built(

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from umcglab import decode, fuzz
+from umcglab import fuzz
+from umcglab.kernel import addr2line
 from umcglab.verdict import bench_output, ktap, splat
 
 DATA = Path(__file__).parent / "data"
@@ -39,12 +40,12 @@ def _samples(kind: str) -> list[str]:
 
 def _scan(text: str) -> None:
     found = splat.scan(text)
-    decode.places(s.excerpt for s in found)
+    addr2line.places(s.excerpt for s in found)
     assert all(1 <= s.line <= text.count("\n") + 1 for s in found)
 
 
 def _places(text: str) -> None:
-    decode.places([text])
+    addr2line.places([text])
 
 
 def _totals(text: str) -> None:

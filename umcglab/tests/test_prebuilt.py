@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import cli, kbuild
+from umcglab import cli
 from umcglab.errors import UserError
-from umcglab.kbuild import Kernel
+from umcglab.kernel import kernels
+from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.tests import toylab
@@ -64,7 +65,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
 def build(toy: ToyLab, name: str = "mine") -> Kernel:
     lab = toy.load()
     (target,) = config.select(lab, [name])
-    return kbuild.build(target, lab, toylab.Progress(), jobs=1)
+    return kernels.build(target, lab, toylab.Progress(), jobs=1)
 
 
 def test_a_built_kernel_is_taken_as_it_is(toy: ToyLab) -> None:

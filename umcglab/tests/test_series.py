@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import series
 from umcglab.errors import PatchError, UserError
 from umcglab.host import command
+from umcglab.kernel import series
 from umcglab.lab import config
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, Progress, ToyLab

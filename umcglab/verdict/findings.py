@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab import decode
+from umcglab.kernel import addr2line
 from umcglab.lab import config
 from umcglab.results import facts
 from umcglab.results.facts import LineFacts, RunDir
@@ -80,7 +80,8 @@ class _Maker:
         path = RunDir(self.run.path).lines(self.target.name)
         lines = facts.read(path, LineFacts).lines if path.exists() else {}
         return tuple(
-            (log, replace(s, excerpt=decode.annotate(s.excerpt, lines))) for s in splats
+            (log, replace(s, excerpt=addr2line.annotate(s.excerpt, lines)))
+            for s in splats
         )
 
     def errors(self) -> Iterator[Finding]:

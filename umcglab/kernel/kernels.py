@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import kconfig, kept, make, prebuilt, series, source, version
 from umcglab.errors import InfraError, LabError, PatchError, UserError
 from umcglab.host import files
 from umcglab.host.cache import digest, file_digest
 from umcglab.host.progress import Progress
-from umcglab.kconfig import Option
+from umcglab.kernel import kbuild, kconfig, kept, prebuilt, series, source, version
+from umcglab.kernel.kbuild import Build, Ccache
+from umcglab.kernel.kconfig import Option
+from umcglab.kernel.patchfile import Patch
+from umcglab.kernel.series import Series
+from umcglab.kernel.source import Source
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
-from umcglab.make import Build, Ccache
-from umcglab.patchfile import Patch
-from umcglab.series import Series
-from umcglab.source import Source
 
 _KIND = "kernels"
 _LONGEST = 64
@@ -253,7 +253,7 @@ def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
         source=fetched,
         series=series.of(target, lab),
         fragments=fragments(target, lab),
-        compiler=make.compiler(target.arch),
+        compiler=kbuild.compiler(target.arch),
     )
     over = len(recipe.release) - _LONGEST
     if over > 0:

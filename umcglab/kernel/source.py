@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import prebuilt, version, worktree
 from umcglab.errors import InfraError, UserError
 from umcglab.host import command
 from umcglab.host.cache import Cache, digest, file_digest
 from umcglab.host.progress import Progress
+from umcglab.kernel import checkout, prebuilt, version
 from umcglab.lab.config import SourceSpec
 
 _KIND = "sources"
@@ -55,7 +55,7 @@ class Source:
 def fetch(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
     """Return the source, downloading and unpacking it first if need be."""
     if found := find(spec, cache):
-        if found.is_tree and (names := worktree.left_out(found.path)):
+        if found.is_tree and (names := checkout.left_out(found.path)):
             more = f" and {len(names) - _SAID} more" if len(names) > _SAID else ""
             progress.say(
                 f"source {spec.name!r}: left out, since git ignores it in {found.path}: "
@@ -103,20 +103,20 @@ def unpack(source: Source, cache: Cache, dest: Path) -> None:
         command.output(["cp", "-al", str(source.path), str(dest)])
         return
     dest.mkdir(parents=True)
-    names = worktree.names(source.path)
+    names = checkout.names(source.path)
     command.output(
         ["rsync", "-a", "--from0", "--files-from=-", str(source.path), str(dest)],
         stdin="\0".join(names),
     )
     # The copy is looked at, not the tree: it is the copy that is compiled.
-    if worktree.copied(dest, names) != source.digest:
+    if checkout.copied(dest, names) != source.digest:
         raise _moved(source)
 
 
-def entries(source: Source, cache: Cache) -> list[worktree.Entry]:
+def entries(source: Source, cache: Cache) -> list[checkout.Entry]:
     """Return the files of a developer's tree, which are still what its digest says."""
-    found = worktree.entries(source.path, _seen(source.path, cache))
-    if worktree.entries_digest(found) != source.digest:
+    found = checkout.entries(source.path, _seen(source.path, cache))
+    if checkout.entries_digest(found) != source.digest:
         raise _moved(source)
     return found
 
@@ -450,7 +450,7 @@ def _git_error(
 def _tree(spec: SourceSpec, cache: Cache) -> Source:
     path = Path(spec.location)
     stated = version.of(path, spec)
-    found = worktree.content(path, _seen(path, cache))
+    found = checkout.content(path, _seen(path, cache))
     return Source(spec, stated, found, path, is_tree=True)
 
 

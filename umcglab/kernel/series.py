@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import patchfile
 from umcglab.errors import UserError
 from umcglab.host import textfile
 from umcglab.host.progress import Progress
+from umcglab.kernel import patchfile
+from umcglab.kernel.patchfile import Patch
 from umcglab.lab.config import Lab, Target
-from umcglab.patchfile import Patch
 
 ANY = "any"
 """The folder of patches that are the same for every base."""

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab import kbuild, series
 from umcglab.host.progress import Progress
-from umcglab.kbuild import Kernel
+from umcglab.kernel import kernels, series
+from umcglab.kernel.kbuild import Build
+from umcglab.kernel.kernels import Kernel
+from umcglab.kernel.patchfile import Patch
+from umcglab.kernel.series import Series
 from umcglab.lab.config import Lab, Target
-from umcglab.make import Build
-from umcglab.patchfile import Patch
-from umcglab.series import Series
 
 _KIND = "trees"
 
@@ -68,11 +68,11 @@ class Tree:
 @contextlib.contextmanager
 def hold(target: Target, lab: Lab, progress: Progress, jobs: int) -> Iterator[Tree]:
     """Yield the target's tree, compiled first if it is not there, and nobody else's."""
-    kernel = kbuild.build(target, lab, progress, jobs)
+    kernel = kernels.build(target, lab, progress, jobs)
     folder = lab.cache.root / _KIND / kernel.digest
     with lab.cache.lock(f"{_KIND}-{kernel.digest}"):
         copies = folder / "originals"
-        built = kbuild.work_tree(target, lab, folder, progress, jobs)
+        built = kernels.work_tree(target, lab, folder, progress, jobs)
         patches = [p for one in series.of(target, lab) for p in one.patches]
         touched = dict.fromkeys(name for patch in patches for name in patch.files)
         # A later patch may have removed or renamed what an earlier one changed.

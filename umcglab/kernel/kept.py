@@ -20,8 +20,8 @@ from pathlib import Path
 from umcglab.errors import UserError
 from umcglab.host import files
 from umcglab.host.cache import file_digest
-from umcglab.source import Source
-from umcglab.worktree import Entry
+from umcglab.kernel.checkout import Entry
+from umcglab.kernel.source import Source
 
 KIND = "trees"
 

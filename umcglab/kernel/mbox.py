@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from umcglab import series
 from umcglab.errors import UserError
 from umcglab.host.cache import digest
+from umcglab.kernel import series
+from umcglab.kernel.patchfile import Patch
 from umcglab.lab.config import Lab, Target
-from umcglab.patchfile import Patch
 
 _FROM_LINE = b"From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001\n"
 _FROM = b"From: umcglab <umcglab@example.org>\n"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from umcglab.errors import LabError
 from umcglab.host import command
-from umcglab.kbuild import Kernel
+from umcglab.kernel.kernels import Kernel
 from umcglab.results import facts
 from umcglab.results.facts import LineFacts, RunDir
 from umcglab.verdict import splat
