@@ -16,16 +16,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import exact, lanes
-from umcglab.bundle import Bundle
+from umcglab import lanes
 from umcglab.errors import InfraError, UserError
-from umcglab.exact import Step
+from umcglab.guest import exact
+from umcglab.guest.exact import Step
+from umcglab.guest.qemu import option_value
+from umcglab.guest.suite import Bundle
 from umcglab.host import command
 from umcglab.host.cache import Cache, digest, tree_digest
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
-from umcglab.qemu import option_value
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import bench_output
 from umcglab.verdict.bench_output import Bench

@@ -9,14 +9,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from umcglab import bundle, image
-from umcglab.bundle import STUB, Bundle, abis
 from umcglab.errors import LabError
+from umcglab.guest import image, suite
+from umcglab.guest.image import Image
+from umcglab.guest.suite import STUB, Bundle, abis
 from umcglab.host import pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
-from umcglab.image import Image
 from umcglab.kernel import kernels
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
@@ -137,4 +137,4 @@ def _image(lab: Lab, arch: Arch) -> Callable[[Progress], Kernel | Image]:
 def _bundle(
     lab: Lab, arch: Arch, kernel: Kernel, abi: str
 ) -> Callable[[Progress], Bundle]:
-    return lambda progress: bundle.build(lab, arch, kernel, abi, progress)
+    return lambda progress: suite.build(lab, arch, kernel, abi, progress)

@@ -16,13 +16,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import accel, exact, fuzz, guest
-from umcglab.bundle import Bundle, Program
+from umcglab import fuzz
 from umcglab.errors import LabError
-from umcglab.exact import Step
 from umcglab.fuzz import Fuzz
+from umcglab.guest import accel, exact, ssh
+from umcglab.guest.exact import Step
+from umcglab.guest.image import Image
+from umcglab.guest.suite import Bundle, Program
 from umcglab.host.progress import Progress, Silent
-from umcglab.image import Image
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
@@ -105,7 +106,7 @@ def booted(
     n: int,
     progress: Progress,
     skip: Collection[str] = (),
-) -> Iterator[guest.Guest]:
+) -> Iterator[ssh.Guest]:
     """Boot `ready` with its bundle, without `skip`, in place; the guest ends with it.
 
     A guest that does not say its kernel's name is replaced once.
@@ -114,7 +115,7 @@ def booted(
     with contextlib.ExitStack() as stack:
         try:
             vm = stack.enter_context(_boot(lab, ready, run_dir, n))
-        except guest.Nameless as e:
+        except ssh.Nameless as e:
             progress.say(f"{e.message}: booting again")
             vm = stack.enter_context(_boot(lab, ready, run_dir, n))
         # What all bundles have, such as benches, is that of the first.
@@ -125,11 +126,11 @@ def booted(
 
 def _boot(
     lab: Lab, ready: Ready, run_dir: RunDir, n: int
-) -> contextlib.AbstractContextManager[guest.Guest]:
+) -> contextlib.AbstractContextManager[ssh.Guest]:
     target = ready.target
     chosen = accel.probe(target.arch, ready.kernel, lab.cache)
     console = run_dir.console(target.name, n)
-    return guest.boot(
+    return ssh.boot(
         lab,
         ready.kernel,
         ready.image,
@@ -162,13 +163,13 @@ def test_lane(
         )
         progress.phase("floor")
         console = run_dir.floor(ready.target.name)
-        floor = guest.floor(
+        floor = ssh.floor(
             lab,
             ready.kernel,
             chosen,
             console_log=console,
             cmdline=ready.target.traits.cmdline,
-            timeout=guest.BOOT_TIMEOUT * ready.target.traits.slow,
+            timeout=ssh.BOOT_TIMEOUT * ready.target.traits.slow,
         )
         state = replace(state, floor=floor)
         waiting = list(ready.programs)
@@ -201,7 +202,7 @@ def test_lane(
 
 
 def run_program(
-    ready: Ready, program: Program, vm: guest.Guest, n: int, run_dir: RunDir
+    ready: Ready, program: Program, vm: ssh.Guest, n: int, run_dir: RunDir
 ) -> bool:
     """Run one program and record it; return whether the guest is still good."""
     name = ready.target.name

@@ -19,8 +19,8 @@ import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
 from umcglab import build, lanes, run
-from umcglab.bundle import Manifest, Program, load_plan
 from umcglab.errors import LabError, UserError
+from umcglab.guest.suite import Manifest, Program, load_plan
 from umcglab.host import pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job

@@ -14,16 +14,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, fuzz, junit, lanes, qemu, report
+from umcglab import build, fuzz, junit, lanes, report
 from umcglab.build import Built
-from umcglab.bundle import Kind, Program, load_plan
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.fuzz import Fuzz
+from umcglab.guest import qemu
+from umcglab.guest.image import Image
+from umcglab.guest.suite import Kind, Program, load_plan
 from umcglab.host import command, files, pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
-from umcglab.image import Image
 from umcglab.kernel import addr2line
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from umcglab.bundle import Program
+from umcglab.guest.suite import Program
 
 FILE = "/sys/kernel/debug/kmemleak"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from umcglab import lanes, run
 from umcglab.build import Built
-from umcglab.bundle import Program
+from umcglab.guest.suite import Program
 from umcglab.host.progress import Silent
 from umcglab.kernel import addr2line
 from umcglab.lab import config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import accel
+from umcglab.guest import accel
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import ARCHES, X86_64
 from umcglab.lab.config import Lab

@@ -11,8 +11,8 @@ import pytest
 
 from umcglab import anatomy, cli
 from umcglab.anatomy import Anatomy
-from umcglab.bundle import Bundle, load_plan
 from umcglab.errors import InfraError, UserError
+from umcglab.guest.suite import Bundle, load_plan
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config
 from umcglab.lab.arch import X86_64

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import bundle
-from umcglab.bundle import Bundle
 from umcglab.errors import InfraError, PatchError, UserError
+from umcglab.guest import suite
+from umcglab.guest.suite import Bundle
 from umcglab.host.cache import Cache
 from umcglab.host.progress import Silent
 from umcglab.kernel.kernels import Kernel
@@ -89,7 +89,7 @@ def kernel(headers: Path, arch: Arch = ARCH) -> Kernel:
 
 
 def build(lab: Lab, headers: Path, arch: Arch = ARCH) -> Bundle:
-    return bundle.build(lab, arch, kernel(headers, arch), ABI, Silent())
+    return suite.build(lab, arch, kernel(headers, arch), ABI, Silent())
 
 
 def test_a_bundle_has_what_its_abi_plans(lab: Lab, headers: Path) -> None:
@@ -125,7 +125,7 @@ def test_it_is_built_once(
     lab: Lab, headers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build(lab, headers)
-    monkeypatch.setattr(bundle, "_make", None)
+    monkeypatch.setattr(suite, "_make", None)
     assert build(lab, headers) == first
 
 

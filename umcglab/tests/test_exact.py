@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import exact
-from umcglab.console import GuestExit, GuestHang, KernelPanic
 from umcglab.errors import InfraError
-from umcglab.exact import ExactRun, Step
+from umcglab.guest import exact
+from umcglab.guest.console import GuestExit, GuestHang, KernelPanic
+from umcglab.guest.exact import ExactRun, Step
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import ARM64, X86_64
 from umcglab.lab.config import Lab

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import bundle
 from umcglab.errors import InfraError
+from umcglab.guest import suite
 from umcglab.host import command, files
 from umcglab.lab import config
 from umcglab.lab.arch import X86_64
@@ -85,7 +85,7 @@ FULL = "test.c:1:1: fatal error: error writing to /tmp/x.s: No space left on dev
 
 
 def test_a_full_disk_is_no_error_of_the_suite() -> None:
-    error = bundle._failure(Path("guest-tests"), X86_64, ["make"], FULL)
+    error = suite._failure(Path("guest-tests"), X86_64, ["make"], FULL)
     assert isinstance(error, InfraError)
     assert "No space left" in error.message
 

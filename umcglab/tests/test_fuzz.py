@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from umcglab import fuzz, lanes, report, run
-from umcglab.bundle import Program
 from umcglab.fuzz import Fuzz
+from umcglab.guest.suite import Program
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready

@@ -13,8 +13,8 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from umcglab import image
 from umcglab.errors import InfraError
+from umcglab.guest import image
 from umcglab.host.cache import Cache, file_digest
 from umcglab.host.progress import Silent
 from umcglab.lab.arch import ARM64, X86_64
@@ -134,7 +134,7 @@ def test_a_host_with_another_python_says_what_that_costs(
 
 
 def test_lists_have_comments() -> None:
-    rootfs = Path(image.__file__).parent.parent / "rootfs"
+    rootfs = Path(image.__file__).parent.parent.parent / "rootfs"
     assert "python3-pytest" in image.listed(rootfs / "packages")
     assert not any("#" in word for word in image.listed(rootfs / "applets"))
 

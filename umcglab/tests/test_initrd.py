@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import initrd
 from umcglab.errors import InfraError
+from umcglab.guest import initrd
+from umcglab.guest.initrd import File
 from umcglab.host.cache import Cache
-from umcglab.initrd import File
 from umcglab.lab.arch import ARCHES, Arch
 
 # e_machine of ELF, by architecture

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy, bundle, exact
+from umcglab import anatomy
+from umcglab.guest import exact, suite
 from umcglab.host.progress import Silent
 from umcglab.kernel import kernels
 from umcglab.lab import config
@@ -27,13 +28,13 @@ def test_an_anatomy_adds_up_and_counting_changes_nothing(
 ) -> None:
     (target,) = config.select(LAB, [f"{arch}-umcg-v0.5"])
     kernel = kernels.build(target, LAB, Silent(), CORES)
-    suite = bundle.build(LAB, target.arch, kernel, target.abi, Silent())
-    found = anatomy.measure(LAB, kernel, suite, BENCH, "fifo")
-    plan, step = anatomy.find(suite, BENCH, "fifo")
+    bundle = suite.build(LAB, target.arch, kernel, target.abi, Silent())
+    found = anatomy.measure(LAB, kernel, bundle, BENCH, "fifo")
+    plan, step = anatomy.find(bundle, BENCH, "fifo")
     plain = exact.run(
         LAB,
         kernel,
-        suite.dir,
+        bundle.dir,
         [step],
         output=tmp_path / "output",
         console_log=tmp_path / "console",

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import accel, exact, guest, image
-from umcglab.exact import Step
-from umcglab.guest import Guest
+from umcglab.guest import accel, exact, image, ssh
+from umcglab.guest.exact import Step
+from umcglab.guest.image import Image
+from umcglab.guest.ssh import Guest
 from umcglab.host.progress import Silent
-from umcglab.image import Image
 from umcglab.kernel import kernels
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config
@@ -67,7 +67,7 @@ def root(kernel: Kernel) -> Image:
 def boot(
     kernel: Kernel, root: Image, folder: Path
 ) -> contextlib.AbstractContextManager[Guest]:
-    return guest.boot(LAB, kernel, root, console_log=folder / "console", accel=TCG)
+    return ssh.boot(LAB, kernel, root, console_log=folder / "console", accel=TCG)
 
 
 def cpu_seconds() -> float:
@@ -79,11 +79,11 @@ def cpu_seconds() -> float:
 def test_a_boot_takes_little_more_than_the_kernel_itself(
     kernel: Kernel, root: Image, tmp_path: Path
 ) -> None:
-    guest.floor(LAB, kernel, TCG, console_log=tmp_path / "floor")  # compiles its init
+    ssh.floor(LAB, kernel, TCG, console_log=tmp_path / "floor")  # compiles its init
     floors, boots = [], []
     for _ in range(3):
         before = cpu_seconds()
-        assert guest.floor(LAB, kernel, TCG, console_log=tmp_path / "floor") > 0
+        assert ssh.floor(LAB, kernel, TCG, console_log=tmp_path / "floor") > 0
         between = cpu_seconds()
         with boot(kernel, root, tmp_path) as vm:
             assert vm.uname == kernel.release

@@ -21,7 +21,7 @@ import pytest
 
 from umcglab import build, lanes, run
 from umcglab.build import Built
-from umcglab.bundle import STUB, abis, load_plan
+from umcglab.guest.suite import STUB, abis, load_plan
 from umcglab.host import display
 from umcglab.host.progress import Silent
 from umcglab.lab import config

@@ -11,11 +11,12 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from umcglab import guest, lanes
-from umcglab.bundle import Bundle, Manifest, Program
-from umcglab.exact import Step
+from umcglab import lanes
+from umcglab.guest import ssh
+from umcglab.guest.exact import Step
+from umcglab.guest.image import Image
+from umcglab.guest.suite import Bundle, Manifest, Program
 from umcglab.host.progress import Silent
-from umcglab.image import Image
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lanes import Ready
@@ -78,7 +79,7 @@ def test_a_guest_without_a_name_is_booted_again(
     def boot(*_: object) -> Iterator[MagicMock]:
         begun.append(1)
         if len(begun) <= mute:
-            raise guest.Nameless("nothing was said")
+            raise ssh.Nameless("nothing was said")
         yield vm
 
     monkeypatch.setattr(lanes, "_boot", boot)

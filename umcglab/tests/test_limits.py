@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from umcglab.bundle import load_plan
+from umcglab.guest.suite import load_plan
 from umcglab.lab.config import ROOT
 from umcglab.results.facts import TargetFacts
 from umcglab.verdict import limits

@@ -13,11 +13,11 @@ from junitparser import JUnitXml
 
 from umcglab import build, cli, lanes, mutants
 from umcglab.build import Built
-from umcglab.bundle import Bundle, Manifest, Program, load_plan
 from umcglab.errors import PatchError, UserError
+from umcglab.guest.image import Image
+from umcglab.guest.suite import Bundle, Manifest, Program, load_plan
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress
-from umcglab.image import Image
 from umcglab.kernel import kernels, trees
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target

@@ -15,13 +15,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from umcglab import initrd, qemu
-from umcglab.console import Console
+from umcglab.guest import initrd, qemu
+from umcglab.guest.console import Console
+from umcglab.guest.qemu import Vm
 from umcglab.host import files
 from umcglab.host.cache import Cache, digest
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
-from umcglab.qemu import Vm
 
 _DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

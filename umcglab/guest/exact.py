@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import initrd, qemu, stuck
-from umcglab.console import Console
 from umcglab.errors import InfraError
-from umcglab.initrd import File
+from umcglab.guest import hang, initrd, qemu
+from umcglab.guest.console import Console
+from umcglab.guest.initrd import File
+from umcglab.guest.qemu import SEED, Exact, Vm
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
-from umcglab.qemu import SEED, Exact, Vm
 
 TIMEOUT = 300.0
 """Seconds of the host's time for all programs of one guest."""
@@ -84,7 +84,7 @@ def run(
         start = time.monotonic()
         with qemu.start(vm, attach=False) as machine:
             if not machine.wait(timeout):
-                where = stuck.cpus(machine, kernel.system_map)
+                where = hang.cpus(machine, kernel.system_map)
                 raise console.death(f"exact guest, {_progress(output)}", where)
             if failure := machine.failure():
                 raise failure

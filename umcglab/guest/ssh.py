@@ -24,16 +24,16 @@ from typing import Protocol
 
 import paramiko
 
-from umcglab import initrd, qemu, stuck
-from umcglab.accel import Accel
-from umcglab.console import Console, wait_for_init
 from umcglab.errors import InfraError, LabError
+from umcglab.guest import hang, initrd, qemu
+from umcglab.guest.accel import Accel
+from umcglab.guest.console import Console, wait_for_init
+from umcglab.guest.image import HOST_ALIAS, Image, Keys, keys
+from umcglab.guest.initrd import File
+from umcglab.guest.qemu import Qemu, Vm
 from umcglab.host import files
-from umcglab.image import HOST_ALIAS, Image, Keys, keys
-from umcglab.initrd import File
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.config import Lab
-from umcglab.qemu import Qemu, Vm
 
 BOOT_TIMEOUT = 120.0
 """Seconds until init must be ready. An idle host needs one or two."""
@@ -184,9 +184,9 @@ class Guest:
         if not self._lost:
             # Not output(), which asks this for the error that it raises.
             said = io.BytesIO()
-            if self._exec(stuck.TASKS, said, _SSH_TIMEOUT, {}).exit_status == 0:
-                return stuck.tasks(said.getvalue().decode(errors="replace"))
-        return stuck.cpus(self._qemu, self._symbols)
+            if self._exec(hang.TASKS, said, _SSH_TIMEOUT, {}).exit_status == 0:
+                return hang.tasks(said.getvalue().decode(errors="replace"))
+        return hang.cpus(self._qemu, self._symbols)
 
     def shell(self) -> int:
         """Give the terminal to a root shell in the guest; return its exit status."""
@@ -397,7 +397,7 @@ def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:
     if outcome == "ready":
         return port
     if outcome == "silence":
-        where = stuck.cpus(machine, system_map)
+        where = hang.cpus(machine, system_map)
         raise console.death("while booting", where)
     machine.wait(_LINGER)
     if why := console.init_failure():
@@ -461,7 +461,7 @@ def floor(
             ended = machine.wait(timeout)
             took = time.monotonic() - start
             if not ended:
-                where = stuck.cpus(machine, kernel.system_map)
+                where = hang.cpus(machine, kernel.system_map)
                 raise console.death("in the floor guest", where)
             if failure := machine.failure():
                 raise failure

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from pathlib import Path
 
 from umcglab.errors import InfraError
-from umcglab.qemu import Qemu
+from umcglab.guest.qemu import Qemu
 
 _SAMPLES = 5
 _OURS = ("init", "dropbear", "sh")
