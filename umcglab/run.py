@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, fuzz, junit, lanes, report
+from umcglab import build, fuzz, lanes
 from umcglab.build import Built
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.fuzz import Fuzz
@@ -30,6 +30,7 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready, now
+from umcglab.report import html, junit
 from umcglab.results import facts
 from umcglab.results.facts import RunDir, TargetFacts
 from umcglab.verdict import findings, runs
@@ -89,7 +90,7 @@ def render(run_dir: RunDir) -> Run:
     """Derive everything from a run's raw files: run.json, report, JUnit."""
     run = runs.collect(run_dir.path)
     runs.finish(run, run_dir.path)
-    report.render(run, run_dir.path)
+    html.render(run, run_dir.path)
     junit.write(run, run_dir.path / "junit.xml")
     return run
 

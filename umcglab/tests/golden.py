@@ -516,13 +516,13 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
 
 def main(folder: Path) -> None:
     """Write every scenario and its report."""
-    from umcglab import junit, report
+    from umcglab.report import html, junit
 
     for name, make in SCENARIOS.items():
         make(folder / name)
         run = runs.collect(folder / name)
         runs.finish(run, folder / name)
-        report.render(run, folder / name)
+        html.render(run, folder / name)
         junit.write(run, folder / name / "junit.xml")
 
 

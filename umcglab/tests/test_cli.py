@@ -204,7 +204,7 @@ def test_matplotlib_says_nothing(tmp_path: Path) -> None:
     """Neither of a folder that it cannot write nor of the fonts that it looks for."""
     code = (
         "import sys; from umcglab import __main__, cli; sys.argv = ['umcglab']\n"
-        "def main(argv):\n import umcglab.plots; return 0\n"
+        "def main(argv):\n import umcglab.report.plots; return 0\n"
         "cli.main = main; sys.exit(__main__.main())"
     )
     done = subprocess.run(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import junit, report
 from umcglab.kernel import addr2line
 from umcglab.kernel.kernels import Kernel
+from umcglab.report import html, junit
 from umcglab.results import facts
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
@@ -190,7 +190,7 @@ def test_the_report_has_the_lines_also_without_the_kernel(
     (_, splat) = finding.splats[0]
     places = re.findall(r"\+0x\w+/0x\w+( kernel/sched/umcg.c:412)?", splat.excerpt)
     assert places and all(places)
-    assert " kernel/sched/umcg.c:412" in report.render(run, path).read_text()
+    assert " kernel/sched/umcg.c:412" in html.render(run, path).read_text()
     junit.write(run, path / "junit.xml")
     assert " kernel/sched/umcg.c:412" in (path / "junit.xml").read_text()
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from umcglab import fuzz, lanes, report, run
+from umcglab import fuzz, lanes, run
 from umcglab.fuzz import Fuzz
 from umcglab.guest.suite import Program
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lanes import Ready
+from umcglab.report import html
 from umcglab.results import facts
 from umcglab.results.facts import PlanFacts, ProgramFacts
 from umcglab.tests.golden import Golden
@@ -101,7 +102,7 @@ def test_totals_and_the_report(tmp_path: Path) -> None:
     assert totals.target == X86
     assert totals.figures == {"seed": "7", "ops": "1000", "succeeded": "800"}
     assert totals.clauses == {"CTL-1": (10, 10), "ARG-2": (0, 50), "WRUN-1": (0, 0)}
-    text = report.render(done, done.path).read_text()
+    text = html.render(done, done.path).read_text()
     assert 'id="fuzz"' in text
     assert '100% <span class="small soft">of 10</span>' in text
 
@@ -109,7 +110,7 @@ def test_totals_and_the_report(tmp_path: Path) -> None:
 def test_a_report_without_it(tmp_path: Path) -> None:
     done = finished(tmp_path / "run")
     assert list(fuzz.totals(done)) == []
-    assert 'id="fuzz"' not in report.render(done, done.path).read_text()
+    assert 'id="fuzz"' not in html.render(done, done.path).read_text()
 
 
 def test_failures_are_kept_once(lab: Lab, tmp_path: Path) -> None:

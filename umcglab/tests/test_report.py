@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
-import html.parser
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import junit, report
+from umcglab.report import html, junit
 from umcglab.results import facts
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
@@ -19,7 +19,7 @@ from umcglab.verdict import findings, runs
 VOID = {"meta", "br", "link", "hr", "img", "input"}
 
 
-class Page(html.parser.HTMLParser):
+class Page(HTMLParser):
     """A page's ids, links, text and whether its elements nest."""
 
     def __init__(self, text: str) -> None:
@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make], Path]:
             run = runs.collect(path)
             runs.finish(run, path)
             junit.write(run, path / "junit.xml")
-            report.render(run, path)
+            html.render(run, path)
         return path
 
     return rendered
@@ -118,7 +118,7 @@ def test_every_scenario_renders_to_a_page_of_its_own(
 def test_rendering_again_gives_the_same_bytes(folder: Callable[[Make], Path]) -> None:
     path = folder(golden.passing)
     before = page(path)
-    report.render(runs.collect(path), path)
+    html.render(runs.collect(path), path)
     assert page(path) == before
 
 
@@ -197,7 +197,7 @@ def test_what_a_guest_says_cannot_become_markup(tmp_path: Path) -> None:
     with made.dir.console(X86, 1).open("a") as f:
         f.write(f"[    9.000000] WARNING: CPU: 0 PID: 1 at {evil}\n")
     run = runs.collect(tmp_path)
-    text = report.render(run, tmp_path).read_text()
+    text = html.render(run, tmp_path).read_text()
     assert "<script" not in text
     assert evil in Page(text).words
     junit.write(run, tmp_path / "junit.xml")
