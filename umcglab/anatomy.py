@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab import lanes
 from umcglab.errors import InfraError, UserError
 from umcglab.guest import exact
 from umcglab.guest.exact import Step
@@ -28,6 +27,7 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
 from umcglab.results.facts import BenchPlanFacts
+from umcglab.run import lanes
 from umcglab.verdict import bench_output
 from umcglab.verdict.bench_output import Bench
 

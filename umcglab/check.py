@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import build, variants
+from umcglab import variants
 from umcglab.errors import LabError, PatchError, UserError
 from umcglab.host import command, pool
 from umcglab.host.cache import digest
@@ -31,6 +31,7 @@ from umcglab.kernel.patchfile import Patch
 from umcglab.lab import yamlfile
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
+from umcglab.run import artifacts
 from umcglab.variants import OWN, NotHereError, Variant
 
 # What checkpatch.pl says that is not to be heeded, and why not. Each is looked for in
@@ -150,7 +151,7 @@ def execute(
     kbuild.compiler(target.arch)
     lab.cache.claim()
     lab.cache.hold()
-    at_once = build.width(cores)
+    at_once = artifacts.width(cores)
     jobs = -(-cores // at_once) + (cores < at_once * 2)
     done = pool.run(
         [

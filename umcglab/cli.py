@@ -46,7 +46,7 @@ exit status:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    from umcglab import fuzz
+    from umcglab.run import fuzz
 
     top = argparse.ArgumentParser(
         prog="umcglab",
@@ -198,9 +198,9 @@ def main(argv: Sequence[str]) -> int:
     if options.verb == "series":
         return patches(lab, options)
 
-    from umcglab import build
     from umcglab.host import pool
     from umcglab.host.display import Display
+    from umcglab.run import artifacts
 
     pool.catch_signals()
     if options.verb == "anatomy":
@@ -208,13 +208,13 @@ def main(argv: Sequence[str]) -> int:
     if options.verb == "check":
         from umcglab import check
 
-        target, cores = _one_target(lab, options.target), build.cores(options.jobs)
+        target, cores = _one_target(lab, options.target), artifacts.cores(options.jobs)
         with Display() as display:
             return check.execute(
                 lab, target, cores, display, quick=options.quick, only=options.job
             )
     chosen = config.select(lab, options.only, getattr(options, "nightly", False))
-    cores = build.cores(options.jobs)
+    cores = artifacts.cores(options.jobs)
     if options.verb == "shell":
         return shell(lab, chosen, cores)
     with Display() as display:
@@ -226,39 +226,39 @@ def main(argv: Sequence[str]) -> int:
             return mutants.execute(lab, fit, options.mutants, command, cores, display)
         if options.verb == "build":
             return make(lab, chosen, cores, display)
-        from umcglab import run
-        from umcglab.fuzz import Fuzz
+        from umcglab.run import session
+        from umcglab.run.fuzz import Fuzz
 
-        what = run.Options(
+        what = session.Options(
             command=shlex.join(["umcglab", *argv]),
             cores=cores,
             lab=lab.file,
             tests=options.tests,
             fuzz=Fuzz(options.fuzz_ops, options.fuzz_seed),
         )
-        return run.execute(lab, chosen, what, display)
+        return session.execute(lab, chosen, what, display)
 
 
 def report(path: Path) -> int:
     """Render `path` again; return the exit status its results deserve."""
-    from umcglab import run
     from umcglab.results.facts import RunDir
+    from umcglab.run import session
 
     if not (path / "run.json").exists():
         raise UserError(
             f"{path}: not the folder of a run, it has no run.json",
             hint="umcglab report results/latest",
         )
-    done = run.render(RunDir(path.resolve()))
+    done = session.render(RunDir(path.resolve()))
     print(path / "report.html")
     return done.exit_code
 
 
 def make(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> int:
     """Build; print each error; return the exit status."""
-    from umcglab import build
+    from umcglab.run import artifacts
 
-    errors = build.build(lab, targets, cores, display).errors()
+    errors = artifacts.build(lab, targets, cores, display).errors()
     for error in errors:
         for line in error.lines():
             display.say(line)
@@ -314,27 +314,28 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
             f"a shell needs one target, these are {len(targets)}",
             hint=config.command(lab.file, "shell", "--only", targets[0].name),
         )
-    from umcglab import build, lanes, run
     from umcglab.host.display import Display
+    from umcglab.run import artifacts, lanes, session
 
     with Display() as display:
-        ready = run.ready(targets[0], build.build(lab, targets, cores, display))
+        ready = session.ready(targets[0], artifacts.build(lab, targets, cores, display))
     return lanes.shell(lab, ready)
 
 
 def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     """Print the anatomy of a bench on one target, in one or both classes."""
-    from umcglab import anatomy, build, run
+    from umcglab import anatomy
     from umcglab.host.display import Display
+    from umcglab.run import artifacts, session
     from umcglab.verdict.bench_output import SCHEDS
 
     name, _, sched = options.bench.partition(":")
     if sched and sched not in SCHEDS:
         raise UserError(f"{options.bench}: a class is {' or '.join(SCHEDS)}")
     targets = [_one_target(lab, options.target)]
-    cores = build.cores(options.jobs)
+    cores = artifacts.cores(options.jobs)
     with Display() as display:
-        ready = run.ready(targets[0], build.build(lab, targets, cores, display))
+        ready = session.ready(targets[0], artifacts.build(lab, targets, cores, display))
     for one in [sched] if sched else SCHEDS:
         found = anatomy.measure(lab, ready.kernel, ready.bundle, name, one)
         print(f"{ready.target.name} {ready.kernel.release}")

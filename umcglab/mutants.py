@@ -18,7 +18,6 @@ from pathlib import Path
 import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from umcglab import build, lanes, run
 from umcglab.errors import LabError, UserError
 from umcglab.guest.suite import Manifest, Program, load_plan
 from umcglab.host import pool
@@ -30,9 +29,10 @@ from umcglab.kernel.patchfile import Patch
 from umcglab.kernel.trees import Tree
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
-from umcglab.lanes import Ready
 from umcglab.results import facts
 from umcglab.results.facts import ErrorFacts, RunDir, TargetFacts
+from umcglab.run import artifacts, lanes, session
+from umcglab.run.lanes import Ready
 from umcglab.verdict import programs, runs
 from umcglab.verdict.ktap import Outcome
 
@@ -164,20 +164,20 @@ def execute(
 ) -> int:
     """Try mutants (all, or those named) on targets; return the exit status."""
     wanted = {target.name: pick(of(lab, target), names) for target in chosen}
-    started, git = datetime.now(UTC), run.lab_git(lab.root)
+    started, git = datetime.now(UTC), session.lab_git(lab.root)
     name = f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}-mutants"
     lab.cache.claim()
-    top = run.make_folder(lab.results, name).path
+    top = session.make_folder(lab.results, name).path
     display.tee(top / "lab.log")
     display.say(f"results go to {top}")
-    built = build.build(lab, chosen, cores, display)
+    built = artifacts.build(lab, chosen, cores, display)
     jobs: list[Job[None]] = []
     for target in chosen:
-        ready = run.ready(target, built)
+        ready = session.ready(target, built)
         tried = [None, *(m for m in wanted[target.name] if not m.unseen)]
         for mutant in tried:
             folder = run_dir(top, mutant, target)
-            run.describe(folder, lab, [target], command, started, git)
+            session.describe(folder, lab, [target], command, started, git)
         call = _hunt(lab, ready, tried, wanted[target.name], top, max(1, cores // 2))
         jobs.append(Job(f"mutants {target.name}", call))
     done = pool.run(jobs, cores, display, lab.cache.root / "durations.json")
@@ -271,7 +271,7 @@ def attempt(
             replace(p, tests=tests[p.name]) for p in ready.programs if p.name in tests
         )
         made = replace(ready, kernel=kernel, programs=programs, select=True)
-        state = run.write_plan(made, folder, ())
+        state = session.write_plan(made, folder, ())
         lanes.test_lane(lab, made, state, folder, progress)
     state_of_run = facts.read(folder.run, facts.RunFacts)
     facts.write(folder.run, replace(state_of_run, finished=lanes.now()))

@@ -15,10 +15,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from umcglab import fuzz
 from umcglab.host import files
 from umcglab.report import plots
 from umcglab.results.facts import program_stem
+from umcglab.run import fuzz
 from umcglab.verdict import findings, runs
 from umcglab.verdict.bench_output import SCHEDS, Bench
 from umcglab.verdict.findings import Finding

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import __main__, build, cli
+from umcglab import __main__, cli
 from umcglab.kernel import checkout
 from umcglab.lab import config
+from umcglab.run import artifacts
 from umcglab.tests import toylab
 
 LAB = """\
@@ -121,7 +122,7 @@ def test_help_tells_every_verb_and_status(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize(("cores", "at_once"), [(1, 1), (2, 2), (8, 2), (64, 16)])
 def test_how_many_kernels_are_built_at_once(cores: int, at_once: int) -> None:
-    assert build.width(cores) == at_once
+    assert artifacts.width(cores) == at_once
 
 
 def test_the_labs_own_description_is_right() -> None:

@@ -9,15 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from umcglab import fuzz, lanes, run
-from umcglab.fuzz import Fuzz
 from umcglab.guest.suite import Program
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
-from umcglab.lanes import Ready
 from umcglab.report import html
 from umcglab.results import facts
 from umcglab.results.facts import PlanFacts, ProgramFacts
+from umcglab.run import fuzz, lanes, session
+from umcglab.run.fuzz import Fuzz
+from umcglab.run.lanes import Ready
 from umcglab.tests.golden import Golden
 from umcglab.verdict import runs
 
@@ -149,4 +149,4 @@ def test_the_guest_knows_the_same_figures() -> None:
     text = (config.ROOT / "guest-tests/abi/umcg-v0.5/fuzz/main.c").read_text()
     assert f"#define SLOWEST		{fuzz._SLOWEST}\t" in text
     assert f"#define REPLAYS		{fuzz._MOST_REPLAYS}\n" in text
-    assert run.Options("", 1).fuzz == Fuzz(1_000_000, 1)
+    assert session.Options("", 1).fuzz == Fuzz(1_000_000, 1)

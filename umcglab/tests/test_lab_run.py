@@ -19,8 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import build, lanes, run
-from umcglab.build import Built
 from umcglab.guest.suite import STUB, abis, load_plan
 from umcglab.host import display
 from umcglab.host.progress import Silent
@@ -28,6 +26,8 @@ from umcglab.lab import config
 from umcglab.lab.config import Lab
 from umcglab.results import facts
 from umcglab.results.facts import RunDir
+from umcglab.run import artifacts, lanes, session
+from umcglab.run.artifacts import Built
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 from umcglab.tests.scope import ARCHES
@@ -82,7 +82,7 @@ def lab(lab_file: Path) -> Lab:
 def built(lab: Lab) -> Built:
     """Everything that is tested here, built."""
     with display.Display() as shown:
-        made = build.build(lab, scope.targets(lab), build.cores(None), shown)
+        made = artifacts.build(lab, scope.targets(lab), artifacts.cores(None), shown)
     assert made.errors() == ()
     return made
 
@@ -101,7 +101,7 @@ def whole_run(lab: Lab, lab_file: Path, built: Built) -> Run:
         "--fuzz-ops", scope.FUZZ_OPS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return run.render(RunDir((lab.results / "latest").resolve()))
+    return session.render(RunDir((lab.results / "latest").resolve()))
 
 
 @pytest.mark.timeout(3600)
@@ -167,7 +167,7 @@ def test_a_kernel_with_detectors_end_to_end(
 ) -> None:
     done = umcglab("run", "--lab", lab_file, "--only", scope.DEBUG, "--tests", tests)
     assert done.returncode == 0, done.stderr
-    (target,) = run.render(RunDir((lab.results / "latest").resolve())).targets
+    (target,) = session.render(RunDir((lab.results / "latest").resolve())).targets
     assert_all_is_well(target)
     assert not target.facts.benches
     assert target.programs[-1].name == "kernel/kmemleak"
@@ -216,11 +216,11 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
     target = replace(
         config.select(lab, [name])[0], cmdline=cmdline, boot_timeout=timeout
     )
-    run_dir = run.begin(lab, [target], run.Options(command="test", cores=2))
-    made = replace(run.ready(target, built), programs=(provoked("lab/never", ""),))
-    state = run.write_plan(made, run_dir, benches=())
+    run_dir = session.begin(lab, [target], session.Options(command="test", cores=2))
+    made = replace(session.ready(target, built), programs=(provoked("lab/never", ""),))
+    state = session.write_plan(made, run_dir, benches=())
     lanes.test_lane(lab, made, state, run_dir, Silent())
-    return run.render(run_dir)
+    return session.render(run_dir)
 
 
 @pytest.mark.timeout(300)
@@ -287,7 +287,7 @@ def test_ending_the_lab_in_the_middle(
         # Nobody was left to write it; what was measured can still be rendered.
         umcglab("report", latest)
     else:
-        assert process.returncode == run.INTERRUPTED
+        assert process.returncode == session.INTERRUPTED
         state = facts.read(latest / "run.json", facts.RunFacts)
         assert state.interrupted
     result = json.loads((latest / "run.json").read_text())["result"]

@@ -11,7 +11,6 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from umcglab import lanes
 from umcglab.guest import ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
@@ -19,8 +18,9 @@ from umcglab.guest.suite import Bundle, Manifest, Program
 from umcglab.host.progress import Silent
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
-from umcglab.lanes import Ready
 from umcglab.results.facts import BenchPlanFacts, RunDir
+from umcglab.run import lanes
+from umcglab.run.lanes import Ready
 
 LAB = config.load(config.ROOT / "lab.yaml")
 WAIT = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes",))

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import build, cli, lanes, mutants
-from umcglab.build import Built
+from umcglab import cli, mutants
 from umcglab.errors import PatchError, UserError
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Bundle, Manifest, Program, load_plan
@@ -21,7 +20,6 @@ from umcglab.host.progress import Progress
 from umcglab.kernel import kernels, trees
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
-from umcglab.lanes import Ready
 from umcglab.results import facts
 from umcglab.results.facts import (
     BootFacts,
@@ -30,6 +28,9 @@ from umcglab.results.facts import (
     RunDir,
     TargetFacts,
 )
+from umcglab.run import artifacts, lanes
+from umcglab.run.artifacts import Built
+from umcglab.run.lanes import Ready
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
@@ -247,7 +248,7 @@ def play(
         )
 
     monkeypatch.setattr(lanes, "test_lane", test_lane)
-    monkeypatch.setattr(build, "build", built)
+    monkeypatch.setattr(artifacts, "build", built)
 
     def run(given: Mapping[str, str]) -> int:
         parts.update({"unchanged": "ok"} | dict(given))

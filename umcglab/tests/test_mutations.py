@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from umcglab import fuzz
 from umcglab.kernel import addr2line
+from umcglab.run import fuzz
 from umcglab.verdict import bench_output, ktap, splat
 
 DATA = Path(__file__).parent / "data"

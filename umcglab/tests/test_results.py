@@ -10,7 +10,7 @@ import pytest
 from umcglab.errors import UserError
 from umcglab.results import facts
 from umcglab.results.facts import RunFacts
-from umcglab.run import make_folder
+from umcglab.run.session import make_folder
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
 from umcglab.verdict import baseline, findings, runs

@@ -20,7 +20,7 @@ from umcglab.errors import InfraError, LabError, UserError
 from umcglab.host.cache import Cache, file_digest, tree_digest
 from umcglab.kernel import checkout, source
 from umcglab.lab.config import SourceSpec
-from umcglab.run import lab_git
+from umcglab.run.session import lab_git
 from umcglab.tests.toylab import TOY, Progress
 
 

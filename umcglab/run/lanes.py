@@ -16,9 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import fuzz
 from umcglab.errors import LabError
-from umcglab.fuzz import Fuzz
 from umcglab.guest import accel, exact, ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
@@ -29,6 +27,8 @@ from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
 from umcglab.results import facts
 from umcglab.results.facts import RunDir, TargetFacts
+from umcglab.run import fuzz
+from umcglab.run.fuzz import Fuzz
 from umcglab.verdict import splat
 from umcglab.verdict.bench_output import SCHEDS
 

@@ -14,10 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab import build, fuzz, lanes
-from umcglab.build import Built
 from umcglab.errors import InfraError, LabError, UserError
-from umcglab.fuzz import Fuzz
 from umcglab.guest import qemu
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Kind, Program, load_plan
@@ -29,10 +26,13 @@ from umcglab.kernel import addr2line
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
-from umcglab.lanes import Ready, now
 from umcglab.report import html, junit
 from umcglab.results import facts
 from umcglab.results.facts import RunDir, TargetFacts
+from umcglab.run import artifacts, fuzz, lanes
+from umcglab.run.artifacts import Built
+from umcglab.run.fuzz import Fuzz
+from umcglab.run.lanes import Ready, now
 from umcglab.verdict import findings, runs
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import EXACT_RUNS
@@ -69,7 +69,7 @@ def execute(
     display.say(f"results go to {run_dir.path}")
     interrupted = None
     try:
-        built = build.build(lab, targets, options.cores, display)
+        built = artifacts.build(lab, targets, options.cores, display)
         options = replace(options, fuzz=replace(options.fuzz, replay=fuzz.kept(lab)))
         lane(lab, targets, built, options, run_dir, display)
     except KeyboardInterrupt:
