@@ -206,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
     if options.verb == "anatomy":
         return anatomize(lab, options)
     if options.verb == "check":
-        from umcglab import check
+        from umcglab.study import check
 
         target, cores = _one_target(lab, options.target), artifacts.cores(options.jobs)
         with Display() as display:
@@ -219,7 +219,7 @@ def main(argv: Sequence[str]) -> int:
         return shell(lab, chosen, cores)
     with Display() as display:
         if options.verb == "mutants":
-            from umcglab import mutants
+            from umcglab.study import mutants
 
             fit = mutants.targets(lab, chosen, all_of_them=bool(options.only))
             command = shlex.join(["umcglab", *argv])
@@ -324,9 +324,9 @@ def shell(lab: Lab, targets: Sequence[Target], cores: int) -> int:
 
 def anatomize(lab: Lab, options: argparse.Namespace) -> int:
     """Print the anatomy of a bench on one target, in one or both classes."""
-    from umcglab import anatomy
     from umcglab.host.display import Display
     from umcglab.run import artifacts, session
+    from umcglab.study import anatomy
     from umcglab.verdict.bench_output import SCHEDS
 
     name, _, sched = options.bench.partition(":")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy, cli
-from umcglab.anatomy import Anatomy
+from umcglab import cli
 from umcglab.errors import InfraError, UserError
 from umcglab.guest.suite import Bundle, load_plan
 from umcglab.kernel.kernels import Kernel
@@ -18,6 +17,8 @@ from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
 from umcglab.results.facts import BenchPlanFacts
+from umcglab.study import anatomy
+from umcglab.study.anatomy import Anatomy
 from umcglab.verdict.bench_output import Bench
 
 BENCH = Bench(

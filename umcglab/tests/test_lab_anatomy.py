@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy
 from umcglab.guest import exact, suite
 from umcglab.host.progress import Silent
 from umcglab.kernel import kernels
 from umcglab.lab import config
 from umcglab.lab.arch import ARCHES
+from umcglab.study import anatomy
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 

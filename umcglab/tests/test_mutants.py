@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import cli, mutants
+from umcglab import cli
 from umcglab.errors import PatchError, UserError
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Bundle, Manifest, Program, load_plan
@@ -31,6 +31,7 @@ from umcglab.results.facts import (
 from umcglab.run import artifacts, lanes
 from umcglab.run.artifacts import Built
 from umcglab.run.lanes import Ready
+from umcglab.study import mutants
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 

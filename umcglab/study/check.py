@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import variants
 from umcglab.errors import LabError, PatchError, UserError
 from umcglab.host import command, pool
 from umcglab.host.cache import digest
@@ -32,7 +31,8 @@ from umcglab.lab import yamlfile
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 from umcglab.run import artifacts
-from umcglab.variants import OWN, NotHereError, Variant
+from umcglab.study import variants
+from umcglab.study.variants import OWN, NotHereError, Variant
 
 # What checkpatch.pl says that is not to be heeded, and why not. Each is looked for in
 # `TYPE: text`. A missing sign-off is by design: --no-signoff.
