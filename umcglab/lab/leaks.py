@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from umcglab.guest.suite import Program
+from umcglab.lab.manifest import Program
 
 FILE = "/sys/kernel/debug/kmemleak"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from umcglab.errors import LabError
 from umcglab.guest import image, suite
 from umcglab.guest.image import Image
-from umcglab.guest.suite import STUB, Bundle, abis
+from umcglab.guest.suite import Bundle
 from umcglab.host import pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
@@ -21,6 +21,7 @@ from umcglab.kernel import kernels
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import STUB, abis
 
 
 @dataclass(frozen=True)

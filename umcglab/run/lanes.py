@@ -20,11 +20,12 @@ from umcglab.errors import LabError
 from umcglab.guest import accel, exact, ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
-from umcglab.guest.suite import Bundle, Program
+from umcglab.guest.suite import Bundle
 from umcglab.host.progress import Progress, Silent
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Program
 from umcglab.results import facts
 from umcglab.results.facts import RunDir, TargetFacts
 from umcglab.run import fuzz

@@ -17,7 +17,6 @@ from pathlib import Path
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.guest import qemu
 from umcglab.guest.image import Image
-from umcglab.guest.suite import Kind, Program, load_plan
 from umcglab.host import command, files, pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
@@ -26,6 +25,7 @@ from umcglab.kernel import addr2line
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Kind, Program, load_plan
 from umcglab.report import html, junit
 from umcglab.results import facts
 from umcglab.results.facts import RunDir, TargetFacts

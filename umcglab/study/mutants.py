@@ -19,7 +19,6 @@ import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
 from umcglab.errors import LabError, UserError
-from umcglab.guest.suite import Manifest, Program, load_plan
 from umcglab.host import pool
 from umcglab.host.display import Display
 from umcglab.host.pool import Job
@@ -29,6 +28,7 @@ from umcglab.kernel.patchfile import Patch
 from umcglab.kernel.trees import Tree
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Manifest, Program, load_plan
 from umcglab.results import facts
 from umcglab.results.facts import ErrorFacts, RunDir, TargetFacts
 from umcglab.run import artifacts, lanes, session

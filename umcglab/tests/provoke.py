@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from umcglab.guest.suite import Program
 from umcglab.host.progress import Silent
 from umcglab.kernel import addr2line
 from umcglab.lab import config
 from umcglab.lab.config import Lab
+from umcglab.lab.manifest import Program
 from umcglab.run import lanes, session
 from umcglab.run.artifacts import Built
 from umcglab.verdict.runs import Run

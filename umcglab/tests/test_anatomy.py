@@ -11,11 +11,12 @@ import pytest
 
 from umcglab import cli
 from umcglab.errors import InfraError, UserError
-from umcglab.guest.suite import Bundle, load_plan
+from umcglab.guest.suite import Bundle
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
+from umcglab.lab.manifest import load_plan
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.study import anatomy
 from umcglab.study.anatomy import Anatomy

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from umcglab.guest.suite import Program
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Program
 from umcglab.report import html
 from umcglab.results import facts
 from umcglab.results.facts import PlanFacts, ProgramFacts

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab.guest.suite import STUB, abis, load_plan
 from umcglab.host import display
 from umcglab.host.progress import Silent
 from umcglab.lab import config
 from umcglab.lab.config import Lab
+from umcglab.lab.manifest import STUB, abis, load_plan
 from umcglab.results import facts
 from umcglab.results.facts import RunDir
 from umcglab.run import artifacts, lanes, session

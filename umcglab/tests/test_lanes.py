@@ -14,10 +14,11 @@ import pytest
 from umcglab.guest import ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
-from umcglab.guest.suite import Bundle, Manifest, Program
+from umcglab.guest.suite import Bundle
 from umcglab.host.progress import Silent
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
+from umcglab.lab.manifest import Manifest, Program
 from umcglab.results.facts import BenchPlanFacts, RunDir
 from umcglab.run import lanes
 from umcglab.run.lanes import Ready

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from umcglab.guest.suite import load_plan
 from umcglab.lab.config import ROOT
+from umcglab.lab.manifest import load_plan
 from umcglab.results.facts import TargetFacts
 from umcglab.verdict import limits
 from umcglab.verdict.limits import Bound, Limits, Of, Over, Yardstick

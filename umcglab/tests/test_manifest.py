@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from umcglab.errors import UserError
-from umcglab.guest.suite import STUB, Manifest, Program, abis, load_manifest, load_plan
 from umcglab.kernel import series
 from umcglab.lab.config import ROOT
+from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, load_plan
 from umcglab.verdict.runs import abi_clauses
 
 SUITE = ROOT / "guest-tests"

@@ -14,12 +14,13 @@ from junitparser import JUnitXml
 from umcglab import cli
 from umcglab.errors import PatchError, UserError
 from umcglab.guest.image import Image
-from umcglab.guest.suite import Bundle, Manifest, Program, load_plan
+from umcglab.guest.suite import Bundle
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress
 from umcglab.kernel import kernels, trees
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Manifest, Program, load_plan
 from umcglab.results import facts
 from umcglab.results.facts import (
     BootFacts,
