@@ -10,24 +10,15 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from umcglab.errors import LabError
 from umcglab.host import command
 from umcglab.kernel.kernels import Kernel
 from umcglab.results import facts
 from umcglab.results.facts import LineFacts, RunDir
-from umcglab.verdict import splat
-
-# A name begins where no name goes on: else a line of letters, which has none, is
-# looked through from each of them. No address has more than 16 digits.
-_PLACE = re.compile(
-    r"(?<![\w.])(?P<name>[A-Za-z_][\w.]*)"
-    r"\+0x(?P<at>[0-9a-f]{1,16})/0x(?P<size>[0-9a-f]{1,16})(?![0-9a-f])"
-)
-# What these lines name is what the program counter was. A WARNING's place is that of
-# its trapping instruction; `(P)` ends the frame of a trace that is an exception's.
-_AT_PC = re.compile(r"(?:RIP: [0-9a-f]+:|pc : |WARNING: )|.*\(P[A-Z]*\)$")
+from umcglab.verdict import places, splat
+from umcglab.verdict.places import PLACE
 
 
 def write(kernel: Kernel, run_dir: RunDir, target: str) -> None:
@@ -35,20 +26,8 @@ def write(kernel: Kernel, run_dir: RunDir, target: str) -> None:
     folder = run_dir.target(target).parent
     consoles = [*folder.glob("console-*.log"), *folder.glob("exact/console-*.log")]
     found = [s for log in consoles for s in splat.scan(log.read_text(errors="replace"))]
-    if wanted := places(s.excerpt for s in found):
+    if wanted := places.find(s.excerpt for s in found):
         facts.write(run_dir.lines(target), LineFacts(resolve(kernel, wanted)))
-
-
-def places(excerpts: Iterable[str]) -> dict[str, bool]:
-    """Return the places that splats name, and whether each is a program counter."""
-    seen: dict[str, bool] = {}
-    for excerpt in excerpts:
-        for line in excerpt.splitlines():
-            is_pc = bool(_AT_PC.match(line))
-            for match in _PLACE.finditer(line):
-                # The first frame of an arm64 trace says its `pc` again.
-                seen[match[0]] = seen.get(match[0], False) or is_pc
-    return seen
 
 
 def resolve(kernel: Kernel, wanted: Mapping[str, bool]) -> dict[str, str]:
@@ -59,7 +38,7 @@ def resolve(kernel: Kernel, wanted: Mapping[str, bool]) -> dict[str, str]:
     symbols = _Symbols(kernel.system_map.read_text())
     asked = {}
     for place, is_pc in wanted.items():
-        match = _PLACE.fullmatch(place)
+        match = PLACE.fullmatch(place)
         assert match
         at, size = int(match["at"], 16), int(match["size"], 16)
         start = symbols.find(match["name"], size)
@@ -77,13 +56,6 @@ def resolve(kernel: Kernel, wanted: Mapping[str, bool]) -> dict[str, str]:
     answers = re.split(r"^0x.*\n", said, flags=re.M)[1:]
     lines = {p: _chain(answer) for p, answer in zip(asked, answers, strict=True)}
     return {place: line for place, line in lines.items() if line}
-
-
-def annotate(text: str, lines: Mapping[str, str]) -> str:
-    """Return a splat with the source line behind each place in it."""
-    return _PLACE.sub(
-        lambda m: f"{m[0]} {lines[m[0]]}" if m[0] in lines else m[0], text
-    )
 
 
 def _chain(answer: str) -> str:

@@ -15,7 +15,7 @@ from umcglab.report import html, junit
 from umcglab.results import facts
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
-from umcglab.verdict import findings, runs, splat
+from umcglab.verdict import findings, places, runs, splat
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = DATA / "splat"
@@ -117,7 +117,7 @@ def test_what_is_not_known_is_left_out(built: Kernel) -> None:
 
 def test_program_counters_are_told_from_return_addresses() -> None:
     text = "RIP: 0010:here+0x1/0x2\n there+0x3/0x4\n ? here+0x1/0x2\npc : arm+0x5/0x6"
-    assert addr2line.places([text]) == {
+    assert places.find([text]) == {
         "here+0x1/0x2": True,
         "there+0x3/0x4": False,
         "arm+0x5/0x6": True,
@@ -138,9 +138,9 @@ def test_only_where_a_report_says_so_it_is_the_program_counter(
     name: str, place: str
 ) -> None:
     (found,) = splat.scan((SAMPLES / f"{name}.log").read_text())
-    places = addr2line.places([found.excerpt])
-    assert [p for p, is_pc in places.items() if is_pc] == [place]
-    assert len(places) > 1
+    named = places.find([found.excerpt])
+    assert [p for p, is_pc in named.items() if is_pc] == [place]
+    assert len(named) > 1
 
 
 @pytest.mark.parametrize(
@@ -158,19 +158,19 @@ def test_only_where_a_report_says_so_it_is_the_program_counter(
     ],
 )
 def test_what_a_line_names(line: str, is_pc: bool) -> None:
-    assert addr2line.places([line]) == {"f+0x1/0x2": is_pc}
+    assert places.find([line]) == {"f+0x1/0x2": is_pc}
 
 
 def test_a_place_is_looked_for_once_in_a_line() -> None:
-    assert addr2line.places([(DATA / "decode/letters.log").read_text()]) == {}
+    assert places.find([(DATA / "decode/letters.log").read_text()]) == {}
     # Each of these is a minute's work if every letter is begun at.
     for letter in ("a", "_", ".", "a.", "1a", "+0x1/0x", "a+0x"):
         text = letter * (400_000 // len(letter))
-        assert addr2line.places([text]) == {}
+        assert places.find([text]) == {}
 
 
 def test_a_number_that_is_no_address_is_no_place() -> None:
-    assert addr2line.places([" f+0x" + "1" * 17 + "/0x2", " f+0x1/0x" + "2" * 17]) == {}
+    assert places.find([" f+0x" + "1" * 17 + "/0x2", " f+0x1/0x" + "2" * 17]) == {}
 
 
 def test_the_report_has_the_lines_also_without_the_kernel(

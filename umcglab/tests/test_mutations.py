@@ -15,9 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from umcglab.kernel import addr2line
 from umcglab.run import fuzz
-from umcglab.verdict import bench_output, ktap, splat
+from umcglab.verdict import bench_output, ktap, places, splat
 
 DATA = Path(__file__).parent / "data"
 _NIGHT = 600
@@ -40,12 +39,12 @@ def _samples(kind: str) -> list[str]:
 
 def _scan(text: str) -> None:
     found = splat.scan(text)
-    addr2line.places(s.excerpt for s in found)
+    places.find(s.excerpt for s in found)
     assert all(1 <= s.line <= text.count("\n") + 1 for s in found)
 
 
 def _places(text: str) -> None:
-    addr2line.places([text])
+    places.find([text])
 
 
 def _totals(text: str) -> None:

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from umcglab.kernel import addr2line
 from umcglab.lab import config
 from umcglab.results import facts
 from umcglab.results.facts import LineFacts, RunDir
-from umcglab.verdict import splat
+from umcglab.verdict import places, splat
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import LAB, PATCH, USER, ProgramVerdict, TestVerdict
 from umcglab.verdict.runs import BOOT_RATIO, Run
@@ -80,8 +79,7 @@ class _Maker:
         path = RunDir(self.run.path).lines(self.target.name)
         lines = facts.read(path, LineFacts).lines if path.exists() else {}
         return tuple(
-            (log, replace(s, excerpt=addr2line.annotate(s.excerpt, lines)))
-            for s in splats
+            (log, replace(s, excerpt=places.annotate(s.excerpt, lines))) for s in splats
         )
 
     def errors(self) -> Iterator[Finding]:
