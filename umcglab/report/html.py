@@ -18,8 +18,7 @@ from markupsafe import Markup, escape
 from umcglab.host import files
 from umcglab.report import plots
 from umcglab.results.facts import program_stem
-from umcglab.run import fuzz
-from umcglab.verdict import findings, runs
+from umcglab.verdict import findings, fuzz_log, runs
 from umcglab.verdict.bench_output import SCHEDS, Bench
 from umcglab.verdict.findings import Finding
 from umcglab.verdict.ktap import Outcome
@@ -108,7 +107,7 @@ def render(run: Run, path: Path) -> Path:
         grid=tuple(grid(run, found)),
         numbers=tuple(numbers(run)),
         limits=tuple(limits(run)),
-        fuzzed=tuple(fuzz.totals(run)),
+        fuzzed=tuple(fuzz_log.totals(run)),
         clause_texts={
             row.clause.id: row.clause.text
             for table in run.clauses

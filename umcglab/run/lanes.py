@@ -28,9 +28,8 @@ from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Program
 from umcglab.results import facts
 from umcglab.results.facts import RunDir, TargetFacts
-from umcglab.run import fuzz
 from umcglab.run.fuzz import Fuzz
-from umcglab.verdict import splat
+from umcglab.verdict import fuzz_log, splat
 from umcglab.verdict.bench_output import SCHEDS
 
 GUEST_BUNDLE = "/run/umcglab"
@@ -75,7 +74,7 @@ def command(ready: Ready, program: Program) -> str:
     """Return the shell line that runs `program` in the guest."""
     chosen = program.tests if ready.select else ()
     argv = [*program.argv, *(word for test in chosen for word in ("-t", test))]
-    if program.kind == fuzz.KIND:
+    if program.kind == fuzz_log.KIND:
         argv += ready.fuzz.on(ready.target).argv
     return f"cd {GUEST_BUNDLE} && exec {shlex.join(argv)}"
 
@@ -83,7 +82,7 @@ def command(ready: Ready, program: Program) -> str:
 def time_limit(ready: Ready, program: Program) -> float:
     """Return the seconds after which `program` hangs."""
     slow = ready.target.traits.slow
-    if program.kind == fuzz.KIND:
+    if program.kind == fuzz_log.KIND:
         return slow * (program.timeout + ready.fuzz.on(ready.target).seconds)
     return slow * program.timeout
 
@@ -244,7 +243,7 @@ def reproduce(ready: Ready, program: Program) -> str:
         # One test is all that a command line can name of a program.
         one = ready.select and len(program.tests) == 1
         words += ["--tests", ":".join((program.name, *program.tests[:one]))]
-    if program.kind == fuzz.KIND:
+    if program.kind == fuzz_log.KIND:
         words += ready.fuzz.options
     return config.command(ready.lab, "run", *words)
 

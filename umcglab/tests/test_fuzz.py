@@ -19,7 +19,7 @@ from umcglab.run import fuzz, lanes, session
 from umcglab.run.fuzz import Fuzz
 from umcglab.run.lanes import Ready
 from umcglab.tests.golden import Golden
-from umcglab.verdict import runs
+from umcglab.verdict import fuzz_log, runs
 
 X86, ARM = "x86_64-umcg-v0.5", "arm64-umcg-v0.5"
 NAME = "umcg-v0.5/fuzz"
@@ -55,7 +55,7 @@ def finished(path: Path, **said: str) -> runs.Run:
     golden = Golden(path, (X86, ARM))
     for name, log in said.items():
         name = {"x86": X86, "arm": ARM}[name]
-        plan = PlanFacts(NAME, fuzz.KIND, ("episodes",))
+        plan = PlanFacts(NAME, fuzz_log.KIND, ("episodes",))
         golden.change(name, programs=(*golden.target(name).programs, plan))
         end = golden.program(name, "umcg/ctl").console_to
         status = 0 if "\nok" in log else 1
@@ -98,7 +98,7 @@ def test_totals_and_the_report(tmp_path: Path) -> None:
     log = GOOD + TOTALS + "ok 1 episodes\n# Totals: pass:1 fail:0 skip:0\n"
     done = finished(tmp_path / "run", x86=log)
     assert done.targets[0].programs[-1].outcome == "PASS"
-    (totals,) = fuzz.totals(done)
+    (totals,) = fuzz_log.totals(done)
     assert totals.target == X86
     assert totals.figures == {"seed": "7", "ops": "1000", "succeeded": "800"}
     assert totals.clauses == {"CTL-1": (10, 10), "ARG-2": (0, 50), "WRUN-1": (0, 0)}
@@ -109,7 +109,7 @@ def test_totals_and_the_report(tmp_path: Path) -> None:
 
 def test_a_report_without_it(tmp_path: Path) -> None:
     done = finished(tmp_path / "run")
-    assert list(fuzz.totals(done)) == []
+    assert list(fuzz_log.totals(done)) == []
     assert 'id="fuzz"' not in html.render(done, done.path).read_text()
 
 

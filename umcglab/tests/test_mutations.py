@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from umcglab.run import fuzz
-from umcglab.verdict import bench_output, ktap, places, splat
+from umcglab.verdict import bench_output, fuzz_log, ktap, places, splat
 
 DATA = Path(__file__).parent / "data"
 _NIGHT = 600
@@ -49,7 +48,7 @@ def _places(text: str) -> None:
 
 def _totals(text: str) -> None:
     for line in text.split("\n"):
-        fuzz._totals("target", line.removeprefix("# fuzz: "))
+        fuzz_log._totals("target", line.removeprefix("# fuzz: "))
 
 
 def _ktap(text: str) -> None:
