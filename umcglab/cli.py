@@ -241,7 +241,7 @@ def main(argv: Sequence[str]) -> int:
 
 def report(path: Path) -> int:
     """Render `path` again; return the exit status its results deserve."""
-    from umcglab.results.facts import RunDir
+    from umcglab.results.rundir import RunDir
     from umcglab.run import session
 
     if not (path / "run.json").exists():

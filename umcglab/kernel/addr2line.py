@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from umcglab.errors import LabError
 from umcglab.host import command
 from umcglab.kernel.kernels import Kernel
-from umcglab.results import facts
-from umcglab.results.facts import LineFacts, RunDir
+from umcglab.results import codec
+from umcglab.results.facts import LineFacts
+from umcglab.results.rundir import RunDir
 from umcglab.verdict import places, splat
 from umcglab.verdict.places import PLACE
 
@@ -27,7 +28,7 @@ def write(kernel: Kernel, run_dir: RunDir, target: str) -> None:
     consoles = [*folder.glob("console-*.log"), *folder.glob("exact/console-*.log")]
     found = [s for log in consoles for s in splat.scan(log.read_text(errors="replace"))]
     if wanted := places.find(s.excerpt for s in found):
-        facts.write(run_dir.lines(target), LineFacts(resolve(kernel, wanted)))
+        codec.write(run_dir.lines(target), LineFacts(resolve(kernel, wanted)))
 
 
 def resolve(kernel: Kernel, wanted: Mapping[str, bool]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from umcglab.host import files
 from umcglab.report import plots
-from umcglab.results.facts import program_stem
+from umcglab.results.rundir import program_stem
 from umcglab.verdict import findings, fuzz_log, runs
 from umcglab.verdict.bench_output import SCHEDS, Bench
 from umcglab.verdict.findings import Finding

@@ -3,24 +3,17 @@
 
 Only facts that the raw logs cannot tell live here (what was planned, which
 kernel it was, exit statuses, offsets into the console log); no verdict is ever
-stored and read back. `results.collect` derives those from these files and the
+stored and read back. `verdict.runs` derives those from these files and the
 logs, each time. results/README.md documents the folder.
 """
 
 from __future__ import annotations
 
-import json
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from umcglab.errors import LabError, UserError
-from umcglab.host import files
-
-SCHEMA = 1
+from umcglab.errors import LabError
+from umcglab.results.codec import SCHEMA
 
 Status = Literal["planned", "running", "done", "error"]
 Stage = Literal["build", "image", "bundle", "boot", "test", "exact", "run"]
@@ -200,121 +193,3 @@ class RunFacts:
     finished: str | None = None
     interrupted: str | None = None
     schema: int = SCHEMA
-
-
-def program_stem(program: str) -> str:
-    """Return the file name, without suffix, of a program's log and facts."""
-    return program.replace("/", ".")
-
-
-@dataclass(frozen=True)
-class RunDir:
-    """Where each fact and raw log of one run lies."""
-
-    path: Path
-
-    @property
-    def run(self) -> Path:
-        return self.path / "run.json"
-
-    def target(self, target: str) -> Path:
-        return self.path / target / "target.json"
-
-    def build_log(self, target: str) -> Path:
-        return self.path / target / "build.log"
-
-    def console(self, target: str, boot: int) -> Path:
-        return self.path / target / f"console-{boot}.log"
-
-    def lines(self, target: str) -> Path:
-        return self.path / target / "lines.json"
-
-    def floor(self, target: str) -> Path:
-        return self.path / target / "floor.log"
-
-    def program(self, target: str, program: str) -> Path:
-        return self.path / target / "programs" / f"{program_stem(program)}.json"
-
-    def program_log(self, target: str, program: str) -> Path:
-        return self.program(target, program).with_suffix(".log")
-
-    def exact(self, target: str) -> Path:
-        return self.path / target / "exact" / "exact.json"
-
-    def exact_output(self, target: str, n: int) -> Path:
-        return self.path / target / "exact" / f"{n}.out"
-
-    def exact_console(self, target: str, n: int) -> Path:
-        return self.path / target / "exact" / f"console-{n}.log"
-
-
-Facts = TypeVar("Facts")
-
-
-def write_json(path: Path, data: object) -> None:
-    """Write `data` to `path` in one step: readers see the old file or the new."""
-    files.write(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
-def write(path: Path, facts: object) -> None:
-    """Write one facts dataclass to its file, in one step."""
-    write_json(path, asdict(typing.cast(Any, facts)))
-
-
-def read(path: Path, kind: type[Facts]) -> Facts:
-    """Read one facts dataclass; UserError if the file is not such a thing."""
-    try:
-        data = files.read_json(path)
-    except FileNotFoundError as e:
-        raise UserError(f"{path}: no such file", hint="give the folder of a run") from e
-    except OSError as e:
-        raise UserError(f"{path}: cannot read it: {e.strerror}") from e
-    except ValueError as e:
-        raise UserError(f"{path}: not JSON: {e}") from e
-    if isinstance(data, dict) and data.get("schema", SCHEMA) != SCHEMA:
-        raise UserError(
-            f"{path}: schema {data['schema']}, this lab reads {SCHEMA}",
-            hint="render it with the version of the lab that wrote it",
-        )
-    try:
-        return typing.cast(Facts, _build(kind, data, ""))
-    except (TypeError, ValueError) as e:
-        raise UserError(f"{path}: {e}") from e
-
-
-def _build(hint: Any, value: Any, where: str) -> Any:
-    """Make `value`, out of JSON, into the type `hint`; unknown keys are ignored."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _build(next(a for a in args if a is not type(None)), value, where)
-    if origin is Literal:
-        if value in args:
-            return value
-    elif origin is tuple:
-        if isinstance(value, list):
-            return tuple(
-                _build(args[0], v, f"{where}[{n}]") for n, v in enumerate(value)
-            )
-    elif origin is dict:
-        if isinstance(value, Mapping):
-            return {k: _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    elif is_dataclass(hint):
-        if isinstance(value, Mapping):
-            hints = typing.get_type_hints(hint)
-            return typing.cast(Any, hint)(
-                **{
-                    f.name: _build(hints[f.name], value[f.name], f"{where}.{f.name}")
-                    for f in fields(hint)
-                    if f.name in value
-                }
-            )
-    elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif type(value) is hint:
-        return value
-    raise TypeError(f"{where.lstrip('.') or 'top level'}: unexpected {value!r:.60}")

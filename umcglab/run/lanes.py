@@ -26,8 +26,9 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Program
-from umcglab.results import facts
-from umcglab.results.facts import RunDir, TargetFacts
+from umcglab.results import codec, facts
+from umcglab.results.facts import TargetFacts
+from umcglab.results.rundir import RunDir
 from umcglab.run.fuzz import Fuzz
 from umcglab.verdict import fuzz_log, splat
 from umcglab.verdict.bench_output import SCHEDS
@@ -184,7 +185,7 @@ def test_lane(
                         facts.BootFacts(n, vm.argv, vm.to_ssh, vm.uname),
                     ),
                 )
-                facts.write(path, state)
+                codec.write(path, state)
                 while waiting:
                     progress.phase(waiting[0].name)
                     if not run_program(ready, waiting.pop(0), vm, n, run_dir):
@@ -197,7 +198,7 @@ def test_lane(
             errors=(*state.errors, facts.ErrorFacts.of(e, "boot")),
         )
     state = replace(state, finished=now())
-    facts.write(path, state)
+    codec.write(path, state)
     return state
 
 
@@ -215,7 +216,7 @@ def run_program(
     )
     stuck = vm.where_stuck() if done.timed_out else ()
     end = vm.console_size()
-    facts.write(
+    codec.write(
         run_dir.program(name, program.name),
         facts.ProgramFacts(
             program=program.name,

@@ -27,8 +27,9 @@ from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Kind, Program, load_plan
 from umcglab.report import html, junit
-from umcglab.results import facts
-from umcglab.results.facts import RunDir, TargetFacts
+from umcglab.results import codec, facts
+from umcglab.results.facts import TargetFacts
+from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, fuzz, lanes
 from umcglab.run.artifacts import Built
 from umcglab.run.fuzz import Fuzz
@@ -75,8 +76,8 @@ def execute(
     except KeyboardInterrupt:
         interrupted = "interrupted by a signal"
         display.say("interrupted: writing the report of what was measured so far")
-    state = facts.read(run_dir.run, facts.RunFacts)
-    facts.write(run_dir.run, replace(state, finished=now(), interrupted=interrupted))
+    state = codec.read(run_dir.run, facts.RunFacts)
+    codec.write(run_dir.run, replace(state, finished=now(), interrupted=interrupted))
     run = render(run_dir)
     for line in findings.summary(run):
         display.say(line)
@@ -132,7 +133,7 @@ def describe(
 ) -> None:
     """Write down what a run is and which targets it is going to try."""
     for target in targets:
-        facts.write(
+        codec.write(
             run_dir.target(target.name),
             TargetFacts(
                 name=target.name,
@@ -144,7 +145,7 @@ def describe(
                 memory=target.memory,
             ),
         )
-    facts.write(
+    codec.write(
         run_dir.run,
         facts.RunFacts(
             id=run_dir.path.name,
@@ -206,7 +207,7 @@ def lane(
         ready = prepare(target, built, options, run_dir)
         if ready is None:
             continue
-        state = facts.read(run_dir.target(target.name), TargetFacts)
+        state = codec.read(run_dir.target(target.name), TargetFacts)
         jobs.append(Job(f"test {target.name}", _test(lab, ready, state, run_dir)))
         if not options.tests and target.traits.exact:
             exact += [
@@ -232,9 +233,9 @@ def prepare(
         made = choose(ready(target, built), options.tests)
         made = replace(made, fuzz=options.fuzz, lab=options.lab)
     except LabError as e:
-        state = facts.read(path, TargetFacts)
+        state = codec.read(path, TargetFacts)
         error = facts.ErrorFacts.of(e, "build")
-        facts.write(path, replace(state, status="error", errors=(error,)))
+        codec.write(path, replace(state, status="error", errors=(error,)))
         keep_log(e.log, run_dir.build_log(target.name))
         return None
     if target.traits.leaks:
@@ -252,7 +253,7 @@ def write_plan(
     kernel = made.kernel
     keep_log(kernel.log, run_dir.build_log(made.target.name))
     state = replace(
-        facts.read(path, TargetFacts),
+        codec.read(path, TargetFacts),
         started=now(),
         kernel=facts.KernelFacts(kernel.digest, kernel.release, kernel.identity),
         image=made.image.digest,
@@ -261,7 +262,7 @@ def write_plan(
         programs=tuple(map(plan, made.programs)),
         benches=benches,
     )
-    facts.write(path, state)
+    codec.write(path, state)
     return state
 
 
@@ -352,7 +353,7 @@ def record(
 ) -> None:
     """Write down what came of a target's jobs that they could not write themselves."""
     path = run_dir.target(target.name)
-    state = facts.read(path, TargetFacts)
+    state = codec.read(path, TargetFacts)
     tested = done.get(f"test {target.name}")
     errors: list[facts.ErrorFacts] = []
     if isinstance(tested, LabError):
@@ -365,11 +366,11 @@ def record(
         elif isinstance(measured, facts.ExactRunFacts):
             runs.append(measured)
     if runs:
-        facts.write(
+        codec.write(
             run_dir.exact(target.name), facts.ExactFacts(qemu.SEED, tuple(runs))
         )
     if errors:
-        facts.write(
+        codec.write(
             path, replace(state, status="error", errors=(*state.errors, *errors))
         )
 

@@ -29,8 +29,9 @@ from umcglab.kernel.trees import Tree
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Manifest, Program, load_plan
-from umcglab.results import facts
-from umcglab.results.facts import ErrorFacts, RunDir, TargetFacts
+from umcglab.results import codec, facts
+from umcglab.results.facts import ErrorFacts, TargetFacts
+from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.lanes import Ready
 from umcglab.verdict import programs, runs
@@ -189,7 +190,7 @@ def execute(
     for job in done.values():
         if isinstance(job, LabError):
             display.say("\n".join(job.lines()))
-    facts.write_json(top / "mutants.json", [vars(v) for v in verdicts])
+    codec.write_json(top / "mutants.json", [vars(v) for v in verdicts])
     junit(verdicts, top / "junit.xml")
     for line in table(wanted, verdicts):
         display.say(line)
@@ -261,9 +262,9 @@ def attempt(
             log = folder.path / "make.log"
             kernel = tree.remake(mutant.patch, log, progress)
     except LabError as e:
-        state = facts.read(folder.target(name), TargetFacts)
+        state = codec.read(folder.target(name), TargetFacts)
         error = ErrorFacts.of(e, "build")
-        facts.write(
+        codec.write(
             folder.target(name), replace(state, status="error", errors=(error,))
         )
     else:
@@ -273,8 +274,8 @@ def attempt(
         made = replace(ready, kernel=kernel, programs=programs, select=True)
         state = session.write_plan(made, folder, ())
         lanes.test_lane(lab, made, state, folder, progress)
-    state_of_run = facts.read(folder.run, facts.RunFacts)
-    facts.write(folder.run, replace(state_of_run, finished=lanes.now()))
+    state_of_run = codec.read(folder.run, facts.RunFacts)
+    codec.write(folder.run, replace(state_of_run, finished=lanes.now()))
 
 
 def judged(mutants: Sequence[Mutant], target: Target, top: Path) -> Iterator[Verdict]:

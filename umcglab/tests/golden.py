@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umcglab.results import facts
+from umcglab.results import codec
 from umcglab.results.facts import (
     AccelFacts,
     BenchPlanFacts,
@@ -23,10 +23,10 @@ from umcglab.results.facts import (
     KernelFacts,
     PlanFacts,
     ProgramFacts,
-    RunDir,
     RunFacts,
     TargetFacts,
 )
+from umcglab.results.rundir import RunDir
 from umcglab.verdict import runs
 
 DATA = Path(__file__).parent / "data"
@@ -160,30 +160,30 @@ class Golden:
             host={"os": "Debian GNU/Linux 12", "kernel": "6.1.0-32-amd64", "cpus": 2},
             clauses={"umcg-v0.5": runs.abi_clauses(ABI)},
         )
-        facts.write(self.dir.run, self.run)
+        codec.write(self.dir.run, self.run)
         (path / "lab.yaml").write_text("targets: {}\n")
         for name in targets:
             self.good(name)
 
     def change_run(self, **changes: object) -> None:
         self.run = replace(self.run, **changes)  # type: ignore[arg-type]
-        facts.write(self.dir.run, self.run)
+        codec.write(self.dir.run, self.run)
 
     def target(self, name: str) -> TargetFacts:
-        return facts.read(self.dir.target(name), TargetFacts)
+        return codec.read(self.dir.target(name), TargetFacts)
 
     def change(self, name: str, **changes: object) -> None:
         made = replace(self.target(name), **changes)  # type: ignore[arg-type]
-        facts.write(self.dir.target(name), made)
+        codec.write(self.dir.target(name), made)
 
     def program(self, target: str, name: str) -> ProgramFacts:
-        return facts.read(self.dir.program(target, name), ProgramFacts)
+        return codec.read(self.dir.program(target, name), ProgramFacts)
 
     def change_program(
         self, target: str, name: str, log: str | None = None, **changes: object
     ) -> None:
         made = replace(self.program(target, name), **changes)  # type: ignore[arg-type]
-        facts.write(self.dir.program(target, name), made)
+        codec.write(self.dir.program(target, name), made)
         if log is not None:
             self.dir.program_log(target, name).write_text(log)
 
@@ -214,7 +214,7 @@ class Golden:
             for bench in COSTS
             for sched in ("fair", "fifo")
         )
-        facts.write(
+        codec.write(
             self.dir.target(name),
             TargetFacts(
                 name=name,
@@ -264,7 +264,7 @@ class Golden:
         )
         for program, tests in TESTS.items():
             skip = control and umcg(program)
-            facts.write(
+            codec.write(
                 self.dir.program(name, program),
                 ProgramFacts(
                     program,
@@ -322,7 +322,7 @@ class Golden:
             )
             argv = ("qemu-system-" + target.arch, "-icount", "shift=0,sleep=off")
             runs.append(ExactRunFacts(n, argv, duration=9.4))
-        facts.write(self.dir.exact(name), ExactFacts(seed=1, runs=tuple(runs)))
+        codec.write(self.dir.exact(name), ExactFacts(seed=1, runs=tuple(runs)))
 
     def splat(self, target: str, sample: str, boot: int = 1) -> int:
         """Append a kernel report to a console; return where it then ends."""
@@ -443,7 +443,7 @@ def unbuilt(path: Path) -> None:
             hint="the whole log says more",
             log="/root/.cache/umcglab/kernels/.tmp/build.log",
         )
-        facts.write(
+        codec.write(
             golden.dir.target(name), replace(plain, status="error", errors=(error,))
         )
         golden.dir.build_log(name).write_text(BUILD_LOG)

@@ -12,7 +12,7 @@ import pytest
 from umcglab.kernel import addr2line
 from umcglab.kernel.kernels import Kernel
 from umcglab.report import html, junit
-from umcglab.results import facts
+from umcglab.results import rundir
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
 from umcglab.verdict import findings, places, runs, splat
@@ -178,7 +178,7 @@ def test_the_report_has_the_lines_also_without_the_kernel(
 ) -> None:
     path = tmp_path / "run"
     golden.splat(path)
-    run_dir = facts.RunDir(path)
+    run_dir = rundir.RunDir(path)
 
     def resolve(_: Kernel, wanted: dict[str, bool]) -> dict[str, str]:
         return dict.fromkeys(wanted, "kernel/sched/umcg.c:412")
@@ -197,6 +197,6 @@ def test_the_report_has_the_lines_also_without_the_kernel(
 
 def test_no_splat_no_file(tmp_path: Path, kernel: Kernel) -> None:
     golden.passing(tmp_path / "run")
-    run_dir = facts.RunDir(tmp_path / "run")
+    run_dir = rundir.RunDir(tmp_path / "run")
     addr2line.write(kernel, run_dir, X86)
     assert not run_dir.lines(X86).exists()

@@ -13,7 +13,7 @@ from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Program
 from umcglab.report import html
-from umcglab.results import facts
+from umcglab.results import codec
 from umcglab.results.facts import PlanFacts, ProgramFacts
 from umcglab.run import fuzz, lanes, session
 from umcglab.run.fuzz import Fuzz
@@ -60,7 +60,7 @@ def finished(path: Path, **said: str) -> runs.Run:
         end = golden.program(name, "umcg/ctl").console_to
         status = 0 if "\nok" in log else 1
         ran = ProgramFacts(NAME, 1, status, 2.0, end, end, lost="ok" not in log)
-        facts.write(golden.dir.program(name, NAME), ran)
+        codec.write(golden.dir.program(name, NAME), ran)
         golden.dir.program_log(name, NAME).write_text(log)
     return runs.collect(path)
 

@@ -15,7 +15,7 @@ from umcglab.host import display
 from umcglab.host.progress import Silent
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab
-from umcglab.results.facts import RunDir
+from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.artifacts import Built
 from umcglab.tests import scope

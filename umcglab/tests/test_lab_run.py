@@ -24,8 +24,8 @@ from umcglab.host.progress import Silent
 from umcglab.lab import config
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import STUB, abis, load_plan
-from umcglab.results import facts
-from umcglab.results.facts import RunDir
+from umcglab.results import codec, facts
+from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.artifacts import Built
 from umcglab.tests import scope
@@ -288,7 +288,7 @@ def test_ending_the_lab_in_the_middle(
         umcglab("report", latest)
     else:
         assert process.returncode == session.INTERRUPTED
-        state = facts.read(latest / "run.json", facts.RunFacts)
+        state = codec.read(latest / "run.json", facts.RunFacts)
         assert state.interrupted
     result = json.loads((latest / "run.json").read_text())["result"]
     outcomes = {

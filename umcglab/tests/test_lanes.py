@@ -19,7 +19,8 @@ from umcglab.host.progress import Silent
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.manifest import Manifest, Program
-from umcglab.results.facts import BenchPlanFacts, RunDir
+from umcglab.results.facts import BenchPlanFacts
+from umcglab.results.rundir import RunDir
 from umcglab.run import lanes
 from umcglab.run.lanes import Ready
 

@@ -21,14 +21,9 @@ from umcglab.kernel import kernels, trees
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Manifest, Program, load_plan
-from umcglab.results import facts
-from umcglab.results.facts import (
-    BootFacts,
-    ErrorFacts,
-    ProgramFacts,
-    RunDir,
-    TargetFacts,
-)
+from umcglab.results import codec
+from umcglab.results.facts import BootFacts, ErrorFacts, ProgramFacts, TargetFacts
+from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes
 from umcglab.run.artifacts import Built
 from umcglab.run.lanes import Ready
@@ -230,14 +225,14 @@ def play(
         folder.console(name, 1).write_text("")
         if part in ("ok", "not ok"):
             ran = ProgramFacts(made.name, 1, int(part != "ok"), 1.0, 0, 0)
-            facts.write(folder.program(name, made.name), ran)
+            codec.write(folder.program(name, made.name), ran)
         boots = (BootFacts(1, uname=ready.kernel.release),)
         done = replace(start, status="done", boots=boots)
         if part in ("lab", "panic"):
             fault, why = (3, "no QEMU") if part == "lab" else (1, "Kernel panic")
             error = ErrorFacts(fault, why, "boot")
             done = replace(start, status="error", errors=(error,))
-        facts.write(folder.target(name), done)
+        codec.write(folder.target(name), done)
         return done
 
     def built(lab: Lab, targets: list[Target], cores: int, display: Display) -> Built:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from umcglab.errors import UserError
-from umcglab.results import facts
+from umcglab.results import codec, facts
 from umcglab.results.facts import RunFacts
 from umcglab.run.session import make_folder
 from umcglab.tests import golden
@@ -318,7 +318,7 @@ def test_a_citation_of_no_clause_is_noted(tmp_path: Path) -> None:
 def test_finishing_keeps_the_facts_and_adds_the_result(tmp_path: Path) -> None:
     run = collected(tmp_path, golden.failing)
     runs.finish(run, run.path)
-    assert facts.read(run.path / "run.json", RunFacts) == run.facts
+    assert codec.read(run.path / "run.json", RunFacts) == run.facts
     data = json.loads((run.path / "run.json").read_text())
     assert data["result"]["verdict"] == "FAIL"
     tests = data["result"]["targets"][1]["programs"][2]["tests"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab.results import facts
+from umcglab.results import codec
 from umcglab.verdict import stats
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "results/baselines"
@@ -50,7 +50,7 @@ class Baseline:
     posted: dict[str, Posted] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
     """`bench:class` -> why it is off, in words."""
-    schema: int = facts.SCHEMA
+    schema: int = codec.SCHEMA
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Agreement:
 
 def load(folder: Path = FOLDER) -> tuple[Baseline, ...]:
     """Read every baseline of `folder`; none if it does not exist."""
-    return tuple(facts.read(path, Baseline) for path in sorted(folder.glob("*.json")))
+    return tuple(codec.read(path, Baseline) for path in sorted(folder.glob("*.json")))
 
 
 def agreement(

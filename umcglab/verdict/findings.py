@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umcglab.lab import config
-from umcglab.results import facts
-from umcglab.results.facts import LineFacts, RunDir
+from umcglab.results import codec
+from umcglab.results.facts import LineFacts
+from umcglab.results.rundir import RunDir
 from umcglab.verdict import places, splat
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import LAB, PATCH, USER, ProgramVerdict, TestVerdict
@@ -77,7 +78,7 @@ class _Maker:
     ) -> tuple[tuple[str, Splat], ...]:
         """Return splats with their log, and with source lines where those are known."""
         path = RunDir(self.run.path).lines(self.target.name)
-        lines = facts.read(path, LineFacts).lines if path.exists() else {}
+        lines = codec.read(path, LineFacts).lines if path.exists() else {}
         return tuple(
             (log, replace(s, excerpt=places.annotate(s.excerpt, lines))) for s in splats
         )

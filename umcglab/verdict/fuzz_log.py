@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from umcglab.results.facts import RunDir
+from umcglab.results.rundir import RunDir
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import ProgramVerdict
 from umcglab.verdict.runs import Run

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.results import facts
+from umcglab.results import codec
 from umcglab.results.facts import TargetFacts
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "results/limits"
@@ -69,7 +69,7 @@ class Limits:
     thousands of hand-offs, whatever its size, 15 % apart. EEVDF's delayed dequeue
     leaves who sleeps on the run queue, or does not.
     """
-    schema: int = facts.SCHEMA
+    schema: int = codec.SCHEMA
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Bound:
 
 def load(folder: Path = FOLDER) -> tuple[Limits, ...]:
     """Read the limits in `folder`."""
-    return tuple(facts.read(path, Limits) for path in sorted(folder.glob("*.json")))
+    return tuple(codec.read(path, Limits) for path in sorted(folder.glob("*.json")))
 
 
 def bounds(

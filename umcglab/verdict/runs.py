@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from umcglab.results import facts
-from umcglab.results.facts import ClauseFacts, RunDir, RunFacts
+from umcglab.results import codec
+from umcglab.results.facts import ClauseFacts, RunFacts
+from umcglab.results.rundir import RunDir
 from umcglab.verdict import baseline, limits, programs, targets
 from umcglab.verdict.baseline import Baseline
 from umcglab.verdict.ktap import Outcome
@@ -121,7 +122,7 @@ def collect(
 ) -> Run:
     """Read the folder of a run, finished or not; UserError if it is none."""
     run_dir = RunDir(path)
-    run = facts.read(run_dir.run, RunFacts)
+    run = codec.read(run_dir.run, RunFacts)
     known = tuple(baseline.load() if baselines is None else baselines)
     held = tuple(limits.load() if bounds is None else bounds)
     judged = tuple(targets.read(run_dir, name, run, known, held) for name in run.plan)
@@ -191,7 +192,7 @@ def finish(run: Run, path: Path) -> None:
         "counts": run.counts(),
         "targets": [_target_json(target) for target in run.targets],
     }
-    facts.write_json(RunDir(path).run, asdict(run.facts) | {"result": result})
+    codec.write_json(RunDir(path).run, asdict(run.facts) | {"result": result})
 
 
 def _target_json(target: TargetResult) -> dict[str, object]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umcglab.errors import LabError
-from umcglab.results import facts
-from umcglab.results.facts import ErrorFacts, ExactFacts, RunDir, RunFacts, TargetFacts
+from umcglab.results import codec, facts
+from umcglab.results.facts import ErrorFacts, ExactFacts, RunFacts, TargetFacts
+from umcglab.results.rundir import RunDir
 from umcglab.verdict import baseline, bench_output, limits, programs, splat
 from umcglab.verdict.baseline import Agreement, Baseline
 from umcglab.verdict.bench_output import Bench
@@ -132,7 +133,7 @@ def read(
 ) -> TargetResult:
     """Read and judge one target of a run."""
     try:
-        target = facts.read(run_dir.target(name), TargetFacts)
+        target = codec.read(run_dir.target(name), TargetFacts)
     except LabError as e:
         return TargetResult(
             TargetFacts(name, arch="", abi="", base="", flavor=""),
@@ -204,7 +205,7 @@ class _Windows:
             if not path.exists():
                 continue
             try:
-                self.ran[plan.program] = facts.read(path, facts.ProgramFacts)
+                self.ran[plan.program] = codec.read(path, facts.ProgramFacts)
             except LabError as e:
                 self.problems.append(Problem(e.message, LAB))
         numbers = {b.n for b in target.boots} | {p.boot for p in self.ran.values()}
@@ -272,7 +273,7 @@ def _exact(
 
 def _exact_facts(run_dir: RunDir, target: str) -> ExactFacts | None:
     path = run_dir.exact(target)
-    return facts.read(path, ExactFacts) if path.exists() else None
+    return codec.read(path, ExactFacts) if path.exists() else None
 
 
 def _bounds(
