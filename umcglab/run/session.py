@@ -26,7 +26,7 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Kind, Program, load_plan
-from umcglab.report import html, junit
+from umcglab.report import html, junit, run_json
 from umcglab.results import codec, facts
 from umcglab.results.facts import TargetFacts
 from umcglab.results.rundir import RunDir
@@ -90,7 +90,7 @@ def execute(
 def render(run_dir: RunDir) -> Run:
     """Derive everything from a run's raw files: run.json, report, JUnit."""
     run = runs.collect(run_dir.path)
-    runs.finish(run, run_dir.path)
+    run_json.write(run, run_dir.path)
     html.render(run, run_dir.path)
     junit.write(run, run_dir.path / "junit.xml")
     return run

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from umcglab.report import run_json
 from umcglab.results import codec
 from umcglab.results.facts import (
     AccelFacts,
@@ -521,7 +522,7 @@ def main(folder: Path) -> None:
     for name, make in SCENARIOS.items():
         make(folder / name)
         run = runs.collect(folder / name)
-        runs.finish(run, folder / name)
+        run_json.write(run, folder / name)
         html.render(run, folder / name)
         junit.write(run, folder / name / "junit.xml")
 

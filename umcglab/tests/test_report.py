@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab.report import html, junit
+from umcglab.report import html, junit, run_json
 from umcglab.results import facts
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make], Path]:
         if not path.exists():
             make(path)
             run = runs.collect(path)
-            runs.finish(run, path)
+            run_json.write(run, path)
             junit.write(run, path / "junit.xml")
             html.render(run, path)
         return path

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A run, derived from what lies in its folder, each time anew.
 
-`collect` reads facts and raw logs and has `judge` decide; nothing that was
+`collect` reads facts and raw logs and judges them; nothing that was
 decided earlier is read back, so an old run is judged by today's rules.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from umcglab.verdict import baseline, limits, programs, targets
 from umcglab.verdict.baseline import Baseline
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Limits
-from umcglab.verdict.programs import ProgramVerdict
 from umcglab.verdict.targets import TargetResult
 
 BOOT_RATIO = 2.0
@@ -182,69 +181,3 @@ def _cover(
 def _worst(outcomes: Sequence[Outcome]) -> Outcome | None:
     order = (Outcome.FAIL, Outcome.MISSING, Outcome.SKIP, Outcome.PASS)
     return min(outcomes, key=order.index, default=None)
-
-
-def finish(run: Run, path: Path) -> None:
-    """Write run.json again, with what was derived as its `result`."""
-    result = {
-        "verdict": run.verdict,
-        "exit_code": run.exit_code,
-        "counts": run.counts(),
-        "targets": [_target_json(target) for target in run.targets],
-    }
-    codec.write_json(RunDir(path).run, asdict(run.facts) | {"result": result})
-
-
-def _target_json(target: TargetResult) -> dict[str, object]:
-    exact = target.exact
-    return {
-        "name": target.name,
-        "outcome": target.outcome,
-        "faults": sorted(target.faults),
-        "errors": [asdict(e) for e in target.errors],
-        "problems": [p.text for p in target.problems],
-        "boot_ratio": target.boot_ratio,
-        "programs": [_program_json(p) for p in target.programs],
-        "exact": exact
-        and {
-            "identical": exact.identical,
-            "problems": [p.text for p in exact.problems],
-            "skipped": [asdict(s) for s in exact.skipped],
-            "benches": [
-                {
-                    "bench": n.bench.bench,
-                    "version": n.bench.version,
-                    "sched": n.bench.sched,
-                    "op": n.bench.op,
-                    "per_op": n.bench.per_op,
-                    "spread": n.bench.spread,
-                    "ratio_to_futex": n.ratio,
-                    "reference": n.agreement and n.agreement.reference,
-                    "change": n.agreement and n.agreement.change,
-                }
-                for n in target.numbers
-            ],
-            "limits": [asdict(b) | {"holds": b.holds} for b in target.bounds],
-        },
-    }
-
-
-def _program_json(program: ProgramVerdict) -> dict[str, object]:
-    return {
-        "program": program.name,
-        "outcome": program.outcome,
-        "problems": [p.text for p in program.problems],
-        "splats": [
-            {"kind": s.kind, "line": s.line, "text": s.text} for s in program.splats
-        ],
-        "tests": [
-            {
-                "name": t.name,
-                "outcome": t.outcome,
-                "reason": t.reason,
-                "planned": t.planned,
-                "clauses": t.clauses,
-            }
-            for t in program.tests
-        ],
-    }

@@ -11,19 +11,13 @@ from umcglab.errors import LabError
 from umcglab.results import codec, facts
 from umcglab.results.facts import ErrorFacts, ExactFacts, RunFacts, TargetFacts
 from umcglab.results.rundir import RunDir
-from umcglab.verdict import baseline, bench_output, limits, programs, splat
+from umcglab.verdict import baseline, bench_output, exact, limits, programs, splat
 from umcglab.verdict.baseline import Agreement, Baseline
 from umcglab.verdict.bench_output import Bench
+from umcglab.verdict.exact import ExactVerdict
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Bound, Limits
-from umcglab.verdict.programs import (
-    LAB,
-    PATCH,
-    Context,
-    ExactVerdict,
-    Problem,
-    ProgramVerdict,
-)
+from umcglab.verdict.programs import LAB, PATCH, Context, Problem, ProgramVerdict
 from umcglab.verdict.splat import Splat
 
 EXACT_RUNS = 2
@@ -262,7 +256,7 @@ def _exact(
     if outputs == [None] * EXACT_RUNS and not due:
         return None
     both = None not in outputs
-    return programs.exact(
+    return exact.judge(
         target.benches,
         outputs,
         [_text(run_dir.exact_console(target.name, n)) for n in runs],
