@@ -85,7 +85,8 @@ def test_a_built_kernel_is_taken_as_it_is(toy: ToyLab) -> None:
 def test_it_is_listed_by_its_name(
     toy: ToyLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.show(toy.load(), toy.load().targets) == 0
+    monkeypatch.setattr(config.load, "__defaults__", (toy.root,))
+    assert cli.main(["list", "--lab", str(toy.root / "lab.yaml")]) == 0
     assert f"{RELEASE}  not built" in capsys.readouterr().out
 
 
