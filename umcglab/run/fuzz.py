@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from umcglab.lab.config import Lab, Target
 from umcglab.verdict import fuzz_log
-from umcglab.verdict.runs import Run
+
+# The command line has our defaults in its help, and shall not wait for these.
+if TYPE_CHECKING:
+    from umcglab.lab.config import Lab, Target
+    from umcglab.verdict.runs import Run
 
 OPS = 1_000_000
 SEED = 1

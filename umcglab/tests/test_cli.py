@@ -201,6 +201,22 @@ def put(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
 
 
+def test_help_and_mistakes_wait_for_no_library() -> None:
+    code = (
+        "import sys; from umcglab import cli; cli.parser().format_help()\n"
+        "print(*{m.partition('.')[0] for m in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=config.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    slow = {"jinja2", "matplotlib", "numpy", "paramiko", "pexpect", "rich", "yaml"}
+    assert not slow & set(done.stdout.split())
+
+
 def test_matplotlib_says_nothing(tmp_path: Path) -> None:
     """Neither of a folder that it cannot write nor of the fonts that it looks for."""
     code = (

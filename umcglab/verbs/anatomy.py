@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 
 from umcglab.errors import UserError
-from umcglab.lab import config
 from umcglab.verbs import common
 
 HELP = "Count, by function, the instructions of one operation of a bench."
@@ -35,7 +34,7 @@ def main(options: argparse.Namespace) -> int:
     from umcglab.study import anatomy
     from umcglab.verdict.bench_output import SCHEDS
 
-    lab = config.load(options.lab)
+    lab = common.load(options)
     pool.catch_signals()
     name, _, sched = options.bench.partition(":")
     if sched and sched not in SCHEDS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 
-from umcglab.lab import config
 from umcglab.verbs import common
 
 HELP = (
@@ -40,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     from umcglab.run import artifacts
     from umcglab.study import check
 
-    lab = config.load(options.lab)
+    lab = common.load(options)
     pool.catch_signals()
     target = common.one_target(lab, options.target)
     cores = artifacts.cores(options.jobs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 
-from umcglab.lab import config
 from umcglab.verbs import common
 
 HELP = "Empty the cache of what no run is using: sources, kernels, images, ccache."
@@ -18,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Empty the cache."""
-    lab = config.load(options.lab)
+    lab = common.load(options)
     freed = lab.cache.clean(print)
     print(f"{lab.cache.root}: freed {freed / 2**30:.1f} GiB")
     return 0

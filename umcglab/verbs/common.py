@@ -6,10 +6,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from umcglab.errors import UserError
-from umcglab.lab import config
-from umcglab.lab.config import Lab, Target
+
+if TYPE_CHECKING:
+    from umcglab.lab.config import Lab, Target
 
 
 def lab_file(parser: argparse.ArgumentParser) -> None:
@@ -59,15 +61,26 @@ def target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", help="as `umcglab list` has it")
 
 
+def load(options: argparse.Namespace) -> Lab:
+    """Return the lab that `--lab` describes."""
+    from umcglab.lab import config
+
+    return config.load(options.lab)
+
+
 def chosen(options: argparse.Namespace) -> tuple[Lab, Sequence[Target]]:
     """Return the lab, and the targets that `--only` and `--nightly` name."""
-    lab = config.load(options.lab)
+    from umcglab.lab import config
+
+    lab = load(options)
     include_nightly = getattr(options, "nightly", False)
     return lab, config.select(lab, options.only, include_nightly)
 
 
 def one_target(lab: Lab, name: str) -> Target:
     """Return the target of this name."""
+    from umcglab.lab import config
+
     targets = config.select(lab, [name])
     if len(targets) != 1:
         raise UserError(f"{name}: this needs one target")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from umcglab.lab import config
 from umcglab.verbs import common
 
 HELP = "List the targets and which kernels are built."
@@ -21,8 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print a line for each target."""
     from umcglab.kernel import kernels, source
+    from umcglab.lab import config
 
-    lab = config.load(options.lab)
+    lab = common.load(options)
     targets = config.select(lab, options.only, nightly=True)
     found = {}
     for spec in dict.fromkeys(target.source for target in targets):

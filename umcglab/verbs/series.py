@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from umcglab.errors import UserError
-from umcglab.lab import config
 from umcglab.verbs import common
 
 HELP = "List the patches of a target, or print them as one mailbox."
@@ -32,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
     """Print the patches of a target in order, or the mailbox of them."""
     from umcglab.kernel import mbox, series
 
-    lab = config.load(options.lab)
+    lab = common.load(options)
     target = common.one_target(lab, options.target)
     if options.mbox:
         text = mbox.mbox(target, lab)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 
 from umcglab.errors import UserError
-from umcglab.lab import config
 from umcglab.verbs import common
 
 HELP = "Open a root shell in a booted target, over SSH."
@@ -23,6 +22,7 @@ def main(options: argparse.Namespace) -> int:
     """Boot one target and hand its terminal over; the guest ends with the shell."""
     from umcglab.host import pool
     from umcglab.host.display import Display
+    from umcglab.lab import config
     from umcglab.run import artifacts, lanes, session
 
     lab, targets = common.chosen(options)

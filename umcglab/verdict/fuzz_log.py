@@ -6,11 +6,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from umcglab.results.rundir import RunDir
 from umcglab.verdict.ktap import Outcome
-from umcglab.verdict.programs import ProgramVerdict
-from umcglab.verdict.runs import Run
+
+if TYPE_CHECKING:
+    from umcglab.verdict.programs import ProgramVerdict
+    from umcglab.verdict.runs import Run
 
 KIND = "fuzz"
 """The kind of such a program in the manifest."""
