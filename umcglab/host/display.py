@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Progress a person can watch on a terminal, and plain lines elsewhere.
 
-One process draws: jobs send `Event`s (engine.py), so nothing here is shared
+One process draws: jobs send `Event`s (pool.py), so nothing here is shared
 between threads or processes.
 """
 
