@@ -42,6 +42,7 @@ check: setup
 	.venv/bin/ruff check umcglab guest-tests
 	.venv/bin/ruff format --check umcglab guest-tests
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 	shellcheck umcglab/setup/setup.sh .ci/run
 	.venv/bin/pytest -n auto -m 'not lab'
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config as lab_config
-from umcglab.arch import X86_64
-from umcglab.cache import Cache
-from umcglab.config import Lab
-from umcglab.kbuild import Kernel
+from umcglab.host.cache import Cache
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config as lab_config
+from umcglab.lab.arch import X86_64
+from umcglab.lab.config import Lab
 
 FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
 SYSTEM_MAP = """\

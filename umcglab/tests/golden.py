@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umcglab import facts, results
-from umcglab.facts import (
+from umcglab.report import run_json
+from umcglab.results import codec
+from umcglab.results.facts import (
     AccelFacts,
     BenchPlanFacts,
     BootFacts,
@@ -23,10 +24,11 @@ from umcglab.facts import (
     KernelFacts,
     PlanFacts,
     ProgramFacts,
-    RunDir,
     RunFacts,
     TargetFacts,
 )
+from umcglab.results.rundir import RunDir
+from umcglab.verdict import runs
 
 DATA = Path(__file__).parent / "data"
 ABI = """\
@@ -157,32 +159,32 @@ class Golden:
             lab_git="4e3c11b0d9a2f6c1e7b85d40a9f3c2e1d0b4a596",
             plan=tuple(targets),
             host={"os": "Debian GNU/Linux 12", "kernel": "6.1.0-32-amd64", "cpus": 2},
-            clauses={"umcg-v0.5": results.abi_clauses(ABI)},
+            clauses={"umcg-v0.5": runs.abi_clauses(ABI)},
         )
-        facts.write(self.dir.run, self.run)
+        codec.write(self.dir.run, self.run)
         (path / "lab.yaml").write_text("targets: {}\n")
         for name in targets:
             self.good(name)
 
     def change_run(self, **changes: object) -> None:
         self.run = replace(self.run, **changes)  # type: ignore[arg-type]
-        facts.write(self.dir.run, self.run)
+        codec.write(self.dir.run, self.run)
 
     def target(self, name: str) -> TargetFacts:
-        return facts.read(self.dir.target(name), TargetFacts)
+        return codec.read(self.dir.target(name), TargetFacts)
 
     def change(self, name: str, **changes: object) -> None:
         made = replace(self.target(name), **changes)  # type: ignore[arg-type]
-        facts.write(self.dir.target(name), made)
+        codec.write(self.dir.target(name), made)
 
     def program(self, target: str, name: str) -> ProgramFacts:
-        return facts.read(self.dir.program(target, name), ProgramFacts)
+        return codec.read(self.dir.program(target, name), ProgramFacts)
 
     def change_program(
         self, target: str, name: str, log: str | None = None, **changes: object
     ) -> None:
         made = replace(self.program(target, name), **changes)  # type: ignore[arg-type]
-        facts.write(self.dir.program(target, name), made)
+        codec.write(self.dir.program(target, name), made)
         if log is not None:
             self.dir.program_log(target, name).write_text(log)
 
@@ -213,7 +215,7 @@ class Golden:
             for bench in COSTS
             for sched in ("fair", "fifo")
         )
-        facts.write(
+        codec.write(
             self.dir.target(name),
             TargetFacts(
                 name=name,
@@ -263,7 +265,7 @@ class Golden:
         )
         for program, tests in TESTS.items():
             skip = control and umcg(program)
-            facts.write(
+            codec.write(
                 self.dir.program(name, program),
                 ProgramFacts(
                     program,
@@ -321,7 +323,7 @@ class Golden:
             )
             argv = ("qemu-system-" + target.arch, "-icount", "shift=0,sleep=off")
             runs.append(ExactRunFacts(n, argv, duration=9.4))
-        facts.write(self.dir.exact(name), ExactFacts(seed=1, runs=tuple(runs)))
+        codec.write(self.dir.exact(name), ExactFacts(seed=1, runs=tuple(runs)))
 
     def splat(self, target: str, sample: str, boot: int = 1) -> int:
         """Append a kernel report to a console; return where it then ends."""
@@ -442,7 +444,7 @@ def unbuilt(path: Path) -> None:
             hint="the whole log says more",
             log="/root/.cache/umcglab/kernels/.tmp/build.log",
         )
-        facts.write(
+        codec.write(
             golden.dir.target(name), replace(plain, status="error", errors=(error,))
         )
         golden.dir.build_log(name).write_text(BUILD_LOG)
@@ -515,13 +517,13 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
 
 def main(folder: Path) -> None:
     """Write every scenario and its report."""
-    from umcglab import junit, report
+    from umcglab.report import html, junit
 
     for name, make in SCENARIOS.items():
         make(folder / name)
-        run = results.collect(folder / name)
-        results.finish(run, folder / name)
-        report.render(run, folder / name)
+        run = runs.collect(folder / name)
+        run_json.write(run, folder / name)
+        html.render(run, folder / name)
         junit.write(run, folder / name / "junit.xml")
 
 

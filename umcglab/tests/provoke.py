@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from umcglab import config, decode, lanes, run
-from umcglab.build import Built
-from umcglab.bundle import Program
-from umcglab.config import Lab
-from umcglab.progress import Silent
-from umcglab.results import Run
+from umcglab.host.progress import Silent
+from umcglab.kernel import addr2line
+from umcglab.lab import config
+from umcglab.lab.config import Lab
+from umcglab.lab.manifest import Program
+from umcglab.run import lanes, session
+from umcglab.run.artifacts import Built
+from umcglab.verdict.runs import Run
 
 PROVOKE = "echo {} > /sys/kernel/debug/provoke-crash/DIRECT"
 PASSES = "echo 'TAP version 13'; echo 1..1; echo 'ok 1 fine'"
@@ -31,9 +33,9 @@ def provoked(name: str, what: str) -> Program:
 def run_programs(lab: Lab, built: Built, name: str, *programs: Program) -> Run:
     """Run made-up programs on a real target; return the derived result."""
     target = config.select(lab, [name])[0]
-    run_dir = run.begin(lab, [target], run.Options(command="test", cores=2))
-    made = replace(run.ready(target, built), programs=programs)
-    state = run.write_plan(made, run_dir, benches=())
+    run_dir = session.begin(lab, [target], session.Options(command="test", cores=2))
+    made = replace(session.ready(target, built), programs=programs)
+    state = session.write_plan(made, run_dir, benches=())
     lanes.test_lane(lab, made, state, run_dir, Silent())
-    decode.write(made.kernel, run_dir, target.name)
-    return run.render(run_dir)
+    addr2line.write(made.kernel, run_dir, target.name)
+    return session.render(run_dir)

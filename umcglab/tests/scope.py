@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from umcglab import config
-from umcglab.config import Lab, Target
+from umcglab.lab import config
+from umcglab.lab.config import Lab, Target
 
 ARCHES = ("x86_64", "arm64")
 BENCH = tuple(f"{arch}-{abi}" for arch in ARCHES for abi in ("control", "umcg-v0.5"))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import accel
-from umcglab.arch import ARCHES, X86_64
-from umcglab.config import Lab
-from umcglab.kbuild import Kernel
+from umcglab.guest import accel
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab.arch import ARCHES, X86_64
+from umcglab.lab.config import Lab
 
 Play = Callable[..., None]
 POWER_OFF = ["[    0.000000] Linux version 6.99", "[    0.300000] reboot: Power down"]

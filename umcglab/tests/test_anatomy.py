@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy, cli, config
-from umcglab.anatomy import Anatomy
-from umcglab.arch import X86_64
-from umcglab.bench import Bench
-from umcglab.bundle import Bundle, load_plan
-from umcglab.config import Lab
+from umcglab import cli
 from umcglab.errors import InfraError, UserError
-from umcglab.facts import BenchPlanFacts
-from umcglab.kbuild import Kernel
+from umcglab.guest.suite import Bundle
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config
+from umcglab.lab.arch import X86_64
+from umcglab.lab.config import Lab
+from umcglab.lab.manifest import load_plan
+from umcglab.results.facts import BenchPlanFacts
+from umcglab.study import anatomy
+from umcglab.study.anatomy import Anatomy
+from umcglab.verdict.bench_output import Bench
 
 BENCH = Bench(
     bench="switch/toy",

@@ -21,8 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import __main__, cache, config
+from umcglab import __main__
 from umcglab.errors import LabError
+from umcglab.host import cache
+from umcglab.lab import config
 from umcglab.tests import golden, toylab
 from umcglab.tests.toylab import ToyLab
 

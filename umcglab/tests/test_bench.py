@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import bench
-from umcglab.bench import Bench, Difference, Skipped
-from umcglab.facts import BenchPlanFacts
+from umcglab.results.facts import BenchPlanFacts
+from umcglab.verdict import bench_output
+from umcglab.verdict.bench_output import Bench, Difference, Skipped
 
 LINE = {
     "schema": 1,
@@ -47,7 +47,7 @@ GOOD = uart(("futex-fair", LINE, 0), ("switch-fair", SKIP, 4))
 
 
 def test_a_line() -> None:
-    seen = bench.parse_line(json.dumps(LINE))
+    seen = bench_output.parse_line(json.dumps(LINE))
     assert isinstance(seen, Bench)
     assert seen.hist == ((112000, 1), (112240, 2), (118000, 1))
     assert seen.per_op == 112240 / 40
@@ -67,13 +67,13 @@ def test_no_nesting_is_too_deep(part: str, depth: int, closed: bool) -> None:
     end = {"{": "}", "[": "]"}
     ends = "".join(end[c] for c in reversed(part) if c in end)
     line = part * depth + ("1" + ends * depth) * closed
-    seen = bench.parse_uart(uart(("futex-fair", line, 0)), ())
+    seen = bench_output.parse_uart(uart(("futex-fair", line, 0)), ())
     assert not seen.benches and not seen.skipped
     assert any("futex-fair: " in problem for problem in seen.problems)
 
 
 def test_deep_objects_as_a_stranger_found_them() -> None:
-    seen = bench.parse_uart((DATA / "objects.log").read_text(), ())
+    seen = bench_output.parse_uart((DATA / "objects.log").read_text(), ())
     assert any("nested too deep" in problem for problem in seen.problems)
 
 
@@ -97,13 +97,13 @@ def test_deep_objects_as_a_stranger_found_them() -> None:
 )
 def test_what_no_bench_means_and_no_report_holds(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"64 bits|cannot be printed"):
-        bench.parse_line(json.dumps(LINE | change))
+        bench_output.parse_line(json.dumps(LINE | change))
 
 
 @pytest.mark.parametrize("status", ["9" * 5000, "-" + "1" * 10, "\u00b2", "x", ""])
 def test_a_status_that_is_none(status: str) -> None:
     text = f"@@ begin futex-fair\n{json.dumps(LINE)}\n@@ end futex-fair {status}\n"
-    seen = bench.parse_uart(text, PLAN)
+    seen = bench_output.parse_uart(text, PLAN)
     assert "futex-fair: did not end" in seen.problems
 
 
@@ -129,17 +129,17 @@ def test_a_status_that_is_none(status: str) -> None:
 )
 def test_a_wrong_line(change: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        bench.parse_line(json.dumps(LINE | change))
+        bench_output.parse_line(json.dumps(LINE | change))
 
 
 @pytest.mark.parametrize("line", ["", "[1]", '{"schema":1', "Segmentation fault"])
 def test_not_a_line(line: str) -> None:
     with pytest.raises(ValueError):
-        bench.parse_line(line)
+        bench_output.parse_line(line)
 
 
 def test_an_output() -> None:
-    seen = bench.parse_uart(GOOD, PLAN)
+    seen = bench_output.parse_uart(GOOD, PLAN)
     assert seen.problems == ()
     assert [b.bench for b in seen.benches] == ["yard/futex"]
     assert seen.skipped == (Skipped("switch/s", "fair", "no umcg_ctl"),)
@@ -148,8 +148,8 @@ def test_an_output() -> None:
 
 
 def test_a_uart_may_add_carriage_returns() -> None:
-    crlf = bench.parse_uart(GOOD.replace("\n", "\r\n"), PLAN)
-    assert crlf == bench.parse_uart(GOOD, PLAN)
+    crlf = bench_output.parse_uart(GOOD.replace("\n", "\r\n"), PLAN)
+    assert crlf == bench_output.parse_uart(GOOD, PLAN)
 
 
 S = ("switch-fair", SKIP, 4)
@@ -208,12 +208,12 @@ F = ("futex-fair", LINE, 0)
     ],
 )
 def test_what_is_wrong_with_an_output_is_said(text: str, problems: list[str]) -> None:
-    assert list(bench.parse_uart(text, PLAN).problems) == problems
+    assert list(bench_output.parse_uart(text, PLAN).problems) == problems
 
 
 def test_a_line_that_is_no_result_is_quoted() -> None:
     text = uart(F, ("switch-fair", "Segmentation fault", 139))
-    seen = bench.parse_uart(text, PLAN)
+    seen = bench_output.parse_uart(text, PLAN)
     assert seen.problems[0].startswith("switch-fair: ")
     assert seen.problems[0].endswith(": Segmentation fault")
 
@@ -221,7 +221,7 @@ def test_a_line_that_is_no_result_is_quoted() -> None:
 def compare(tmp_path: Path, first: bytes, second: bytes) -> Difference | None:
     (tmp_path / "1.out").write_bytes(first)
     (tmp_path / "2.out").write_bytes(second)
-    return bench.compare(tmp_path / "1.out", tmp_path / "2.out")
+    return bench_output.compare(tmp_path / "1.out", tmp_path / "2.out")
 
 
 def test_equal_outputs_have_no_difference(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_an_output_recorded_from_a_guest(
     names = ["syscall", "sched_yield", "futex", "eventfd", "pipe", "condvar"]
     benches = [f"yard/{n}" for n in [*names, "swapcontext"]] + ["switch/server-server"]
     plan = [BenchPlanFacts(f"{b}:{s}", b, s) for b in benches for s in ("fair", "fifo")]
-    seen = bench.parse_uart(text, plan)
+    seen = bench_output.parse_uart(text, plan)
     assert seen.problems == ()
     assert len(seen.benches) == len(plan)
     for name, expected in (("yard/futex", futex), ("switch/server-server", switch)):

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import bundle
-from umcglab.arch import ARCHES, Arch
-from umcglab.bundle import Bundle
-from umcglab.cache import Cache
-from umcglab.config import ROOT, Lab
 from umcglab.errors import InfraError, PatchError, UserError
-from umcglab.kbuild import Kernel
-from umcglab.progress import Silent
+from umcglab.guest import suite
+from umcglab.guest.suite import Bundle
+from umcglab.host.cache import Cache
+from umcglab.host.progress import Silent
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab.arch import ARCHES, Arch
+from umcglab.lab.config import ROOT, Lab
 
 ABI = "umcg-toy"
 
@@ -89,7 +89,7 @@ def kernel(headers: Path, arch: Arch = ARCH) -> Kernel:
 
 
 def build(lab: Lab, headers: Path, arch: Arch = ARCH) -> Bundle:
-    return bundle.build(lab, arch, kernel(headers, arch), ABI, Silent())
+    return suite.build(lab, arch, kernel(headers, arch), ABI, Silent())
 
 
 def test_a_bundle_has_what_its_abi_plans(lab: Lab, headers: Path) -> None:
@@ -125,7 +125,7 @@ def test_it_is_built_once(
     lab: Lab, headers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build(lab, headers)
-    monkeypatch.setattr(bundle, "_make", None)
+    monkeypatch.setattr(suite, "_make", None)
     assert build(lab, headers) == first
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import files
-from umcglab.cache import Cache, digest, tree_digest
 from umcglab.errors import InfraError, UserError
+from umcglab.host import files
+from umcglab.host.cache import Cache, digest, tree_digest
 
 DAY = 86400
 

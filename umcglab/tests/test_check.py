@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from umcglab import check, config, variants
-from umcglab.arch import ARM64, X86_64, Arch
-from umcglab.display import Display
 from umcglab.errors import InfraError, PatchError, UserError
-from umcglab.make import Build
+from umcglab.host.display import Display
+from umcglab.kernel.kbuild import Build
+from umcglab.lab import config
+from umcglab.lab.arch import ARM64, X86_64, Arch
+from umcglab.study import check, variants
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
@@ -245,7 +246,7 @@ def test_a_host_without_sparse_is_said(
 ) -> None:
     which = shutil.which
     monkeypatch.setattr(
-        "umcglab.check.shutil.which",
+        "umcglab.study.check.shutil.which",
         lambda name: None if name == "sparse" else which(name),
     )
     status, said = run(toy, quick=True)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import __main__, build, cli, config, worktree
+from umcglab import __main__, cli
+from umcglab.kernel import checkout
+from umcglab.lab import config
+from umcglab.run import artifacts
 from umcglab.tests import toylab
 
 LAB = """\
@@ -119,7 +122,7 @@ def test_help_tells_every_verb_and_status(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize(("cores", "at_once"), [(1, 1), (2, 2), (8, 2), (64, 16)])
 def test_how_many_kernels_are_built_at_once(cores: int, at_once: int) -> None:
-    assert build.width(cores) == at_once
+    assert artifacts.width(cores) == at_once
 
 
 def test_the_labs_own_description_is_right() -> None:
@@ -163,13 +166,13 @@ def test_list_says_what_it_reads_and_reads_it_once(
     capsys: pytest.CaptureFixture[str],
     toy: toylab.ToyLab,
 ) -> None:
-    read, real = [], worktree.content
+    read, real = [], checkout.content
 
     def content(tree: Path, memory: Path | None = None) -> str:
         read.append(tree)
         return real(tree, memory)
 
-    monkeypatch.setattr(worktree, "content", content)
+    monkeypatch.setattr(checkout, "content", content)
     assert umcglab(monkeypatch, "list", "--lab", toy.root / "lab.yaml") == 0
     said = capsys.readouterr()
     assert said.err == f"reading {toy.tree}\n"
@@ -198,11 +201,27 @@ def put(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
 
 
+def test_help_and_mistakes_wait_for_no_library() -> None:
+    code = (
+        "import sys; from umcglab import cli; cli.parser().format_help()\n"
+        "print(*{m.partition('.')[0] for m in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=config.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    slow = {"jinja2", "matplotlib", "numpy", "paramiko", "pexpect", "rich", "yaml"}
+    assert not slow & set(done.stdout.split())
+
+
 def test_matplotlib_says_nothing(tmp_path: Path) -> None:
     """Neither of a folder that it cannot write nor of the fonts that it looks for."""
     code = (
         "import sys; from umcglab import __main__, cli; sys.argv = ['umcglab']\n"
-        "def main(argv):\n import umcglab.plots; return 0\n"
+        "def main(argv):\n import umcglab.report.plots; return 0\n"
         "cli.main = main; sys.exit(__main__.main())"
     )
     done = subprocess.run(

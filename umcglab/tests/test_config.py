@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config
-from umcglab.arch import ARM64, X86_64
 from umcglab.errors import UserError
-from umcglab.flavor import Flavor
+from umcglab.lab import config
+from umcglab.lab.arch import ARM64, X86_64
+from umcglab.lab.flavor import Flavor
 from umcglab.tests import toylab
 from umcglab.tests.toylab import ToyLab
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import decode, facts, findings, junit, report, results, splat
-from umcglab.kbuild import Kernel
+from umcglab.kernel import addr2line
+from umcglab.kernel.kernels import Kernel
+from umcglab.report import html, junit
+from umcglab.results import rundir
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
+from umcglab.verdict import findings, places, runs, splat
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = DATA / "splat"
@@ -87,12 +90,12 @@ def place(kernel: Kernel, instruction: str, after: int = 0) -> str:
 
 def test_a_place_is_a_line_and_what_it_was_inlined_into(built: Kernel) -> None:
     where = place(built, "nop")
-    assert decode.resolve(built, {where: True}) == {where: "umcg.c:4 < umcg.c:8"}
+    assert addr2line.resolve(built, {where: True}) == {where: "umcg.c:4 < umcg.c:8"}
 
 
 def test_a_trace_names_where_a_call_returns_to(built: Kernel) -> None:
     where = place(built, "call", after=1)
-    lines = {pc: decode.resolve(built, {where: pc})[where] for pc in (True, False)}
+    lines = {pc: addr2line.resolve(built, {where: pc})[where] for pc in (True, False)}
     assert lines[False] == "umcg.c:9"
     assert lines[True] != "umcg.c:9"
 
@@ -101,20 +104,20 @@ def test_of_two_functions_the_one_of_that_size(built: Kernel) -> None:
     found = set()
     for size in sizes(built, "twin"):
         where = f"twin+0x0/{size:#x}"
-        found.add(decode.resolve(built, {where: True})[where])
+        found.add(addr2line.resolve(built, {where: True})[where])
     assert found == {"a.c:3", "b.c:3"}
-    assert decode.resolve(built, {"twin+0x0/0xfff": True}) == {}
+    assert addr2line.resolve(built, {"twin+0x0/0xfff": True}) == {}
 
 
 def test_what_is_not_known_is_left_out(built: Kernel) -> None:
-    assert decode.resolve(built, {"nobody+0x1/0x2": False}) == {}
+    assert addr2line.resolve(built, {"nobody+0x1/0x2": False}) == {}
     built.vmlinux.unlink()
-    assert decode.resolve(built, {"outer+0x0/0x10": True}) == {}
+    assert addr2line.resolve(built, {"outer+0x0/0x10": True}) == {}
 
 
 def test_program_counters_are_told_from_return_addresses() -> None:
     text = "RIP: 0010:here+0x1/0x2\n there+0x3/0x4\n ? here+0x1/0x2\npc : arm+0x5/0x6"
-    assert decode.places([text]) == {
+    assert places.find([text]) == {
         "here+0x1/0x2": True,
         "there+0x3/0x4": False,
         "arm+0x5/0x6": True,
@@ -135,9 +138,9 @@ def test_only_where_a_report_says_so_it_is_the_program_counter(
     name: str, place: str
 ) -> None:
     (found,) = splat.scan((SAMPLES / f"{name}.log").read_text())
-    places = decode.places([found.excerpt])
-    assert [p for p, is_pc in places.items() if is_pc] == [place]
-    assert len(places) > 1
+    named = places.find([found.excerpt])
+    assert [p for p, is_pc in named.items() if is_pc] == [place]
+    assert len(named) > 1
 
 
 @pytest.mark.parametrize(
@@ -155,19 +158,19 @@ def test_only_where_a_report_says_so_it_is_the_program_counter(
     ],
 )
 def test_what_a_line_names(line: str, is_pc: bool) -> None:
-    assert decode.places([line]) == {"f+0x1/0x2": is_pc}
+    assert places.find([line]) == {"f+0x1/0x2": is_pc}
 
 
 def test_a_place_is_looked_for_once_in_a_line() -> None:
-    assert decode.places([(DATA / "decode/letters.log").read_text()]) == {}
+    assert places.find([(DATA / "decode/letters.log").read_text()]) == {}
     # Each of these is a minute's work if every letter is begun at.
     for letter in ("a", "_", ".", "a.", "1a", "+0x1/0x", "a+0x"):
         text = letter * (400_000 // len(letter))
-        assert decode.places([text]) == {}
+        assert places.find([text]) == {}
 
 
 def test_a_number_that_is_no_address_is_no_place() -> None:
-    assert decode.places([" f+0x" + "1" * 17 + "/0x2", " f+0x1/0x" + "2" * 17]) == {}
+    assert places.find([" f+0x" + "1" * 17 + "/0x2", " f+0x1/0x" + "2" * 17]) == {}
 
 
 def test_the_report_has_the_lines_also_without_the_kernel(
@@ -175,25 +178,25 @@ def test_the_report_has_the_lines_also_without_the_kernel(
 ) -> None:
     path = tmp_path / "run"
     golden.splat(path)
-    run_dir = facts.RunDir(path)
+    run_dir = rundir.RunDir(path)
 
     def resolve(_: Kernel, wanted: dict[str, bool]) -> dict[str, str]:
         return dict.fromkeys(wanted, "kernel/sched/umcg.c:412")
 
-    monkeypatch.setattr(decode, "resolve", resolve)
-    decode.write(kernel, run_dir, X86)
-    run = results.collect(path)
+    monkeypatch.setattr(addr2line, "resolve", resolve)
+    addr2line.write(kernel, run_dir, X86)
+    run = runs.collect(path)
     (finding,) = findings.findings(run)
     (_, splat) = finding.splats[0]
     places = re.findall(r"\+0x\w+/0x\w+( kernel/sched/umcg.c:412)?", splat.excerpt)
     assert places and all(places)
-    assert " kernel/sched/umcg.c:412" in report.render(run, path).read_text()
+    assert " kernel/sched/umcg.c:412" in html.render(run, path).read_text()
     junit.write(run, path / "junit.xml")
     assert " kernel/sched/umcg.c:412" in (path / "junit.xml").read_text()
 
 
 def test_no_splat_no_file(tmp_path: Path, kernel: Kernel) -> None:
     golden.passing(tmp_path / "run")
-    run_dir = facts.RunDir(tmp_path / "run")
-    decode.write(kernel, run_dir, X86)
+    run_dir = rundir.RunDir(tmp_path / "run")
+    addr2line.write(kernel, run_dir, X86)
     assert not run_dir.lines(X86).exists()

@@ -16,23 +16,23 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from umcglab import display, engine
 from umcglab.errors import InfraError, LabError, PatchError
-from umcglab.progress import Progress
+from umcglab.host import display, pool
+from umcglab.host.progress import Progress
 
 
 def run(
-    tmp_path: Path, *jobs: engine.Job[int], width: int = 2
+    tmp_path: Path, *jobs: pool.Job[int], width: int = 2
 ) -> tuple[dict[str, int | LabError], str]:
     out = io.StringIO()
     with display.Display(Console(file=out, width=100)) as shown:
-        results = engine.run(jobs, width, shown, tmp_path / "durations.json")
+        results = pool.run(jobs, width, shown, tmp_path / "durations.json")
     return dict(results), out.getvalue()
 
 
 def test_results_come_back_by_name(tmp_path: Path) -> None:
-    def square(i: int) -> engine.Job[int]:
-        return engine.Job(f"job{i}", lambda _: i * i)
+    def square(i: int) -> pool.Job[int]:
+        return pool.Job(f"job{i}", lambda _: i * i)
 
     results, out = run(tmp_path, *map(square, range(5)))
     assert results == {f"job{i}": i * i for i in range(5)}
@@ -43,7 +43,7 @@ def test_the_longest_job_starts_first(tmp_path: Path) -> None:
     took = {"short": 3.0, "long": 70.0}
     (tmp_path / "durations.json").write_text(json.dumps(took))
     names = ("short", "long", "new", "other")
-    _, out = run(tmp_path, *(engine.Job(n, lambda _: 0) for n in names), width=1)
+    _, out = run(tmp_path, *(pool.Job(n, lambda _: 0) for n in names), width=1)
     ended = [line.split(":")[0] for line in out.splitlines() if ": done" in line]
     assert ended == ["new", "other", "long", "short"]
 
@@ -55,7 +55,7 @@ def test_progress_is_printed_plainly_without_a_terminal(tmp_path: Path) -> None:
         progress.say("ccache hit 90 %")
         return 1
 
-    _, out = run(tmp_path, engine.Job("kernel", work))
+    _, out = run(tmp_path, pool.Job("kernel", work))
     assert "kernel: compile" in out
     assert "kernel: ccache hit 90 %" in out
 
@@ -65,7 +65,7 @@ def test_a_failed_job_leaves_the_others_alone(tmp_path: Path) -> None:
         raise PatchError("no", where="a.c:1", hint="mend it", log=Path("x.log"))
 
     results, out = run(
-        tmp_path, engine.Job("bad", fail), engine.Job("good", lambda _: 7), width=1
+        tmp_path, pool.Job("bad", fail), pool.Job("good", lambda _: 7), width=1
     )
     assert results["good"] == 7
     error = results["bad"]
@@ -75,7 +75,7 @@ def test_a_failed_job_leaves_the_others_alone(tmp_path: Path) -> None:
 
 
 def test_a_bug_is_the_labs_fault_and_shows_its_traceback(tmp_path: Path) -> None:
-    results, out = run(tmp_path, engine.Job("odd", lambda _: 1 // 0))
+    results, out = run(tmp_path, pool.Job("odd", lambda _: 1 // 0))
     assert isinstance(results["odd"], InfraError)
     assert "ZeroDivisionError" in str(results["odd"])
     assert "Traceback" in out
@@ -86,7 +86,7 @@ def test_a_killed_job_is_an_error_not_a_hang(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return 0
 
-    results, _ = run(tmp_path, engine.Job("victim", die))
+    results, _ = run(tmp_path, pool.Job("victim", die))
     assert isinstance(results["victim"], InfraError)
 
 
@@ -138,8 +138,8 @@ def test_durations_become_expectations(
         time.sleep(0.3)
         return 0
 
-    monkeypatch.setattr(engine, "_INSTANT", 0.2)
-    run(tmp_path, engine.Job("slow", slow), engine.Job("cached", lambda _: 0))
+    monkeypatch.setattr(pool, "_INSTANT", 0.2)
+    run(tmp_path, pool.Job("slow", slow), pool.Job("cached", lambda _: 0))
     remembered = (tmp_path / "durations.json").read_text()
     assert "slow" in remembered
     assert "cached" not in remembered

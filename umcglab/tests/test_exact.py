@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import exact
-from umcglab.arch import ARM64, X86_64
-from umcglab.config import Lab
-from umcglab.console import GuestExit, GuestHang, KernelPanic
 from umcglab.errors import InfraError
-from umcglab.exact import ExactRun, Step
-from umcglab.kbuild import Kernel
+from umcglab.guest import exact
+from umcglab.guest.console import GuestExit, GuestHang, KernelPanic
+from umcglab.guest.exact import ExactRun, Step
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab.arch import ARM64, X86_64
+from umcglab.lab.config import Lab
 
 Play = Callable[..., None]
 OUTPUT = "@@ begin a\n{}\n@@ end a 0\n@@ done\n"

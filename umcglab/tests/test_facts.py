@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import facts
 from umcglab.errors import PatchError, UserError
+from umcglab.results import codec, facts, rundir
 
 TARGET = facts.TargetFacts(
     name="arm64-umcg-v0.5",
@@ -40,8 +40,8 @@ TARGET = facts.TargetFacts(
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "target.json"
-    facts.write(path, TARGET)
-    assert facts.read(path, facts.TargetFacts) == TARGET
+    codec.write(path, TARGET)
+    assert codec.read(path, facts.TargetFacts) == TARGET
     assert [p.name for p in path.parent.iterdir()] == ["target.json"]
 
 
@@ -50,7 +50,7 @@ def test_a_file_of_an_older_lab_gets_defaults_and_of_a_newer_loses_extras(
 ) -> None:
     path = tmp_path / "exact.json"
     path.write_text('{"seed": 7, "colour": "red"}')
-    assert facts.read(path, facts.ExactFacts) == facts.ExactFacts(seed=7)
+    assert codec.read(path, facts.ExactFacts) == facts.ExactFacts(seed=7)
 
 
 @pytest.mark.parametrize(
@@ -69,23 +69,23 @@ def test_a_wrong_value_is_named(
     tmp_path: Path, change: dict[str, object], said: str
 ) -> None:
     path = tmp_path / "target.json"
-    facts.write(path, TARGET)
+    codec.write(path, TARGET)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError) as e:
-        facts.read(path, facts.TargetFacts)
+        codec.read(path, facts.TargetFacts)
     assert said in e.value.message
     assert str(path) in e.value.message
 
 
 def test_a_missing_or_broken_file_is_the_users_fault(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        facts.read(tmp_path / "run.json", facts.RunFacts)
+        codec.read(tmp_path / "run.json", facts.RunFacts)
     (tmp_path / "run.json").write_text('{"id": ')
     with pytest.raises(UserError, match="not JSON"):
-        facts.read(tmp_path / "run.json", facts.RunFacts)
+        codec.read(tmp_path / "run.json", facts.RunFacts)
 
 
 def test_a_program_of_a_suite_gets_a_flat_file_name() -> None:
-    run = facts.RunDir(Path("r"))
+    run = rundir.RunDir(Path("r"))
     assert run.program_log("t", "umcg/ctl") == Path("r/t/programs/umcg.ctl.log")
     assert run.program("t", "umcg/ctl") == Path("r/t/programs/umcg.ctl.json")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import bundle, config, files, tool
-from umcglab.arch import X86_64
 from umcglab.errors import InfraError
+from umcglab.guest import suite
+from umcglab.host import command, files
+from umcglab.lab import config
+from umcglab.lab.arch import X86_64
 from umcglab.tests import toylab
 
 BUILD = """\
@@ -83,7 +85,7 @@ FULL = "test.c:1:1: fatal error: error writing to /tmp/x.s: No space left on dev
 
 
 def test_a_full_disk_is_no_error_of_the_suite() -> None:
-    error = bundle._failure(Path("guest-tests"), X86_64, ["make"], FULL)
+    error = suite._failure(Path("guest-tests"), X86_64, ["make"], FULL)
     assert isinstance(error, InfraError)
     assert "No space left" in error.message
 
@@ -91,5 +93,5 @@ def test_a_full_disk_is_no_error_of_the_suite() -> None:
 def test_a_program_that_meets_a_full_disk_is_quoted_with_that() -> None:
     script = "echo 'x: No space left on device (28)' >&2; echo 'code 11' >&2; exit 1"
     with pytest.raises(InfraError, match="No space left on device") as caught:
-        tool.output(["sh", "-c", script])
+        command.output(["sh", "-c", script])
     assert caught.value.hint == files.room()

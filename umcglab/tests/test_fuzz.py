@@ -9,13 +9,17 @@ from typing import Any, cast
 
 import pytest
 
-from umcglab import config, facts, fuzz, lanes, report, results, run
-from umcglab.bundle import Program
-from umcglab.config import Lab, Target
-from umcglab.facts import PlanFacts, ProgramFacts
-from umcglab.fuzz import Fuzz
-from umcglab.lanes import Ready
+from umcglab.lab import config
+from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Program
+from umcglab.report import html
+from umcglab.results import codec
+from umcglab.results.facts import PlanFacts, ProgramFacts
+from umcglab.run import fuzz, lanes, session
+from umcglab.run.fuzz import Fuzz
+from umcglab.run.lanes import Ready
 from umcglab.tests.golden import Golden
+from umcglab.verdict import fuzz_log, runs
 
 X86, ARM = "x86_64-umcg-v0.5", "arm64-umcg-v0.5"
 NAME = "umcg-v0.5/fuzz"
@@ -46,19 +50,19 @@ def made(lab: Lab, **changes: Any) -> Ready:
     )
 
 
-def finished(path: Path, **said: str) -> results.Run:
+def finished(path: Path, **said: str) -> runs.Run:
     """Return a run in which the fuzzer has said that on some targets."""
     golden = Golden(path, (X86, ARM))
     for name, log in said.items():
         name = {"x86": X86, "arm": ARM}[name]
-        plan = PlanFacts(NAME, fuzz.KIND, ("episodes",))
+        plan = PlanFacts(NAME, fuzz_log.KIND, ("episodes",))
         golden.change(name, programs=(*golden.target(name).programs, plan))
         end = golden.program(name, "umcg/ctl").console_to
         status = 0 if "\nok" in log else 1
         ran = ProgramFacts(NAME, 1, status, 2.0, end, end, lost="ok" not in log)
-        facts.write(golden.dir.program(name, NAME), ran)
+        codec.write(golden.dir.program(name, NAME), ran)
         golden.dir.program_log(name, NAME).write_text(log)
-    return results.collect(path)
+    return runs.collect(path)
 
 
 def test_the_program_is_told(lab: Lab) -> None:
@@ -94,19 +98,19 @@ def test_totals_and_the_report(tmp_path: Path) -> None:
     log = GOOD + TOTALS + "ok 1 episodes\n# Totals: pass:1 fail:0 skip:0\n"
     done = finished(tmp_path / "run", x86=log)
     assert done.targets[0].programs[-1].outcome == "PASS"
-    (totals,) = fuzz.totals(done)
+    (totals,) = fuzz_log.totals(done)
     assert totals.target == X86
     assert totals.figures == {"seed": "7", "ops": "1000", "succeeded": "800"}
     assert totals.clauses == {"CTL-1": (10, 10), "ARG-2": (0, 50), "WRUN-1": (0, 0)}
-    text = report.render(done, done.path).read_text()
+    text = html.render(done, done.path).read_text()
     assert 'id="fuzz"' in text
     assert '100% <span class="small soft">of 10</span>' in text
 
 
 def test_a_report_without_it(tmp_path: Path) -> None:
     done = finished(tmp_path / "run")
-    assert list(fuzz.totals(done)) == []
-    assert 'id="fuzz"' not in report.render(done, done.path).read_text()
+    assert list(fuzz_log.totals(done)) == []
+    assert 'id="fuzz"' not in html.render(done, done.path).read_text()
 
 
 def test_failures_are_kept_once(lab: Lab, tmp_path: Path) -> None:
@@ -145,4 +149,4 @@ def test_the_guest_knows_the_same_figures() -> None:
     text = (config.ROOT / "guest-tests/abi/umcg-v0.5/fuzz/main.c").read_text()
     assert f"#define SLOWEST		{fuzz._SLOWEST}\t" in text
     assert f"#define REPLAYS		{fuzz._MOST_REPLAYS}\n" in text
-    assert run.Options("", 1).fuzz == Fuzz(1_000_000, 1)
+    assert session.Options("", 1).fuzz == Fuzz(1_000_000, 1)

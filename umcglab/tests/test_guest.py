@@ -19,15 +19,15 @@ from typing import cast
 import paramiko
 import pytest
 
-from umcglab import console, guest, initrd, qemu, stuck
-from umcglab.accel import Accel
-from umcglab.arch import X86_64
-from umcglab.config import Lab
-from umcglab.console import GuestExit, GuestHang, KernelPanic
 from umcglab.errors import InfraError
-from umcglab.guest import Guest
-from umcglab.image import Image
-from umcglab.kbuild import Kernel
+from umcglab.guest import console, hang, initrd, qemu, ssh
+from umcglab.guest.accel import Accel
+from umcglab.guest.console import GuestExit, GuestHang, KernelPanic
+from umcglab.guest.image import Image
+from umcglab.guest.ssh import Guest
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab.arch import X86_64
+from umcglab.lab.config import Lab
 
 Play = Callable[..., None]
 READY = ["[    0.100000] Run /init as init process", "umcglab-init: ready"]
@@ -52,7 +52,7 @@ class Booter:
         self, timeout: float = 20.0
     ) -> contextlib.AbstractContextManager[Guest]:
         image = Image(dir=self.log.parent, digest="", arch=X86_64, identity={})
-        return guest.boot(
+        return ssh.boot(
             self.lab,
             self.kernel,
             image,
@@ -216,9 +216,9 @@ def test_a_guest_that_never_says_its_name_is_the_labs_fault(
 ) -> None:
     play(console=READY, ssh="yes")
     mute_uname(tmp_path, times=1000)
-    with pytest.raises(guest.Nameless, match="printed nothing"), boot():
+    with pytest.raises(ssh.Nameless, match="printed nothing"), boot():
         pass
-    assert guest.Nameless.exit_code == 3
+    assert ssh.Nameless.exit_code == 3
 
 
 def test_what_is_left_out_is_not_sent(boot: Booter, play: Play, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_program_that_never_ends_times_out_in_a_good_guest(
     boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = ("init inet_csk_accept", "a program umcg_wait", "dropbear poll", "spin 0")
-    monkeypatch.setattr(stuck, "TASKS", f"printf '%s\\n' {shlex.join(tasks)}")
+    monkeypatch.setattr(hang, "TASKS", f"printf '%s\\n' {shlex.join(tasks)}")
     play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
     with boot() as vm:
         done = vm.run("echo $$; exec sleep 1000", log=tmp_path / "log", timeout=0.5)
@@ -276,7 +276,7 @@ def test_a_program_that_never_ends_times_out_in_a_good_guest(
 def test_a_guest_that_stands_still_is_lost(
     boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guest, "_ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr(ssh, "_ANSWER_TIMEOUT", 0.5)
     play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
     with boot() as vm:
         # What it ends with could get out before all threads of the fake have stopped.
@@ -289,7 +289,7 @@ def test_a_guest_that_stands_still_is_lost(
 def test_a_guest_that_stops_before_it_answers_is_lost(
     boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guest, "_ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr(ssh, "_ANSWER_TIMEOUT", 0.5)
     play(console=READY, ssh="yes", pc=IN_UMCG_SPIN)
     real = paramiko.Channel.exec_command
     with boot() as vm:
@@ -522,7 +522,7 @@ def test_qemu_dies_with_a_parent_that_is_killed(
         "import time\n"
         "from pathlib import Path\n"
         "from umcglab import qemu\n"
-        "from umcglab.arch import X86_64\n"
+        "from umcglab.lab.arch import X86_64\n"
         f"log = Path({str(log)!r})\n"
         "vm = qemu.Vm(arch=X86_64, kernel=log, initrd=log, console_log=log)\n"
         "with qemu.start(vm, attach=True):\n"
@@ -553,8 +553,8 @@ def test_locate_names_functions_once_and_user_space() -> None:
     system_map = "ffff800080000000 T _text\nffff800080010000 t el1h_64_irq\n"
     system_map += "ffff800081000000 D vdso_data\nffff800080020000 T _etext\n"
     registers = " PC=ffff800080010044 X00=0\n PC=ffff800080010048\n PC=0000aaaae0\n"
-    assert stuck.locate(registers, system_map) == ("el1h_64_irq", "user space")
-    assert stuck.locate("CPU#0\nRIP=ffffffff81002004 RFL=2\n", system_map) == (
+    assert hang.locate(registers, system_map) == ("el1h_64_irq", "user space")
+    assert hang.locate("CPU#0\nRIP=ffffffff81002004 RFL=2\n", system_map) == (
         "user space",
     )
 
@@ -564,13 +564,13 @@ def test_a_floor_needs_a_guest_that_powered_off(
 ) -> None:
     log = tmp_path / "floor.log"
     play(console=["[    0.300000] reboot: Power down"], exit=0)
-    assert 0 < guest.floor(lab, kernel, TCG, console_log=log) < 20
+    assert 0 < ssh.floor(lab, kernel, TCG, console_log=log) < 20
     play(console=PANIC, exit=0)
     with pytest.raises(KernelPanic):
-        guest.floor(lab, kernel, TCG, console_log=log)
+        ssh.floor(lab, kernel, TCG, console_log=log)
     play(console=["[    0.100000] Linux"], exit=0)
     with pytest.raises(GuestExit):
-        guest.floor(lab, kernel, TCG, console_log=log)
+        ssh.floor(lab, kernel, TCG, console_log=log)
 
 
 def test_the_ssh_command_pins_the_host_key(boot: Booter, play: Play) -> None:

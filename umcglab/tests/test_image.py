@@ -13,12 +13,12 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from umcglab import image
-from umcglab.arch import ARM64, X86_64
-from umcglab.cache import Cache, file_digest
-from umcglab.config import Lab
 from umcglab.errors import InfraError
-from umcglab.progress import Silent
+from umcglab.guest import image
+from umcglab.host.cache import Cache, file_digest
+from umcglab.host.progress import Silent
+from umcglab.lab.arch import ARM64, X86_64
+from umcglab.lab.config import Lab
 
 PYTHON = f"usr/lib/python{sys.version_info.major}.{sys.version_info.minor}"
 TREE = {
@@ -134,7 +134,7 @@ def test_a_host_with_another_python_says_what_that_costs(
 
 
 def test_lists_have_comments() -> None:
-    rootfs = Path(image.__file__).parent.parent / "rootfs"
+    rootfs = Path(image.__file__).parent.parent.parent / "rootfs"
     assert "python3-pytest" in image.listed(rootfs / "packages")
     assert not any("#" in word for word in image.listed(rootfs / "applets"))
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import initrd
-from umcglab.arch import ARCHES, Arch
-from umcglab.cache import Cache
 from umcglab.errors import InfraError
-from umcglab.initrd import File
+from umcglab.guest import initrd
+from umcglab.guest.initrd import File
+from umcglab.host.cache import Cache
+from umcglab.lab.arch import ARCHES, Arch
 
 # e_machine of ELF, by architecture
 MACHINES = {"x86_64": 62, "arm64": 183}

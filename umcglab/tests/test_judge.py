@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import judge
-from umcglab.bench import Difference
-from umcglab.facts import BenchPlanFacts, PlanFacts, ProgramFacts
-from umcglab.judge import LAB, PATCH, Context, ProgramVerdict
-from umcglab.ktap import Outcome
+from umcglab.results.facts import BenchPlanFacts, PlanFacts, ProgramFacts
+from umcglab.verdict import exact, programs
+from umcglab.verdict.bench_output import Difference
+from umcglab.verdict.exact import ExactVerdict
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.programs import LAB, PATCH, Context, ProgramVerdict
 
 PASS, FAIL, SKIP, MISSING = Outcome
 DATA = Path(__file__).parent / "data"
@@ -39,7 +40,7 @@ def judged(
     context: Context = PATCHED,
     plan: PlanFacts = PLAN,
 ) -> ProgramVerdict:
-    return judge.program(plan, facts, log, console, context)
+    return programs.program(plan, facts, log, console, context)
 
 
 def outcomes(verdict: ProgramVerdict) -> list[Outcome]:
@@ -233,28 +234,28 @@ NO_SWITCH = (
 DONE = "@@ done\n"
 
 
-def exact(
+def exact_lane(
     *outputs: str | None,
     context: Context = PATCHED,
     difference: Difference | None = None,
     console: str | None = "",
-) -> judge.ExactVerdict:
+) -> ExactVerdict:
     consoles = [console] * len(outputs)
-    return judge.exact(BENCHES, outputs, consoles, difference, context)
+    return exact.judge(BENCHES, outputs, consoles, difference, context)
 
 
 def test_two_equal_sound_outputs() -> None:
-    verdict = exact(FUTEX + SWITCH + DONE, FUTEX + SWITCH + DONE)
+    verdict = exact_lane(FUTEX + SWITCH + DONE, FUTEX + SWITCH + DONE)
     assert (verdict.identical, verdict.problems) == (True, ())
     found = verdict.find("switch/s", "fair")
     assert found and found.per_op == 5
-    verdict = exact(*[FUTEX + NO_SWITCH + DONE] * 2, context=CONTROL)
+    verdict = exact_lane(*[FUTEX + NO_SWITCH + DONE] * 2, context=CONTROL)
     assert (verdict.identical, verdict.problems) == (True, ())
     assert [s.bench for s in verdict.skipped] == ["switch/s"]
 
 
 def test_a_difference_is_the_labs_error() -> None:
-    verdict = exact(
+    verdict = exact_lane(
         *[FUTEX + SWITCH + DONE] * 2, difference=Difference(2, "futex", "a", "b")
     )
     assert verdict.identical is False
@@ -267,32 +268,32 @@ def test_a_difference_is_the_labs_error() -> None:
     ("verdict", "fault", "said"),
     [
         (
-            exact(FUTEX + SWITCH + DONE, None),
+            exact_lane(FUTEX + SWITCH + DONE, None),
             LAB,
             "exact guest 2: left no output",
         ),
         (
-            exact(*[FUTEX] * 2),
+            exact_lane(*[FUTEX] * 2),
             PATCH,
             "exact guest 1: switch: not measured",
         ),
         (
-            exact(*[FUTEX + NO_SWITCH + DONE] * 2),
+            exact_lane(*[FUTEX + NO_SWITCH + DONE] * 2),
             PATCH,
             "switch/s fair: skipped (no)",
         ),
         (
-            exact(*[FUTEX + SWITCH + DONE] * 2, context=CONTROL),
+            exact_lane(*[FUTEX + SWITCH + DONE] * 2, context=CONTROL),
             LAB,
             "switch/s fair: measured without UMCG",
         ),
         (
-            exact(*[FUTEX + SWITCH + DONE] * 2, console=None),
+            exact_lane(*[FUTEX + SWITCH + DONE] * 2, console=None),
             LAB,
             "exact guest 1: its console was not kept",
         ),
         (
-            exact(
+            exact_lane(
                 *[FUTEX + SWITCH + DONE] * 2,
                 console="[    0.000000] Linux version 6.12-other (a@b)\n",
             ),
@@ -300,7 +301,7 @@ def test_a_difference_is_the_labs_error() -> None:
             "exact guest 1: ran 6.12-other, not 6.12-umcg",
         ),
         (
-            exact(
+            exact_lane(
                 *[FUTEX + SWITCH + DONE] * 2,
                 console=(DATA / "splat/hung-task.log").read_text(),
             ),
@@ -311,13 +312,13 @@ def test_a_difference_is_the_labs_error() -> None:
     ],
 )
 def test_what_is_wrong_in_the_exact_lane_is_said(
-    verdict: judge.ExactVerdict, fault: int, said: str
+    verdict: ExactVerdict, fault: int, said: str
 ) -> None:
     assert (fault, said) in [(p.fault, p.text) for p in verdict.problems]
 
 
 def test_one_output_is_not_called_identical() -> None:
-    assert exact(FUTEX + SWITCH + DONE, None).identical is None
+    assert exact_lane(FUTEX + SWITCH + DONE, None).identical is None
 
 
 def test_what_repeats_a_test_that_was_asked_for_alone() -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, kbuild
 from umcglab.errors import InfraError, LabError, PatchError, UserError
-from umcglab.kbuild import Kernel
-from umcglab.progress import Silent
+from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
@@ -36,7 +37,7 @@ def build(
 ) -> Kernel:
     lab = toy.load()
     (target,) = config.select(lab, [name])
-    return kbuild.build(target, lab, progress or toylab.Progress(), jobs=2)
+    return kernels.build(target, lab, progress or toylab.Progress(), jobs=2)
 
 
 def fails(toy: ToyLab, kind: type[LabError], name: str = "x86_64-umcg-toy") -> LabError:
@@ -67,7 +68,7 @@ def test_its_release_names_version_abi_and_digest(toy: ToyLab) -> None:
     assert kernel.release == f"6.99.1-umcg-toy-{kernel.digest[:12]}"
     lab = toy.load()
     (target,) = config.select(lab, ["x86_64-umcg-toy"])
-    assert kbuild.release(target, lab) == kernel.release
+    assert kernels.release(target, lab) == kernel.release
 
 
 def test_its_identity_says_what_it_is_made_of(toy: ToyLab) -> None:
@@ -115,10 +116,10 @@ def test_a_second_build_does_nothing(toy: ToyLab) -> None:
 def test_any_input_changes_the_digest(toy: ToyLab, file: str, text: str) -> None:
     lab = toy.load()
     (target,) = config.select(lab, ["x86_64-umcg-toy"])
-    before = kbuild.release(target, lab)
+    before = kernels.release(target, lab)
     toy.write(file, text)
-    assert kbuild.release(target, lab) != before
-    assert kbuild.find(target, lab) is None
+    assert kernels.release(target, lab) != before
+    assert kernels.find(target, lab) is None
 
 
 def test_a_patch_changes_the_digest(toy: ToyLab) -> None:
@@ -246,7 +247,7 @@ def test_an_added_file_is_checked_with_w1(toy: ToyLab) -> None:
 def test_what_the_patches_touch_is_compiled_without_the_abi(toy: ToyLab) -> None:
     lab = toy.load()
     (target,) = config.select(lab, ["x86_64-umcg-toy"])
-    kbuild.check_without_abi(target, lab, Silent(), jobs=2)
+    kernels.check_without_abi(target, lab, Silent(), jobs=2)
 
     fork = toy.old("kernel/fork.c")
     warns = fork.replace(
@@ -257,17 +258,17 @@ def test_what_the_patches_touch_is_compiled_without_the_abi(toy: ToyLab) -> None
         "plumbing/6.99", toylab.patch("fork: warn", {"kernel/fork.c": (fork, warns)})
     )
     with pytest.raises(PatchError, match=r"kernel/fork.c:13:13: error: unused"):
-        kbuild.check_without_abi(target, lab, Silent(), jobs=2)
+        kernels.check_without_abi(target, lab, Silent(), jobs=2)
 
 
 def test_a_config_can_be_checked_alone(toy: ToyLab) -> None:
     lab = toy.load()
     target = replace(config.select(lab, ["x86_64-umcg-toy"])[0], flavor="debug")
-    kbuild.check_config(target, lab, Silent(), jobs=2)
+    kernels.check_config(target, lab, Silent(), jobs=2)
     assert leftovers(toy) == []
     toy.write("kernel-patches/kconfig/flavor/debug.config", "CONFIG_TYPO=y\n")
     with pytest.raises(PatchError, match="CONFIG_TYPO=y is absent"):
-        kbuild.check_config(target, lab, Silent(), jobs=2)
+        kernels.check_config(target, lab, Silent(), jobs=2)
 
 
 def test_a_base_and_an_arch_have_options_of_their_own(toy: ToyLab) -> None:
@@ -400,7 +401,7 @@ def test_a_damaged_kernel_is_made_again(toy: ToyLab, name: str) -> None:
         os.truncate(kernel.dir / name, len(whole) // 2)
         kernel.dir.with_name(f".{kernel.dir.name}.size").write_text("1")
         lab = toy.load()
-        assert kbuild.find(config.select(lab, ["x86_64-umcg-toy"])[0], lab) is None
+        assert kernels.find(config.select(lab, ["x86_64-umcg-toy"])[0], lab) is None
         build(toy)
         assert (kernel.dir / name).stat().st_size == len(whole)
 

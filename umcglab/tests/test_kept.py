@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, kbuild
 from umcglab.errors import PatchError
-from umcglab.kbuild import Kernel
+from umcglab.kernel import kernels
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
@@ -36,7 +37,7 @@ def build(toy: ToyLab) -> tuple[Kernel, list[str]]:
     """Build; return the kernel and the files that were compiled for it."""
     lab = toy.load()
     (target,) = config.select(lab, [NAME])
-    kernel = kbuild.build(target, lab, toylab.Progress(), jobs=2)
+    kernel = kernels.build(target, lab, toylab.Progress(), jobs=2)
     return kernel, re.findall(r"^  CC      (\S+)\.o$", kernel.log.read_text(), re.M)
 
 
@@ -171,7 +172,7 @@ def test_nothing_is_built_on_what_a_killed_make_left(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(kbuild, "_compile", killed)
+        patched.setattr(kernels, "_compile", killed)
         with pytest.raises(KeyboardInterrupt):
             build(toy)
     assert sorted(build(toy)[1]) == ALL

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import ktap
-from umcglab.ktap import Outcome, Report, Result
+from umcglab.verdict import ktap
+from umcglab.verdict.ktap import Outcome, Report, Result
 
 DATA = Path(__file__).parent / "data/ktap"
 PASS, FAIL, SKIP, MISSING = Outcome

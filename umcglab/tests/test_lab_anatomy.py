@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import anatomy, bundle, config, exact, kbuild
-from umcglab.arch import ARCHES
-from umcglab.progress import Silent
+from umcglab.guest import exact, suite
+from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES
+from umcglab.study import anatomy
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
@@ -24,14 +27,14 @@ def test_an_anatomy_adds_up_and_counting_changes_nothing(
     arch: str, tmp_path: Path
 ) -> None:
     (target,) = config.select(LAB, [f"{arch}-umcg-v0.5"])
-    kernel = kbuild.build(target, LAB, Silent(), CORES)
-    suite = bundle.build(LAB, target.arch, kernel, target.abi, Silent())
-    found = anatomy.measure(LAB, kernel, suite, BENCH, "fifo")
-    plan, step = anatomy.find(suite, BENCH, "fifo")
+    kernel = kernels.build(target, LAB, Silent(), CORES)
+    bundle = suite.build(LAB, target.arch, kernel, target.abi, Silent())
+    found = anatomy.measure(LAB, kernel, bundle, BENCH, "fifo")
+    plan, step = anatomy.find(bundle, BENCH, "fifo")
     plain = exact.run(
         LAB,
         kernel,
-        suite.dir,
+        bundle.dir,
         [step],
         output=tmp_path / "output",
         console_log=tmp_path / "console",

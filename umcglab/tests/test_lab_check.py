@@ -7,8 +7,9 @@ import os
 
 import pytest
 
-from umcglab import check, config
-from umcglab.display import Display
+from umcglab.host.display import Display
+from umcglab.lab import config
+from umcglab.study import check
 
 pytestmark = [pytest.mark.lab, pytest.mark.nightly, pytest.mark.timeout(3 * 3600)]
 

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import build, config, display, findings, lanes, leaks, run
-from umcglab.build import Built
-from umcglab.config import Lab
-from umcglab.facts import RunDir
-from umcglab.progress import Silent
+from umcglab.host import display
+from umcglab.host.progress import Silent
+from umcglab.lab import config, leaks
+from umcglab.lab.config import Lab
+from umcglab.results.rundir import RunDir
+from umcglab.run import artifacts, lanes, session
+from umcglab.run.artifacts import Built
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
+from umcglab.verdict import findings
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
@@ -44,7 +47,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 def built(lab: Lab, name: str) -> Built:
     with display.Display() as shown:
-        made = build.build(lab, config.select(lab, [name]), build.cores(None), shown)
+        made = artifacts.build(
+            lab, config.select(lab, [name]), artifacts.cores(None), shown
+        )
     assert made.errors() == ()
     return made
 
@@ -98,7 +103,7 @@ def test_preemption_is_chosen_on_the_command_line(
     lab: Lab, name: str, mode: str, tmp_path: Path
 ) -> None:
     target = replace(config.select(lab, [name])[0], cmdline=f"preempt={mode}")
-    made = run.ready(target, built(lab, name))
+    made = session.ready(target, built(lab, name))
     with lanes.booted(lab, made, RunDir(tmp_path), 1, Silent()) as vm:
         said = vm.output("cat /sys/kernel/debug/sched/preempt")
     assert f"({mode})" in said

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import accel, config, exact, guest, image, kbuild
-from umcglab.arch import ARCHES, Arch
-from umcglab.exact import Step
-from umcglab.guest import Guest
-from umcglab.image import Image
-from umcglab.kbuild import Kernel
-from umcglab.progress import Silent
+from umcglab.guest import accel, exact, image, ssh
+from umcglab.guest.exact import Step
+from umcglab.guest.image import Image
+from umcglab.guest.ssh import Guest
+from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES, Arch
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
@@ -54,7 +56,7 @@ int main(void)
 @pytest.fixture(params=list(ARCHES.values()), ids=list(ARCHES), scope="module")
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     (target,) = config.select(LAB, [f"{request.param.name}-control"])
-    return kbuild.build(target, LAB, Silent(), 2)
+    return kernels.build(target, LAB, Silent(), 2)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def root(kernel: Kernel) -> Image:
 def boot(
     kernel: Kernel, root: Image, folder: Path
 ) -> contextlib.AbstractContextManager[Guest]:
-    return guest.boot(LAB, kernel, root, console_log=folder / "console", accel=TCG)
+    return ssh.boot(LAB, kernel, root, console_log=folder / "console", accel=TCG)
 
 
 def cpu_seconds() -> float:
@@ -77,11 +79,11 @@ def cpu_seconds() -> float:
 def test_a_boot_takes_little_more_than_the_kernel_itself(
     kernel: Kernel, root: Image, tmp_path: Path
 ) -> None:
-    guest.floor(LAB, kernel, TCG, console_log=tmp_path / "floor")  # compiles its init
+    ssh.floor(LAB, kernel, TCG, console_log=tmp_path / "floor")  # compiles its init
     floors, boots = [], []
     for _ in range(3):
         before = cpu_seconds()
-        assert guest.floor(LAB, kernel, TCG, console_log=tmp_path / "floor") > 0
+        assert ssh.floor(LAB, kernel, TCG, console_log=tmp_path / "floor") > 0
         between = cpu_seconds()
         with boot(kernel, root, tmp_path) as vm:
             assert vm.uname == kernel.release

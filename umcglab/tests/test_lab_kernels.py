@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from umcglab import config, kbuild
-from umcglab.arch import ARCHES
-from umcglab.progress import Silent
+from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES
 from umcglab.tests import scope
 
 pytestmark = pytest.mark.lab
@@ -23,7 +24,7 @@ CORES = len(os.sched_getaffinity(0))
 
 @pytest.mark.parametrize("target", PATCHED, ids=lambda target: target.name)
 def test_what_the_series_add_was_compiled_with_w1(target: config.Target) -> None:
-    kernel = kbuild.build(target, LAB, Silent(), CORES)
+    kernel = kernels.build(target, LAB, Silent(), CORES)
     touched = kernel.identity["touched"]
     assert isinstance(touched, list)
     assert "kernel/sched/umcg.c" in touched
@@ -33,11 +34,11 @@ def test_what_the_series_add_was_compiled_with_w1(target: config.Target) -> None
 
 @pytest.mark.parametrize("target", PATCHED, ids=lambda target: target.name)
 def test_the_series_is_free_of_warnings_with_the_abi_off(target: config.Target) -> None:
-    kbuild.check_without_abi(target, LAB, Silent(), CORES)
+    kernels.check_without_abi(target, LAB, Silent(), CORES)
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_every_flavor_gets_the_config_it_asks_for(arch: str, flavor: str) -> None:
     target = next(t for t in PATCHED if t.arch.name == arch)
-    kbuild.check_config(replace(target, flavor=flavor), LAB, Silent(), CORES)
+    kernels.check_config(replace(target, flavor=flavor), LAB, Silent(), CORES)

@@ -19,17 +19,20 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import build, config, display, facts, lanes, run
-from umcglab.build import Built
-from umcglab.bundle import STUB, abis, load_plan
-from umcglab.config import Lab
-from umcglab.evidence import TargetResult
-from umcglab.facts import RunDir
-from umcglab.progress import Silent
-from umcglab.results import Run
+from umcglab.host import display
+from umcglab.host.progress import Silent
+from umcglab.lab import config
+from umcglab.lab.config import Lab
+from umcglab.lab.manifest import STUB, abis, load_plan
+from umcglab.results import codec, facts
+from umcglab.results.rundir import RunDir
+from umcglab.run import artifacts, lanes, session
+from umcglab.run.artifacts import Built
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 from umcglab.tests.scope import ARCHES
+from umcglab.verdict.runs import Run
+from umcglab.verdict.targets import TargetResult
 
 pytestmark = pytest.mark.lab
 
@@ -79,7 +82,7 @@ def lab(lab_file: Path) -> Lab:
 def built(lab: Lab) -> Built:
     """Everything that is tested here, built."""
     with display.Display() as shown:
-        made = build.build(lab, scope.targets(lab), build.cores(None), shown)
+        made = artifacts.build(lab, scope.targets(lab), artifacts.cores(None), shown)
     assert made.errors() == ()
     return made
 
@@ -98,7 +101,7 @@ def whole_run(lab: Lab, lab_file: Path, built: Built) -> Run:
         "--fuzz-ops", scope.FUZZ_OPS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return run.render(RunDir((lab.results / "latest").resolve()))
+    return session.render(RunDir((lab.results / "latest").resolve()))
 
 
 @pytest.mark.timeout(3600)
@@ -164,7 +167,7 @@ def test_a_kernel_with_detectors_end_to_end(
 ) -> None:
     done = umcglab("run", "--lab", lab_file, "--only", scope.DEBUG, "--tests", tests)
     assert done.returncode == 0, done.stderr
-    (target,) = run.render(RunDir((lab.results / "latest").resolve())).targets
+    (target,) = session.render(RunDir((lab.results / "latest").resolve())).targets
     assert_all_is_well(target)
     assert not target.facts.benches
     assert target.programs[-1].name == "kernel/kmemleak"
@@ -213,11 +216,11 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
     target = replace(
         config.select(lab, [name])[0], cmdline=cmdline, boot_timeout=timeout
     )
-    run_dir = run.begin(lab, [target], run.Options(command="test", cores=2))
-    made = replace(run.ready(target, built), programs=(provoked("lab/never", ""),))
-    state = run.write_plan(made, run_dir, benches=())
+    run_dir = session.begin(lab, [target], session.Options(command="test", cores=2))
+    made = replace(session.ready(target, built), programs=(provoked("lab/never", ""),))
+    state = session.write_plan(made, run_dir, benches=())
     lanes.test_lane(lab, made, state, run_dir, Silent())
-    return run.render(run_dir)
+    return session.render(run_dir)
 
 
 @pytest.mark.timeout(300)
@@ -284,8 +287,8 @@ def test_ending_the_lab_in_the_middle(
         # Nobody was left to write it; what was measured can still be rendered.
         umcglab("report", latest)
     else:
-        assert process.returncode == run.INTERRUPTED
-        state = facts.read(latest / "run.json", facts.RunFacts)
+        assert process.returncode == session.INTERRUPTED
+        state = codec.read(latest / "run.json", facts.RunFacts)
         assert state.interrupted
     result = json.loads((latest / "run.json").read_text())["result"]
     outcomes = {

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, kbuild, tool
-from umcglab.arch import ARCHES, Arch
-from umcglab.progress import Silent
+from umcglab.host import command
+from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
+from umcglab.lab import config
+from umcglab.lab.arch import ARCHES, Arch
 
 pytestmark = [pytest.mark.lab, pytest.mark.nightly, pytest.mark.timeout(3600)]
 
@@ -45,7 +47,7 @@ _SAME = re.compile(
 def functions(file: Path, arch: Arch) -> dict[str, str]:
     """Return the instructions of an object, by function, wherever it lies."""
     objdump = f"{arch.cross_compile}objdump"
-    said = tool.output([objdump, "-dr", "--no-show-raw-insn", str(file)])
+    said = command.output([objdump, "-dr", "--no-show-raw-insn", str(file)])
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in said.splitlines():
@@ -76,7 +78,7 @@ def test_with_the_abi_off_nothing_is_different(arch: str, tmp_path: Path) -> Non
     control, patched = config.select(LAB, [f"{arch}-control", f"{arch}-umcg-v0.5"])
     theirs, ours = (
         objects(
-            kbuild.work_tree(
+            kernels.work_tree(
                 t, LAB, tmp_path / t.abi, Silent(), CORES, with_abi=on
             ).objects
         )

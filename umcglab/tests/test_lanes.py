@@ -11,14 +11,18 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from umcglab import config, guest, lanes, leaks
-from umcglab.bundle import Bundle, Manifest, Program
-from umcglab.exact import Step
-from umcglab.facts import BenchPlanFacts, RunDir
-from umcglab.image import Image
-from umcglab.kbuild import Kernel
-from umcglab.lanes import Ready
-from umcglab.progress import Silent
+from umcglab.guest import ssh
+from umcglab.guest.exact import Step
+from umcglab.guest.image import Image
+from umcglab.guest.suite import Bundle
+from umcglab.host.progress import Silent
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config, leaks
+from umcglab.lab.manifest import Manifest, Program
+from umcglab.results.facts import BenchPlanFacts
+from umcglab.results.rundir import RunDir
+from umcglab.run import lanes
+from umcglab.run.lanes import Ready
 
 LAB = config.load(config.ROOT / "lab.yaml")
 WAIT = Program("umcg/wait", "test", ("bin/umcg/wait",), ("wakes",))
@@ -77,7 +81,7 @@ def test_a_guest_without_a_name_is_booted_again(
     def boot(*_: object) -> Iterator[MagicMock]:
         begun.append(1)
         if len(begun) <= mute:
-            raise guest.Nameless("nothing was said")
+            raise ssh.Nameless("nothing was said")
         yield vm
 
     monkeypatch.setattr(lanes, "_boot", boot)

@@ -4,8 +4,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from umcglab import ktap, leaks
-from umcglab.ktap import Outcome, Report
+from umcglab.lab import leaks
+from umcglab.verdict import ktap
+from umcglab.verdict.ktap import Outcome, Report
 
 
 def ask(file: Path) -> tuple[int, Report]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from umcglab import limits
-from umcglab.bundle import load_plan
-from umcglab.config import ROOT
-from umcglab.facts import TargetFacts
-from umcglab.limits import Bound, Limits, Of, Over, Yardstick
+from umcglab.lab.config import ROOT
+from umcglab.lab.manifest import load_plan
+from umcglab.results.facts import TargetFacts
+from umcglab.verdict import limits
+from umcglab.verdict.limits import Bound, Limits, Of, Over, Yardstick
 
 RULES = Limits(
     of=Of("umcg-x", "6.12", "bench"),

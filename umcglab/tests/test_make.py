@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import kconfig, make
 from umcglab.errors import UserError
+from umcglab.kernel import kbuild, kconfig
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ from umcglab.errors import UserError
     ],
 )
 def test_first_error(log: str, error: str | None) -> None:
-    assert make.first_error(log) == error
+    assert kbuild.first_error(log) == error
 
 
 def test_a_fragment_is_read_to_the_letter(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import series
-from umcglab.bundle import STUB, Manifest, Program, abis, load_manifest, load_plan
-from umcglab.config import ROOT
 from umcglab.errors import UserError
-from umcglab.results import abi_clauses
+from umcglab.kernel import series
+from umcglab.lab.config import ROOT
+from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, load_plan
+from umcglab.verdict.runs import abi_clauses
 
 SUITE = ROOT / "guest-tests"
 ABI = "umcg-v0.5"

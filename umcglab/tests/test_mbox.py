@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import cli, config, mbox, series
-from umcglab.config import Lab, Target
+from umcglab import cli
 from umcglab.errors import UserError
+from umcglab.kernel import mbox, series
+from umcglab.lab import config
+from umcglab.lab.config import Lab, Target
 from umcglab.tests import toylab
 from umcglab.tests.toylab import Progress, ToyLab
 

@@ -11,16 +11,23 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import build, cli, config, facts, kbuild, lanes, mutants, rebuild
-from umcglab.build import Built
-from umcglab.bundle import Bundle, Manifest, Program, load_plan
-from umcglab.config import Lab, Target
-from umcglab.display import Display
+from umcglab import cli
 from umcglab.errors import PatchError, UserError
-from umcglab.facts import BootFacts, ErrorFacts, ProgramFacts, RunDir, TargetFacts
-from umcglab.image import Image
-from umcglab.lanes import Ready
-from umcglab.progress import Progress
+from umcglab.guest.image import Image
+from umcglab.guest.suite import Bundle
+from umcglab.host.display import Display
+from umcglab.host.progress import Progress
+from umcglab.kernel import kernels, trees
+from umcglab.lab import config
+from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Manifest, Program, load_plan
+from umcglab.results import codec
+from umcglab.results.facts import BootFacts, ErrorFacts, ProgramFacts, TargetFacts
+from umcglab.results.rundir import RunDir
+from umcglab.run import artifacts, lanes
+from umcglab.run.artifacts import Built
+from umcglab.run.lanes import Ready
+from umcglab.study import mutants
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
@@ -138,7 +145,7 @@ def test_which_mutants(toy: ToyLab) -> None:
 def test_a_tree_is_changed_and_made_again(toy: ToyLab, tmp_path: Path) -> None:
     lab = toy.load()
     lost, barrier = mutants.of(lab, patched(lab))
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         source = tree.built.tree / UMCG
         for one, line in ((lost, "return 7;"), (barrier, "return 8;")):
             kernel = tree.remake(one.patch, tmp_path / "log", toylab.Progress())
@@ -149,7 +156,7 @@ def test_a_tree_is_changed_and_made_again(toy: ToyLab, tmp_path: Path) -> None:
         made = tree.built.objects.stat().st_ino
     # Kept, and as the series leave it, whatever ended the one before.
     source.write_text("cut short")
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         assert tree.built.objects.stat().st_ino == made
         tree.remake(lost.patch, tmp_path / "log", toylab.Progress())
         assert source.read_text() == UMCG_C.replace("flags;", "7;", 1)
@@ -161,17 +168,17 @@ def test_a_series_that_takes_away_what_it_added(toy: ToyLab) -> None:
     gone = gone.replace("+++ b/kernel/old.c", "+++ /dev/null")
     toy.series("umcg-toy/6.99", toylab.patch("umcg: add", add), gone)
     lab = toy.load()
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         assert set(tree.originals) == {"kernel/fork.c", "kernel/umcg.c"}
 
 
 def test_a_tree_that_was_not_finished_is_made_anew(toy: ToyLab) -> None:
     lab = toy.load()
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         folder = tree.built.tree.parent
     (folder / "complete").unlink()
     (folder / "linux" / "left").touch()
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         assert not (tree.built.tree / "left").exists()
 
 
@@ -182,7 +189,7 @@ def test_a_mutant_that_does_not_fit_or_compile(toy: ToyLab, tmp_path: Path) -> N
     file.write_text(file.read_text().replace(" int umcg_wait", " int umcg_wiat"))
     lab = toy.load()
     lost, barrier = mutants.of(lab, patched(lab))
-    with rebuild.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         with pytest.raises(PatchError, match="lost-wake does not build"):
             tree.remake(lost.patch, tmp_path / "log", toylab.Progress())
         with pytest.raises(PatchError, match="does not apply"):
@@ -218,19 +225,19 @@ def play(
         folder.console(name, 1).write_text("")
         if part in ("ok", "not ok"):
             ran = ProgramFacts(made.name, 1, int(part != "ok"), 1.0, 0, 0)
-            facts.write(folder.program(name, made.name), ran)
+            codec.write(folder.program(name, made.name), ran)
         boots = (BootFacts(1, uname=ready.kernel.release),)
         done = replace(start, status="done", boots=boots)
         if part in ("lab", "panic"):
             fault, why = (3, "no QEMU") if part == "lab" else (1, "Kernel panic")
             error = ErrorFacts(fault, why, "boot")
             done = replace(start, status="error", errors=(error,))
-        facts.write(folder.target(name), done)
+        codec.write(folder.target(name), done)
         return done
 
     def built(lab: Lab, targets: list[Target], cores: int, display: Display) -> Built:
         (target,) = targets
-        kernel = kbuild.build(target, lab, toylab.Progress(), 1)
+        kernel = kernels.build(target, lab, toylab.Progress(), 1)
         bundle = Bundle(toy.root, "d1e5", Manifest((program,)))
         image = Image(toy.root / "disk", "d1e5", target.arch, {})
         return Built(
@@ -238,7 +245,7 @@ def play(
         )
 
     monkeypatch.setattr(lanes, "test_lane", test_lane)
-    monkeypatch.setattr(build, "build", built)
+    monkeypatch.setattr(artifacts, "build", built)
 
     def run(given: Mapping[str, str]) -> int:
         parts.update({"unchanged": "ok"} | dict(given))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from umcglab import bench, decode, fuzz, ktap, splat
+from umcglab.verdict import bench_output, fuzz_log, ktap, places, splat
 
 DATA = Path(__file__).parent / "data"
 _NIGHT = 600
@@ -38,17 +38,17 @@ def _samples(kind: str) -> list[str]:
 
 def _scan(text: str) -> None:
     found = splat.scan(text)
-    decode.places(s.excerpt for s in found)
+    places.find(s.excerpt for s in found)
     assert all(1 <= s.line <= text.count("\n") + 1 for s in found)
 
 
 def _places(text: str) -> None:
-    decode.places([text])
+    places.find([text])
 
 
 def _totals(text: str) -> None:
     for line in text.split("\n"):
-        fuzz._totals("target", line.removeprefix("# fuzz: "))
+        fuzz_log._totals("target", line.removeprefix("# fuzz: "))
 
 
 def _ktap(text: str) -> None:
@@ -58,7 +58,7 @@ def _ktap(text: str) -> None:
 
 
 def _bench(text: str) -> None:
-    for made in bench.parse_uart(text, ()).benches:
+    for made in bench_output.parse_uart(text, ()).benches:
         assert made.per_op > 0 and made.spread >= 0
 
 

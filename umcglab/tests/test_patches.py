@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, patchfile, series
 from umcglab.errors import PatchError
-from umcglab.patchfile import Patch
+from umcglab.kernel import patchfile, series
+from umcglab.kernel.patchfile import Patch
+from umcglab.lab import config
 from umcglab.tests import toylab
 
 DATE = "Date: Sat, 21 Nov 2026 12:00:00 +0000\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import kconfig, patchfile, series
 from umcglab.errors import LabError, PatchError, UserError
+from umcglab.kernel import kconfig, patchfile, series
 from umcglab.tests.toylab import Progress
 
 DATA = Path(__file__).parent / "data" / "series"

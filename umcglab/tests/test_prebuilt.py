@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import cli, config, kbuild
-from umcglab.arch import X86_64
+from umcglab import cli
 from umcglab.errors import UserError
-from umcglab.kbuild import Kernel
+from umcglab.kernel import kernels
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config
+from umcglab.lab.arch import X86_64
 from umcglab.tests import toylab
 from umcglab.tests.toylab import ToyLab
 
@@ -63,7 +65,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
 def build(toy: ToyLab, name: str = "mine") -> Kernel:
     lab = toy.load()
     (target,) = config.select(lab, [name])
-    return kbuild.build(target, lab, toylab.Progress(), jobs=1)
+    return kernels.build(target, lab, toylab.Progress(), jobs=1)
 
 
 def test_a_built_kernel_is_taken_as_it_is(toy: ToyLab) -> None:
@@ -83,7 +85,8 @@ def test_a_built_kernel_is_taken_as_it_is(toy: ToyLab) -> None:
 def test_it_is_listed_by_its_name(
     toy: ToyLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.show(toy.load(), toy.load().targets) == 0
+    monkeypatch.setattr(config.load, "__defaults__", (toy.root,))
+    assert cli.main(["list", "--lab", str(toy.root / "lab.yaml")]) == 0
     assert f"{RELEASE}  not built" in capsys.readouterr().out
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import qemu
-from umcglab.arch import ARCHES, ARM64, X86_64, Arch
-from umcglab.qemu import Exact, Vm
+from umcglab.guest import qemu
+from umcglab.guest.qemu import Exact, Vm
+from umcglab.lab.arch import ARCHES, ARM64, X86_64, Arch
 
 DATA = Path(__file__).parent / "data" / "argv"
 

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
-import html.parser
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
 
-from umcglab import facts, findings, junit, report, results
+from umcglab.report import html, junit, run_json
+from umcglab.results import facts
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
+from umcglab.verdict import findings, runs
 
 VOID = {"meta", "br", "link", "hr", "img", "input"}
 
 
-class Page(html.parser.HTMLParser):
+class Page(HTMLParser):
     """A page's ids, links, text and whether its elements nest."""
 
     def __init__(self, text: str) -> None:
@@ -65,10 +67,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make], Path]:
         path = root / make.__name__
         if not path.exists():
             make(path)
-            run = results.collect(path)
-            results.finish(run, path)
+            run = runs.collect(path)
+            run_json.write(run, path)
             junit.write(run, path / "junit.xml")
-            report.render(run, path)
+            html.render(run, path)
         return path
 
     return rendered
@@ -100,7 +102,7 @@ def test_every_scenario_renders_to_a_page_of_its_own(
     # Nothing is fetched from anywhere.
     assert seen.sources == []
     assert "url(http" not in text and "@import" not in text
-    run = results.collect(path)
+    run = runs.collect(path)
     assert str(run.verdict) in seen.words
     said = words(path)
     for finding in findings.findings(run):
@@ -116,7 +118,7 @@ def test_every_scenario_renders_to_a_page_of_its_own(
 def test_rendering_again_gives_the_same_bytes(folder: Callable[[Make], Path]) -> None:
     path = folder(golden.passing)
     before = page(path)
-    report.render(results.collect(path), path)
+    html.render(runs.collect(path), path)
     assert page(path) == before
 
 
@@ -194,8 +196,8 @@ def test_what_a_guest_says_cannot_become_markup(tmp_path: Path) -> None:
     made.change_run(clauses={"umcg-v0.5": (facts.ClauseFacts("CTL-1", f"`{evil}`"),)})
     with made.dir.console(X86, 1).open("a") as f:
         f.write(f"[    9.000000] WARNING: CPU: 0 PID: 1 at {evil}\n")
-    run = results.collect(tmp_path)
-    text = report.render(run, tmp_path).read_text()
+    run = runs.collect(tmp_path)
+    text = html.render(run, tmp_path).read_text()
     assert "<script" not in text
     assert evil in Page(text).words
     junit.write(run, tmp_path / "junit.xml")
@@ -265,14 +267,14 @@ def test_junit_holds_what_xml_cannot(tmp_path: Path) -> None:
         "ok 1 register\n", "# \x00\x1b[1m bad \ufffe\nnot ok 1 register\n"
     )
     made.change_program(X86, "umcg/ctl", log=log, exit_status=1)
-    junit.write(results.collect(tmp_path), tmp_path / "junit.xml")
+    junit.write(runs.collect(tmp_path), tmp_path / "junit.xml")
     assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).failures == 1
 
 
 @pytest.mark.parametrize("given", ["--lab 'my lab.yaml'", "'--lab=my lab.yaml'"])
 def test_a_line_to_type_names_the_lab_file(tmp_path: Path, given: str) -> None:
     golden.failing(tmp_path)
-    made = results.collect(tmp_path)
+    made = runs.collect(tmp_path)
     command = f"umcglab run {given} --tests x"
     run = replace(made, facts=replace(made.facts, command=command))
     lines = [line for found in findings.findings(run) for line in found.commands]

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import baseline, facts, findings, results
 from umcglab.errors import UserError
-from umcglab.facts import RunFacts
-from umcglab.ktap import Outcome
-from umcglab.results import Run, Verdict
-from umcglab.run import make_folder
+from umcglab.report import run_json
+from umcglab.results import codec, facts
+from umcglab.results.facts import RunFacts
+from umcglab.run.session import make_folder
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
+from umcglab.verdict import baseline, findings, runs
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.runs import Run, Verdict
 
 
 def collected(tmp_path: Path, make: Callable[[Path], None]) -> Run:
     make(tmp_path / "run")
-    return results.collect(tmp_path / "run")
+    return runs.collect(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_a_guest_lost_takes_only_its_own_program(tmp_path: Path) -> None:
 def test_a_late_complaint_is_the_last_programs(tmp_path: Path) -> None:
     made = Golden(tmp_path / "run")
     made.splat(X86, "hung-task")
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     *rest, last = run.targets[1].programs
     assert last.outcome is Outcome.FAIL
     assert [s.kind for s in last.splats] == ["hung-task"]
@@ -146,7 +148,7 @@ def test_a_complaint_before_the_first_program_is_the_boots(tmp_path: Path) -> No
     end = made.splat(X86, "lockdep-circular")
     for program in golden.TESTS:
         made.change_program(X86, program, console_from=end, console_to=end)
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     target = run.targets[1]
     assert {p.outcome for p in target.programs} == {Outcome.PASS}
     assert target.outcome is Outcome.FAIL
@@ -171,7 +173,7 @@ def test_evidence_that_is_lost_is_the_labs_error(
 ) -> None:
     golden.passing(tmp_path / "run")
     (tmp_path / "run" / X86 / lose).unlink()
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     assert (run.verdict, run.exit_code) == (Verdict.LAB_ERROR, 3)
     texts = [t for f in findings.findings(run) for t in (f.headline, *f.problems)]
     assert any(said in text for text in texts)
@@ -181,28 +183,28 @@ def test_a_console_shorter_than_its_windows_is_the_labs_error(tmp_path: Path) ->
     golden.passing(tmp_path / "run")
     console = tmp_path / "run" / X86 / "console-1.log"
     console.write_bytes(console.read_bytes()[:-10])
-    assert results.collect(tmp_path / "run").exit_code == 3
+    assert runs.collect(tmp_path / "run").exit_code == 3
 
 
 def test_a_program_without_facts_in_a_finished_run_is_no_pass(tmp_path: Path) -> None:
     golden.passing(tmp_path / "run")
     (tmp_path / "run" / X86 / "programs/umcg.ctl.json").unlink()
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     assert (run.verdict, run.exit_code) == (Verdict.LAB_ERROR, 3)
 
 
 def test_nothing_planned_is_no_pass(tmp_path: Path) -> None:
     made = Golden(tmp_path / "run")
     made.change(X86, programs=(), benches=())
-    assert results.collect(tmp_path / "run").exit_code == 3
+    assert runs.collect(tmp_path / "run").exit_code == 3
     Golden(tmp_path / "none", targets=())
-    assert results.collect(tmp_path / "none").exit_code == 3
+    assert runs.collect(tmp_path / "none").exit_code == 3
 
 
 def test_the_patchs_fault_outranks_the_labs(tmp_path: Path) -> None:
     golden.inexact(tmp_path / "run")
     (tmp_path / "run" / X86 / "programs/umcg.ctl.log").write_text("")
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     assert (run.verdict, run.exit_code) == (Verdict.FAIL, 1)
     assert [f.fault for f in findings.findings(run)] == [1, 3]
 
@@ -211,7 +213,7 @@ def test_another_kernel_than_the_one_built_proves_nothing(tmp_path: Path) -> Non
     made = Golden(tmp_path / "run")
     boot = facts.BootFacts(1, (), 2.5, "6.1.0-32-amd64")
     made.change(X86, boots=(boot,))
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     assert {p.outcome for p in run.targets[1].programs} == {Outcome.FAIL}
     assert run.exit_code == 3
 
@@ -234,13 +236,13 @@ def test_numbers_stand_beside_futex_and_reference(tmp_path: Path) -> None:
 
 def test_a_figure_off_its_reference_is_noted_with_the_reason(tmp_path: Path) -> None:
     golden.off_reference(tmp_path / "run")
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     (note,) = [n for n in findings.notes(run) if "reference" in n]
     assert note.startswith("x86_64-control: 14 of 14 figures are more than 10% off")
     assert note.endswith("no reason is on file.")
     (known,) = baseline.load()
     known.why["yard/futex:fair"] = "the moon"
-    run = results.collect(tmp_path / "run", [known])
+    run = runs.collect(tmp_path / "run", [known])
     assert any("the moon" in n for n in findings.notes(run))
 
 
@@ -261,13 +263,13 @@ def test_the_reference_config_lies_beside_its_figures() -> None:
 def test_a_slow_boot_is_noted(tmp_path: Path) -> None:
     made = Golden(tmp_path / "run")
     made.change(X86, floor=1.0)
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     assert run.exit_code == 0
     assert any("2.8 times the floor" in note for note in findings.notes(run))
 
 
 def test_clauses_of_an_abi() -> None:
-    clauses = results.abi_clauses(golden.ABI)
+    clauses = runs.abi_clauses(golden.ABI)
     assert [c.id for c in clauses] == [
         "CTL-1",
         "CTL-2",
@@ -283,14 +285,14 @@ def test_clauses_of_an_abi() -> None:
 def test_the_committed_contract_is_readable() -> None:
     root = Path(__file__).parent.parent.parent
     text = (root / "kernel-patches/umcg-v0.5/ABI.md").read_text()
-    clauses = results.abi_clauses(text)
+    clauses = runs.abi_clauses(text)
     assert len(clauses) == text.count("\n**")
     assert len({c.id for c in clauses}) == len(clauses) > 20
 
 
 def test_a_clause_is_as_good_as_its_worst_test(tmp_path: Path) -> None:
     golden.failing(tmp_path / "run")
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     (table,) = run.clauses
     assert table.targets == (X86, ARM)
     rows = {row.clause.id: row for row in table.rows}
@@ -309,33 +311,33 @@ def test_a_citation_of_no_clause_is_noted(tmp_path: Path) -> None:
         plan[0].program, "test", plan[0].tests, clauses={"x": ("R-7", "R3", "CTL-99")}
     )
     made.change(X86, programs=(bent, *plan[1:]))
-    run = results.collect(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
     assert run.clauses[0].unknown == ("CTL-99",)
     assert any("CTL-99" in note for note in findings.notes(run))
 
 
 def test_finishing_keeps_the_facts_and_adds_the_result(tmp_path: Path) -> None:
     run = collected(tmp_path, golden.failing)
-    results.finish(run, run.path)
-    assert facts.read(run.path / "run.json", RunFacts) == run.facts
+    run_json.write(run, run.path)
+    assert codec.read(run.path / "run.json", RunFacts) == run.facts
     data = json.loads((run.path / "run.json").read_text())
     assert data["result"]["verdict"] == "FAIL"
     tests = data["result"]["targets"][1]["programs"][2]["tests"]
     assert [t["outcome"] for t in tests] == ["FAIL", "FAIL", "PASS"]
-    assert results.collect(run.path) == run
+    assert runs.collect(run.path) == run
 
 
 def test_a_verdict_on_file_is_not_believed(tmp_path: Path) -> None:
     run = collected(tmp_path, golden.failing)
-    results.finish(run, run.path)
+    run_json.write(run, run.path)
     text = (run.path / "run.json").read_text()
     (run.path / "run.json").write_text(text.replace('"FAIL"', '"PASS"'))
-    assert results.collect(run.path).verdict is Verdict.FAIL
+    assert runs.collect(run.path).verdict is Verdict.FAIL
 
 
 def test_a_folder_that_is_no_run_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"run\.json"):
-        results.collect(tmp_path)
+        runs.collect(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "runs/mine", "latest/report.html"])

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import config, series, tool
 from umcglab.errors import PatchError, UserError
+from umcglab.host import command
+from umcglab.kernel import series
+from umcglab.lab import config
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, Progress, ToyLab
 
@@ -172,7 +174,7 @@ def test_an_offset_is_fine(toy: ToyLab, change: str) -> None:
 def test_fuzz_is_not(toy: ToyLab, change: str) -> None:
     edit(toy, ")\n{\n", ")\n{ /* the outermost context of hunk 1 */\n")
     with_fuzz = ["patch", "--dry-run", "--strip=1", f"--directory={toy.tree}"]
-    assert tool.run(with_fuzz, stdin=change).returncode == 0
+    assert command.run(with_fuzz, stdin=change).returncode == 0
     with pytest.raises(PatchError) as caught:
         apply(toy, change)
     file = toy.patches / "umcg-toy/6.99/0001-toy.patch"

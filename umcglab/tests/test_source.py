@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import source, worktree
-from umcglab.cache import Cache, file_digest, tree_digest
-from umcglab.config import SourceSpec
 from umcglab.errors import InfraError, LabError, UserError
-from umcglab.run import lab_git
+from umcglab.host.cache import Cache, file_digest, tree_digest
+from umcglab.kernel import checkout, source
+from umcglab.lab.config import SourceSpec
+from umcglab.run.session import lab_git
 from umcglab.tests.toylab import TOY, Progress
 
 
@@ -155,7 +155,7 @@ def test_the_unpacked_tree_shares_the_files(tarball: SourceSpec, cache: Cache) -
 def test_a_damaged_source_is_not_compiled(
     tarball: SourceSpec, cache: Cache, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr("umcglab.cache._MANY", many)
+    monkeypatch.setattr("umcglab.host.cache._MANY", many)
     fetched = fetch(tarball, cache)
     os.truncate(fetched.path / "init" / "main.c", 10)
     if many:
@@ -368,7 +368,7 @@ def test_files_are_read_again_only_if_they_changed(
     cache.claim()
     for path in repo.rglob("*"):
         os.utime(path, (1, 1), follow_symlinks=False)
-    monkeypatch.setattr(worktree, "_RACY", -(10**12))
+    monkeypatch.setattr(checkout, "_RACY", -(10**12))
     first = now(repo, cache)
     read: list[str] = []
 
@@ -376,7 +376,7 @@ def test_files_are_read_again_only_if_they_changed(
         read.append(path.name)
         return file_digest(path)
 
-    monkeypatch.setattr(worktree, "file_digest", spy)
+    monkeypatch.setattr(checkout, "file_digest", spy)
     assert now(repo, cache) == first
     assert read == []
     (repo / "init" / "main.c").write_text("int edited;\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from umcglab import splat
+from umcglab.verdict import splat
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = sorted((DATA / "splat").glob("*.log"))

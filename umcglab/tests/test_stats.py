@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from umcglab import stats
+from umcglab.verdict import stats
 
 HIST = ((10, 1), (20, 2), (30, 1))
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab import config
-from umcglab.config import Lab
+from umcglab.lab import config
+from umcglab.lab.config import Lab
 
 TOY = Path(__file__).parent / "toykernel"
 

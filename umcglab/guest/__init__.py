@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""A kernel under QEMU: images, the console, SSH, exact guests, the guest suite."""

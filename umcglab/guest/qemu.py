@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""QEMU: the one command line, and a process that cannot be left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from qemu.qmp import QMPClient, QMPError
+
+from umcglab.errors import InfraError
+from umcglab.lab.arch import Arch
+
+T = TypeVar("T")
+
+# What the client has to say arrives as an exception too.
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+
+SEED = 1
+"""Which of the few modes a kernel's timing falls into; any will do, but one."""
+
+_QMP_TIMEOUT = 5.0
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
+
+# Between the fork and its own prctl(), setpriv would not notice that its
+# parent is gone: the shell looks before it becomes QEMU.
+_GUARD = ("setpriv", "--pdeathsig", "KILL", "sh", "-c")
+_LOOK = 'test "$PPID" = "$0" && exec "$@"'
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A guest whose every run is the same: see `argv`."""
+
+    output: Path
+    """What arrives at the second UART, byte for byte."""
+    seed: int = SEED
+    plugin: str = ""
+    """A TCG plugin and its arguments, as `-plugin` takes them."""
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A guest as QEMU is told it; file descriptors are those QEMU inherits."""
+
+    arch: Arch
+    kernel: Path
+    initrd: Path
+    console_log: Path
+    cmdline: tuple[str, ...] = ()
+    accel: str = "tcg"
+    memory: int = 1024
+    smp: int = 1
+    cpu: str = ""
+    disk: Path | None = None
+    ssh: bool = False
+    exact: Exact | None = None
+    console_fd: int | None = None
+    qmp_fd: int | None = None
+
+
+def argv(vm: Vm) -> tuple[str, ...]:
+    """Return the command line of `vm`.
+
+    Nothing the user or QEMU has as a default is in the guest. Its NIC reaches
+    nothing but the host's forwarded port, which is bound to 127.0.0.1. An exact
+    guest has neither disk nor NIC: whatever completes when the host is ready
+    makes two runs differ.
+    """
+    arch = vm.arch
+    # nokaslr: System.map can be read as it is. panic: -no-reboot makes it an exit.
+    cmdline = (f"console={arch.console}", "nokaslr", "panic=-1")
+    # fmt: off
+    args = [
+        arch.qemu,
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display", "none",
+        *arch.machine_args,
+        "-accel", vm.accel,
+        "-cpu", vm.cpu or arch.cpus[0],
+        "-smp", str(vm.smp),
+        "-m", str(vm.memory),
+        "-kernel", str(vm.kernel),
+        "-initrd", str(vm.initrd),
+        "-append", " ".join((*cmdline, *vm.cmdline)),
+        "-chardev", _console(vm),
+        "-serial", "chardev:console",
+    ]
+    if vm.qmp_fd is not None:
+        args += [
+            "-chardev", f"socket,id=qmp,fd={vm.qmp_fd}",
+            "-mon", "chardev=qmp,mode=control",
+        ]
+    if vm.disk:
+        args += [
+            "-drive", f"if=none,id=root,format=raw,read-only=on,file={option_value(vm.disk)}",
+            "-device", f"{arch.disk},drive=root",
+        ]
+    if vm.ssh:
+        args += [
+            "-netdev", "user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
+            "-device", f"{arch.nic},netdev=net",
+        ]
+    if vm.exact:
+        args += [
+            "-icount", "shift=0,sleep=off",
+            "-rtc", "base=2026-01-01,clock=vm",
+            "-seed", str(vm.exact.seed),
+            "-chardev", f"file,id=exact,path={option_value(vm.exact.output)}",
+            *arch.exact_serial,
+        ]
+        if vm.exact.plugin:
+            args += ["-plugin", vm.exact.plugin]
+    # fmt: on
+    return tuple(args)
+
+
+def _console(vm: Vm) -> str:
+    log = option_value(vm.console_log)
+    if vm.console_fd is None:
+        return f"file,id=console,path={log}"
+    return f"socket,id=console,fd={vm.console_fd},logfile={log}"
+
+
+def option_value(path: Path) -> str:
+    """Quote a path for the inside of an option."""
+    return str(path).replace(",", ",,")
+
+
+class Qemu:
+    """A running QEMU."""
+
+    def __init__(
+        self,
+        vm: Vm,
+        process: subprocess.Popen[bytes],
+        console: socket.socket | None,
+        monitor: socket.socket,
+        errors: Path,
+    ) -> None:
+        self.vm = vm
+        self.argv = argv(vm)
+        self.process = process
+        self.console = console
+        self._monitor = monitor
+        self._errors = errors
+        self._loop = asyncio.new_event_loop()
+        self._qmp: QMPClient | None = None
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for QEMU to exit; return whether it has."""
+        if not self.running():
+            return True
+        # Not Popen.wait(), which looks only every 50 ms.
+        pidfd = os.pidfd_open(self.process.pid)
+        try:
+            select.select([pidfd], [], [], timeout)
+        finally:
+            os.close(pidfd)
+        return not self.running()
+
+    def failure(self) -> InfraError | None:
+        """Return what QEMU itself complained of when it exited, if it did."""
+        if not self.process.poll():
+            return None
+        if self.process.returncode < 0:
+            number = -self.process.returncode
+            return InfraError(
+                f"{self.vm.arch.qemu} was killed from outside by signal {number} "
+                f"({signal.strsignal(number)})",
+                hint="see whether the host ran out of memory: dmesg",
+            )
+        words = self._errors.read_text(errors="replace").strip().splitlines()
+        return InfraError(
+            f"{self.vm.arch.qemu} exited with status {self.process.returncode}: "
+            f"{words[-1] if words else 'it did not say why'}",
+            hint=shlex.join(self.argv),
+        )
+
+    def monitor(self, line: str) -> str:
+        """Return what the human monitor answers to `line`; InfraError if nothing."""
+        request = {"command-line": line}
+        try:
+            if self._qmp is None:
+                client = QMPClient()
+                self._await(client.connect(self._monitor))
+                self._qmp = client
+            answer = self._await(self._qmp.execute("human-monitor-command", request))
+        except (OSError, EOFError, QMPError) as e:
+            raise InfraError(f"QEMU's monitor does not answer `{line}`: {e!r}") from e
+        return str(answer)
+
+    def _await(self, awaitable: Awaitable[T]) -> T:
+        # Not qemu.qmp.legacy, whose connect() may wait for ever.
+        return self._loop.run_until_complete(asyncio.wait_for(awaitable, _QMP_TIMEOUT))
+
+    def ssh_port(self) -> int:
+        """Return the port on 127.0.0.1 that QEMU forwards to the guest's SSH."""
+        answer = self.monitor("info usernet")
+        match = _FORWARD.search(answer)
+        if match is None:
+            raise InfraError(f"QEMU does not say which port it forwards: {answer!r}")
+        return int(match[1])
+
+    def detach(self) -> None:
+        """Let go of the console: a client that does not read freezes the guest."""
+        if self.console is not None:
+            self.console.close()
+            self.console = None
+
+    def close(self) -> None:
+        """End this QEMU, and only it."""
+        if self.running():
+            self.process.kill()
+        self.process.wait()
+        self.detach()
+        if self._qmp is not None:
+            with contextlib.suppress(OSError, EOFError, QMPError):
+                self._await(self._qmp.disconnect())
+        self._loop.close()
+        self._monitor.close()
+
+
+@contextlib.contextmanager
+def start(vm: Vm, *, attach: bool) -> Iterator[Qemu]:
+    """Run `vm` until the context ends, with its console attached or only logged.
+
+    The kernel kills QEMU when the *thread* that called this ends, however it
+    ends (PR_SET_PDEATHSIG): do not start a guest in a thread it must outlive.
+    """
+    if not shutil.which(vm.arch.qemu):
+        raise InfraError(f"{vm.arch.qemu} is not installed", hint="make setup")
+    # What an earlier guest said must not be taken for this one's.
+    vm.console_log.unlink(missing_ok=True)
+    if vm.exact:
+        vm.exact.output.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="umcglab-"))
+        )
+        monitor, theirs = _pair(stack)
+        console = None
+        vm = replace(vm, qmp_fd=theirs.fileno())
+        inherit = [theirs]
+        if attach:
+            console, other = _pair(stack)
+            vm = replace(vm, console_fd=other.fileno())
+            inherit.append(other)
+        errors = folder / "stderr"
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                guarded(argv(vm)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=[sock.fileno() for sock in inherit],
+            )
+        qemu = Qemu(vm, process, console, monitor, errors)
+        stack.callback(qemu.close)
+        for sock in inherit:
+            sock.close()
+        yield qemu
+
+
+def guarded(command: Sequence[str]) -> tuple[str, ...]:
+    """Return `command` such that it cannot outlive this process's thread."""
+    return (*_GUARD, _LOOK, str(os.getpid()), *command)
+
+
+def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return a connected pair: no path to clash, no connection to wait for."""
+    ours, theirs = socket.socketpair()
+    stack.callback(ours.close)
+    stack.callback(theirs.close)
+    return ours, theirs
+
+
+def version(arch: Arch) -> str:
+    """Return QEMU's own version line."""
+    try:
+        done = subprocess.run(
+            [arch.qemu, "--version"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as e:
+        raise InfraError(f"{arch.qemu} does not run: {e}", hint="make setup") from e
+    return done.stdout.partition("\n")[0]

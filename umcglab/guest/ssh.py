@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: MIT
+"""A booted guest: commands and files over SSH, and what it says when it breaks.
+
+The one live thing of the lab. `boot` yields a `Guest` that a command has run in;
+when the context ends its QEMU is gone, whatever happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shlex
+import socket
+import subprocess
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import paramiko
+
+from umcglab.errors import InfraError, LabError
+from umcglab.guest import hang, initrd, qemu
+from umcglab.guest.accel import Accel
+from umcglab.guest.console import Console, wait_for_init
+from umcglab.guest.image import HOST_ALIAS, Image, Keys, keys
+from umcglab.guest.initrd import File
+from umcglab.guest.qemu import Qemu, Vm
+from umcglab.host import files
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab.config import Lab
+
+BOOT_TIMEOUT = 120.0
+"""Seconds until init must be ready. An idle host needs one or two."""
+
+# What paramiko has to say arrives as an exception too.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+_SSH_TIMEOUT = 60.0
+_ANSWER_TIMEOUT = 15.0
+"""Seconds in which a guest that is not hung runs `true`."""
+_TICK = 0.25
+_LINGER = 1.0
+_DRAIN = 5.0
+"""Seconds in which the output of a command that has ended arrives, if no EOF does."""
+_ASKED = 3
+"""How often a guest is asked for its kernel's name."""
+
+
+@dataclass(frozen=True)
+class Exec:
+    """How a command in the guest ended."""
+
+    exit_status: int | None
+    """None if it did not: `timed_out`, `lost`, or its shell was killed."""
+    duration: float
+    timed_out: bool = False
+    lost: bool = False
+    """The guest is gone or does not answer: it is of no further use."""
+
+
+class Output(Protocol):
+    """Where what a command prints goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of `data`."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A log on the host: that it cannot be written is not taken for a lost guest."""
+
+    path: Path
+    out: io.FileIO
+
+    def write(self, data: bytes, /) -> None:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self.out.write(left) or 0 :]
+        except OSError as e:
+            raise files.unwritten(self.path, e) from e
+
+
+class Guest:
+    """A running guest with an SSH connection."""
+
+    def __init__(
+        self, vm: Qemu, ssh: paramiko.Transport, secret: Keys, port: int, symbols: Path
+    ) -> None:
+        self.argv = vm.argv
+        self.to_ssh = 0.0
+        """Seconds from QEMU's start to the end of the first SSH command."""
+        self.uname = ""
+        """What `uname -r` says, which was that command."""
+        self.console = Console(vm.vm.console_log)
+        self._qemu = vm
+        self._ssh = ssh
+        self._keys = secret
+        self._port = port
+        self._symbols = symbols
+        self._lost = False
+
+    def alive(self) -> bool:
+        return self._qemu.running() and self._ssh.is_active()
+
+    def console_size(self) -> int:
+        """Return how many bytes are in the console's log."""
+        return self.console.size()
+
+    def console_text(self, start: int = 0) -> str:
+        """Return what the console has said from byte `start` on."""
+        return self.console.text(start)
+
+    def run(
+        self,
+        command: str,
+        *,
+        log: Path,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+    ) -> Exec:
+        """Run one command; stdout and stderr go to `log` as they arrive.
+
+        After a time-out the command still runs: the guest is for the morgue.
+        """
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            out = log.open("wb", buffering=0)
+        except OSError as e:
+            raise files.unwritten(log, e) from e
+        with out:
+            done = self._exec(command, _Kept(log, out), timeout, env or {})
+        if done.lost:
+            self._qemu.wait(1.0)
+            # A QEMU that was killed says nothing about the patch.
+            if failure := self._qemu.failure():
+                raise failure
+        return done
+
+    def output(self, command: str, timeout: float = _SSH_TIMEOUT) -> str:
+        """Return what a command prints; raise if it fails or the guest does."""
+        out = io.BytesIO()
+        done = self._exec(command, out, timeout, {})
+        text = out.getvalue().decode(errors="replace")
+        if done.exit_status != 0:
+            raise self._failure(command, done, text)
+        return text
+
+    def put(
+        self,
+        source: Path,
+        dest: str,
+        timeout: float = 120.0,
+        skip: Collection[str] = (),
+    ) -> None:
+        """Copy the files of folder `source` into folder `dest` of the guest.
+
+        `skip` are paths in `source` to leave out: an emulated CPU decrypts what
+        it is sent, and that is slow.
+        """
+        command = f"mkdir -p {shlex.quote(dest)} && tar -xf - -C {shlex.quote(dest)}"
+        data = _tar(source, skip)
+        start = time.monotonic()
+        out = io.BytesIO()
+        try:
+            with self._open(command) as channel:
+                channel.sendall(data)
+                channel.shutdown_write()
+                done = self._collect(channel, out, start, start + timeout)
+        except (OSError, EOFError, paramiko.SSHException):
+            done = Exec(None, time.monotonic() - start, lost=True)
+        if done.exit_status != 0:
+            said = out.getvalue().decode(errors="replace")
+            raise self._failure(f"upload to {dest}", done, said)
+
+    def where_stuck(self) -> tuple[str, ...]:
+        """Return what programs wait in; of a guest that is lost, where its CPUs are."""
+        if not self._lost:
+            # Not output(), which asks this for the error that it raises.
+            said = io.BytesIO()
+            if self._exec(hang.TASKS, said, _SSH_TIMEOUT, {}).exit_status == 0:
+                return hang.tasks(said.getvalue().decode(errors="replace"))
+        return hang.cpus(self._qemu, self._symbols)
+
+    def shell(self) -> int:
+        """Give the terminal to a root shell in the guest; return its exit status."""
+        return subprocess.run(self.ssh_command("-t")).returncode
+
+    def ssh_command(self, *options: str) -> tuple[str, ...]:
+        """Return the `ssh` command line that reaches this guest."""
+        # fmt: off
+        return (
+            "ssh",
+            "-F", "none",
+            "-i", str(self._keys.client),
+            "-p", str(self._port),
+            "-o", "IdentitiesOnly=yes",
+            "-o", f"HostKeyAlias={HOST_ALIAS}",
+            "-o", f"UserKnownHostsFile={self._keys.known_hosts}",
+            "-o", "StrictHostKeyChecking=yes",
+            "-o", "LogLevel=ERROR",
+            *options,
+            "root@127.0.0.1",
+        )
+        # fmt: on
+
+    def _open(self, command: str) -> paramiko.Channel:
+        channel = self._ssh.open_session(timeout=_ANSWER_TIMEOUT)
+        channel.set_combine_stderr(True)
+        channel.settimeout(_ANSWER_TIMEOUT)
+        # paramiko would wait for ever for a guest that stops before it answers.
+        limit = threading.Timer(_ANSWER_TIMEOUT, channel.close)
+        limit.start()
+        try:
+            channel.exec_command(command)
+        finally:
+            limit.cancel()
+        return channel
+
+    def _exec(
+        self, command: str, out: Output, timeout: float, env: Mapping[str, str]
+    ) -> Exec:
+        exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in env.items())
+        # A shell stays behind to turn a signal into a status: paramiko tells a
+        # command that a signal ended from a connection that broke by nothing.
+        wrapped = f"{exports}({command}\n); exit $?"
+        start = time.monotonic()
+        try:
+            with self._open(wrapped) as channel:
+                return self._collect(channel, out, start, start + timeout)
+        except (OSError, EOFError, paramiko.SSHException):
+            # Even a guest that is only out of memory or of pids is lost to us.
+            return Exec(None, time.monotonic() - start, lost=True)
+
+    def _collect(
+        self, channel: paramiko.Channel, out: Output, start: float, deadline: float
+    ) -> Exec:
+        """Copy a channel's output until its command or its time ends."""
+        channel.settimeout(_TICK)
+        ended = None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                if data := channel.recv(65536):
+                    out.write(data)
+                    continue
+                channel.status_event.wait(_TICK)
+            now = time.monotonic()
+            # Asked before the status is, which comes first and may come meanwhile.
+            over = channel.closed or not self.alive()
+            if channel.exit_status >= 0:
+                # A child left in the background may hold the pipe for ever.
+                ended = ended or now
+                if channel.eof_received or now > ended + _DRAIN:
+                    _drain(channel, out)
+                    return Exec(channel.exit_status, now - start)
+            elif over:
+                _drain(channel, out)
+                return Exec(None, now - start, lost=not self._answers())
+            elif now > deadline:
+                return Exec(None, now - start, timed_out=True, lost=not self._answers())
+
+    def _answers(self) -> bool:
+        """Whether the guest still runs a command; if not, it is lost for good."""
+        start = time.monotonic()
+        try:
+            with self._open("true") as channel:
+                left = start + _ANSWER_TIMEOUT - time.monotonic()
+                self._lost = not channel.status_event.wait(left)
+        except (OSError, EOFError, paramiko.SSHException):
+            self._lost = True
+        return not self._lost
+
+    def _failure(self, what: str, done: Exec, said: str) -> LabError:
+        """Return the error for a command that had to succeed."""
+        self._qemu.wait(1.0)
+        if not self._qemu.running():
+            return self._qemu.failure() or self.console.death(what)
+        if done.lost or done.timed_out:
+            return self.console.death(what, self.where_stuck())
+        words = said.strip().splitlines()
+        return InfraError(
+            f"`{what}` failed in the guest with status {done.exit_status}"
+            + (f": {words[-1]}" if words else ""),
+            log=self.console.path,
+        )
+
+
+def _drain(channel: paramiko.Channel, out: Output) -> None:
+    """Copy what came after the last look for output and before the end was seen."""
+    while channel.recv_ready():
+        out.write(channel.recv(65536))
+
+
+def _tar(folder: Path, skip: Collection[str]) -> bytes:
+    """Return the files of `folder` but `skip`, owned by root, as a tar archive."""
+
+    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if member.name.removeprefix("./") in skip:
+            return None
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        return member
+
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        tar.add(folder, arcname=".", filter=as_root)
+    return data.getvalue()
+
+
+@contextlib.contextmanager
+def boot(
+    lab: Lab,
+    kernel: Kernel,
+    image: Image,
+    *,
+    console_log: Path,
+    accel: Accel,
+    smp: int = 1,
+    cpu: str = "",
+    memory: int = 1024,
+    cmdline: Sequence[str] = (),
+    timeout: float = BOOT_TIMEOUT,
+) -> Iterator[Guest]:
+    """Boot `kernel` on `image`; yield the guest once it has run `uname -r`."""
+    secret = keys(lab)
+    console_log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
+        ramdisk = Path(folder) / "initrd"
+        ramdisk.touch(mode=0o600)
+        ramdisk.write_bytes(
+            initrd.archive(
+                {
+                    "init": initrd.program("guest", kernel.arch, lab.cache),
+                    "keys/authorized_keys": File(secret.client_public.encode() + b"\n"),
+                    "keys/host_key": File(secret.host, 0o600),
+                }
+            )
+        )
+        vm = Vm(
+            arch=kernel.arch,
+            kernel=kernel.image,
+            initrd=ramdisk,
+            console_log=console_log,
+            cmdline=(*kernel.arch.clocked_cmdline, *cmdline),
+            accel=accel.name,
+            memory=memory,
+            smp=smp,
+            cpu=cpu,
+            disk=image.disk,
+            ssh=True,
+        )
+        start = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            machine = stack.enter_context(qemu.start(vm, attach=True))
+            port = _await_init(machine, kernel.system_map, start + timeout)
+            ssh = _connect(machine, secret, port)
+            stack.callback(ssh.close)
+            guest = Guest(machine, ssh, secret, port, kernel.system_map)
+            guest.uname = _uname(guest)
+            guest.to_ssh = time.monotonic() - start
+            yield guest
+
+
+class Nameless(InfraError):
+    """A guest ran a command and did not say its kernel's name: boot another."""
+
+
+def _uname(guest: Guest) -> str:
+    """Return what the guest's kernel is called; no test may run on an unknown one."""
+    for _ in range(_ASKED):
+        if name := guest.output("uname -r").strip():
+            return name
+    raise Nameless(
+        f"`uname -r` printed nothing in the guest, {_ASKED} times",
+        log=guest.console.path,
+    )
+
+
+def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:
+    """Wait until init listens; return the port that leads to it."""
+    console = Console(machine.vm.console_log)
+    assert machine.console is not None
+    try:
+        port = machine.ssh_port()
+        outcome = wait_for_init(machine.console, deadline)
+    except InfraError:
+        if not machine.wait(1.0):
+            raise
+        outcome = "exit"
+    machine.detach()
+    if outcome == "ready":
+        return port
+    if outcome == "silence":
+        where = hang.cpus(machine, system_map)
+        raise console.death("while booting", where)
+    machine.wait(_LINGER)
+    if why := console.init_failure():
+        raise InfraError(f"the guest's init failed: {why}", log=console.path)
+    raise machine.failure() or console.death("while booting")
+
+
+def _connect(machine: Qemu, secret: Keys, port: int) -> paramiko.Transport:
+    """Return an authenticated connection; only the pinned host key will do."""
+    try:
+        sock = socket.create_connection(("127.0.0.1", port), timeout=_SSH_TIMEOUT)
+        ssh = paramiko.Transport(sock)
+        ssh.banner_timeout = ssh.auth_timeout = _SSH_TIMEOUT
+        try:
+            ssh.start_client(timeout=_SSH_TIMEOUT)
+            key = ssh.get_remote_server_key()
+            if f"{key.get_name()} {key.get_base64()}" != secret.host_public:
+                raise paramiko.SSHException("the host key is not the lab's")
+            ssh.auth_publickey("root", paramiko.Ed25519Key(filename=str(secret.client)))
+        except BaseException:
+            ssh.close()
+            raise
+    except (OSError, EOFError, paramiko.SSHException) as e:
+        console = Console(machine.vm.console_log)
+        machine.wait(1.0)
+        if not machine.running():
+            raise machine.failure() or console.death("before SSH was up") from e
+        raise InfraError(
+            f"init was ready, and SSH does not come up: {e or type(e).__name__}",
+            log=console.path,
+        ) from e
+    return ssh
+
+
+def floor(
+    lab: Lab,
+    kernel: Kernel,
+    accel: Accel,
+    *,
+    console_log: Path,
+    cmdline: Sequence[str] = (),
+    timeout: float = BOOT_TIMEOUT,
+) -> float:
+    """Return the seconds from QEMU's start to a static init's power-off."""
+    console = Console(console_log)
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
+        ramdisk = Path(folder) / "initrd"
+        ramdisk.write_bytes(
+            initrd.archive({"init": initrd.program("floor", kernel.arch, lab.cache)})
+        )
+        vm = Vm(
+            arch=kernel.arch,
+            kernel=kernel.image,
+            initrd=ramdisk,
+            console_log=console_log,
+            cmdline=(*kernel.arch.clocked_cmdline, *cmdline),
+            accel=accel.name,
+        )
+        start = time.monotonic()
+        with qemu.start(vm, attach=False) as machine:
+            ended = machine.wait(timeout)
+            took = time.monotonic() - start
+            if not ended:
+                where = hang.cpus(machine, kernel.system_map)
+                raise console.death("in the floor guest", where)
+            if failure := machine.failure():
+                raise failure
+    if not console.powered_off():
+        raise console.death("in the floor guest")
+    return took

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: MIT
+"""lab.yaml: what to build, boot and measure.
+
+The file is read as YAML nodes, not values: nodes know their line and column,
+so every complaint can say where, and scalars keep their spelling, so that the
+source `6.10` does not become the number 6.1.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import yaml
+
+from umcglab.errors import UserError
+from umcglab.host.cache import Cache
+from umcglab.lab import flavor, yamlfile
+from umcglab.lab.arch import ARCHES, Arch
+from umcglab.lab.flavor import Flavor
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+"""The checkout this package is part of."""
+
+CONTROL = "control"
+"""The ABI of an unpatched kernel."""
+
+SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree", "image"]
+
+_SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
+    "debian": ("version", "sha256"),
+    "tarball": ("sha256",),
+    "git": ("ref",),
+    "tree": (),
+    "image": ("headers", "vmlinux"),
+}
+"""What each kind of source needs beside its location."""
+
+_OPTIONAL_KEYS: Mapping[SourceKind, tuple[str, ...]] = {"debian": ("suite",)}
+"""What a kind of source may have, too."""
+
+_SUITE = r"[a-z][a-z0-9-]*"
+"""It becomes a word of a sources.list."""
+
+_TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
+_TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
+                "cpu", "cmdline", "boot-timeout", "nightly", "patches")  # fmt: skip
+_MAX_SMP = 8
+"""NR_CPUS of our kernels."""
+_MAX_NAME = 100
+"""Files and folders are called after a target, with more added."""
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A kernel source as lab.yaml names it."""
+
+    name: str
+    kind: SourceKind
+    location: str
+    """Package, URL or absolute path."""
+    version: str | None = None
+    sha256: str | None = None
+    ref: str | None = None
+    suite: str | None = None
+    """The Debian suite that has the package; None for those the machine uses."""
+    headers: str | None = None
+    vmlinux: str | None = None
+    """Absolute paths of what belongs to an image."""
+    where: str | None = field(default=None, compare=False)
+    """`lab.yaml:line:column`, for complaints."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kernel to build, boot, test and measure."""
+
+    name: str
+    arch: Arch
+    source: SourceSpec
+    base: str
+    """Which series fits the source, such as `6.12`."""
+    abi: str
+    flavor: str = "bench"
+    smp: int = 1
+    cpu: str = ""
+    """QEMU's name of the processor; empty for the architecture's default."""
+    memory: int = 1024
+    """MiB."""
+    cmdline: str = ""
+    """Added to the kernel command line of its SSH guests."""
+    boot_timeout: int = 60
+    """Seconds from QEMU's start to the first SSH command, of a fast flavor."""
+    patched: bool = False
+    """Whether its source has the ABI already, so that no series is applied to it."""
+    nightly: bool = False
+    """Whether it is left out where nothing asks for it."""
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its kernel is unpatched."""
+        return self.abi == CONTROL
+
+    @property
+    def traits(self) -> Flavor:
+        """What its flavor means for the lab."""
+        return flavor.of(self.flavor)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """lab.yaml, checked, and the folders around it."""
+
+    file: Path
+    root: Path
+    """The checkout: kernel-patches/, rootfs/, guest-tests/."""
+    cache: Cache
+    results: Path
+    cache_size: int
+    """Bytes that artifacts and ccache together may take."""
+    sources: Mapping[str, SourceSpec]
+    targets: tuple[Target, ...]
+
+    @property
+    def patches(self) -> Path:
+        """The folder of kernel-patches."""
+        return self.root / "kernel-patches"
+
+    def bundle_targets(self, target: Target) -> tuple[Target, ...]:
+        """Return the patched targets whose bundles `target` runs: its own.
+
+        A control runs that of every ABI of its base, each once.
+        """
+        if not target.is_control:
+            return (target,)
+        found: dict[str, Target] = {}
+        for other in self.targets:
+            same = (other.arch, other.base) == (target.arch, target.base)
+            if same and not other.is_control:
+                found.setdefault(other.abi, other)
+        if found:
+            return tuple(found.values())
+        raise UserError(
+            f"{target.name}: no patched target of {target.arch.name} on {target.base}, "
+            "and a control runs the tests built against one",
+            where=str(self.file),
+            hint="add such a target",
+        )
+
+
+def load(file: Path, root: Path = ROOT) -> Lab:
+    """Read and check lab.yaml; raise UserError with file, line and column."""
+    node = yamlfile.compose(
+        file, f"--lab FILE names another; {ROOT / 'lab.yaml'} comes with the lab"
+    )
+    reader = _Reader(file, root)
+    if node is None:
+        raise UserError("empty; it needs `sources` and `targets`", where=str(file))
+    return reader.lab(node)
+
+
+def command(file: Path, verb: str, *words: str) -> str:
+    """Return a line to type that does `verb` with the lab of `file`."""
+    lab = () if file == Path("lab.yaml") else ("--lab", str(file))
+    return shlex.join(["umcglab", verb, *lab, *words])
+
+
+def select(lab: Lab, only: Sequence[str], nightly: bool = False) -> tuple[Target, ...]:
+    """Return the targets named by `only` (names, globs, comma lists).
+
+    If it names none, all: those that are nightly if `nightly`.
+    """
+    patterns = [p.strip() for item in only for p in item.split(",") if p.strip()]
+    if not patterns:
+        return tuple(t for t in lab.targets if nightly or not t.nightly)
+    names = [target.name for target in lab.targets]
+    wanted: set[str] = set()
+    for pattern in patterns:
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            raise UserError(
+                f"no target {pattern!r}{yamlfile.did_you_mean(pattern, names)}",
+                where=str(lab.file),
+                hint=f"targets are {', '.join(names)}",
+            )
+        wanted.update(found)
+    return tuple(target for target in lab.targets if target.name in wanted)
+
+
+def _expand(text: str, where: str) -> Path:
+    """Return a path with its `~` replaced."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as e:
+        raise UserError(f"{text!r}: no such home folder", where=where) from e
+
+
+@dataclass(frozen=True)
+class _Reader(yamlfile.Reader):
+    """Turns nodes into values, complaining with their place in the file."""
+
+    root: Path
+
+    def path(self, node: yaml.Node, what: str) -> Path:
+        """Return a path, absolute; in the file it is relative to the file."""
+        path = _expand(self.text(node, what), self.at(node))
+        # Unlike resolve(), which raises something of its own at a loop of links.
+        here = Path(os.path.realpath(self.file)).parent
+        return Path(os.path.realpath(here / path))
+
+    def size(self, node: yaml.Node) -> int:
+        text = self.text(node, "cache-size")
+        match = re.fullmatch(r"([0-9]{1,9}) ?([MGT])(?:i?B)?", text)
+        if not match:
+            raise self.error(node, "cache-size must be like 500M, 20G or 1T")
+        return int(match[1]) << {"M": 20, "G": 30, "T": 40}[match[2]]
+
+    def lab(self, node: yaml.Node) -> Lab:
+        top = self.mapping(node, "the lab", _TOP_KEYS)
+        sources_node = self.need(node, top, "the lab", "sources")
+        sources = {
+            name: self.source(name, value)
+            for name, value in self.mapping(sources_node, "sources").items()
+        }
+        targets_node = self.need(node, top, "the lab", "targets")
+        targets = tuple(
+            self.target(name, value, sources)
+            for name, value in self.mapping(targets_node, "targets").items()
+        )
+        if not targets:
+            raise self.error(targets_node, "targets: there are none")
+        results = self.root / "results"
+        if "results" in top:
+            results = self.path(top["results"], "results")
+        return Lab(
+            file=self.file,
+            root=self.root,
+            cache=Cache(self.cache(top.get("cache"))),
+            results=results,
+            cache_size=self.size(top["cache-size"])
+            if "cache-size" in top
+            else 20 << 30,
+            sources=sources,
+            targets=targets,
+        )
+
+    def cache(self, node: yaml.Node | None) -> Path:
+        """Return where the cache is: the environment wins over the file."""
+        if from_env := os.environ.get("UMCGLAB_CACHE"):
+            path, where = _expand(from_env, "UMCGLAB_CACHE").absolute(), "UMCGLAB_CACHE"
+        elif node is not None:
+            path, where = self.path(node, "cache"), self.at(node)
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+            path = _expand(base, "XDG_CACHE_HOME or HOME").absolute() / "umcglab"
+            where = str(self.file)
+        if re.search(r"[\s:]", str(path)):
+            raise UserError(
+                f"cache {str(path)!r}: kernels do not build in folders with spaces or "
+                "colons in their names",
+                where=where,
+            )
+        return path
+
+    def source(self, name: str, node: yaml.Node) -> SourceSpec:
+        what = f"source {name!r}"
+        given = (k for keys in _SOURCE_KEYS.values() for k in keys)
+        all_keys = (*_SOURCE_KEYS, *given, "suite")
+        pairs = self.mapping(node, what, all_keys)
+        kinds = [kind for kind in _SOURCE_KEYS if kind in pairs]
+        if len(kinds) != 1:
+            raise self.error(
+                node, f"{what} must have exactly one of {', '.join(_SOURCE_KEYS)}"
+            )
+        kind = kinds[0]
+        for key in _SOURCE_KEYS[kind]:
+            self.need(node, pairs, f"{what} ({kind})", key)
+        # Now that the kind is known, a key of another kind is a mistake.
+        keys = (*_SOURCE_KEYS[kind], *_OPTIONAL_KEYS.get(kind, ()))
+        self.mapping(node, f"{what} ({kind})", (kind, *keys))
+        spec = SourceSpec(
+            name=name,
+            kind=kind,
+            location=self.location(kind, pairs[kind]),
+            where=self.at(node),
+        )
+        if kind == "image":
+            paths = {key: str(self.path(pairs[key], key)) for key in _SOURCE_KEYS[kind]}
+            return replace(spec, headers=paths["headers"], vmlinux=paths["vmlinux"])
+        texts = {key: self.text(pairs[key], key) for key in keys if key in pairs}
+        if "sha256" in texts and not re.fullmatch(r"[0-9a-f]{64}", texts["sha256"]):
+            raise self.error(pairs["sha256"], "sha256 must be 64 hex digits")
+        if "suite" in texts and not re.fullmatch(_SUITE, texts["suite"]):
+            raise self.error(
+                pairs["suite"],
+                "suite must be a suite of Debian's, like trixie-backports",
+            )
+        return replace(
+            spec,
+            version=texts.get("version"),
+            sha256=texts.get("sha256"),
+            ref=texts.get("ref"),
+            suite=texts.get("suite"),
+        )
+
+    def location(self, kind: SourceKind, node: yaml.Node) -> str:
+        text = self.text(node, kind)
+        is_path = kind in ("tree", "image") or (
+            kind in ("tarball", "git")
+            and not re.match(r"[a-z+]+://|[^/]+@[^/]+:", text)
+        )
+        return str(self.path(node, kind)) if is_path else text
+
+    def target(
+        self, name: str, node: yaml.Node, sources: Mapping[str, SourceSpec]
+    ) -> Target:
+        what = f"target {name!r}"
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise self.error(node, f"{what}: names are of letters, digits and . _ -")
+        if len(name) > _MAX_NAME:
+            raise self.error(
+                node,
+                f"target {name[:20]}...: a name has at most {_MAX_NAME} characters, "
+                f"this has {len(name)}",
+            )
+        pairs = self.mapping(node, what, _TARGET_KEYS)
+        arch = self.one_of(self.need(node, pairs, what, "arch"), "arch", ARCHES)
+        source = self.one_of(self.need(node, pairs, what, "source"), "source", sources)
+        folder = self.root / "kernel-patches"
+        abis = sorted(p.parent.name for p in folder.glob("*/config"))
+        abi_node = self.need(node, pairs, what, "abi")
+        abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
+        base = self.text(pairs["base"], "base") if "base" in pairs else source
+        # What is built already takes no patch.
+        patched = "patches" in pairs or sources[source].kind == "image"
+        if "patches" in pairs:
+            self.one_of(pairs["patches"], "patches", ("none",))
+        if abi != CONTROL and not patched:
+            for part in ("plumbing", abi):
+                bases = sorted(p.stem for p in folder.glob(f"{part}/*.series"))
+                if base not in bases:
+                    raise self.error(
+                        pairs.get("base", abi_node),
+                        f"{what}: no series kernel-patches/{part}/{base}.series",
+                        f"bases of {part} are {', '.join(bases) or 'none'}; `base:` "
+                        "names the one that fits the source",
+                    )
+        target = Target(
+            name=name,
+            arch=ARCHES[arch],
+            source=sources[source],
+            base=base,
+            abi=abi,
+            patched=patched,
+        )
+        if "flavor" in pairs:
+            flavors = sorted(p.stem for p in folder.glob("kconfig/flavor/*.config"))
+            flavor = self.one_of(pairs["flavor"], "flavor", flavors)
+            target = replace(target, flavor=flavor)
+        if "smp" in pairs:
+            target = replace(target, smp=self.number(pairs["smp"], "smp", 1, _MAX_SMP))
+        if "cpu" in pairs:
+            cpu = self.one_of(pairs["cpu"], "cpu", target.arch.cpus)
+            target = replace(target, cpu=cpu)
+        if "memory" in pairs:
+            memory = self.number(pairs["memory"], "memory", 128, 1 << 20)
+            target = replace(target, memory=memory)
+        if "cmdline" in pairs:
+            target = replace(target, cmdline=self.text(pairs["cmdline"], "cmdline"))
+        if "boot-timeout" in pairs:
+            seconds = self.number(pairs["boot-timeout"], "boot-timeout", 1, 3600)
+            target = replace(target, boot_timeout=seconds)
+        if "nightly" in pairs:
+            target = replace(target, nightly=self.yes(pairs["nightly"]))
+        return target

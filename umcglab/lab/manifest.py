@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""The manifests of guest-tests: the plan of what there is to run.
+
+They say which tests there must be, not which happened to report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, cast, get_args
+
+import yaml
+
+from umcglab.errors import UserError
+from umcglab.lab import yamlfile
+
+STUB = "stub"
+"""The ABI that no kernel has: controls run its bundle, and all of that skips."""
+
+Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
+
+_KEYS = ("kind", "needs-umcg", "needs-config", "timeout", "sizes", "absent", "tests")
+_TIMEOUT = 120
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
+_CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of the suite."""
+
+    name: str
+    kind: Kind
+    argv: tuple[str, ...]
+    """Relative to the bundle's folder."""
+    tests: tuple[str, ...] = ()
+    """The tests it must report; none for a bench."""
+    clauses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What of ABI.md, and which races, a test pins."""
+    abi: str | None = None
+    """The one ABI it tests, if it does not run with every one."""
+    needs_umcg: bool = False
+    """Whether all of it skips on the control kernel."""
+    needs_config: str | None = None
+    """A kernel option, without `CONFIG_`; kernels without it do not run this."""
+    timeout: float = _TIMEOUT
+    """Seconds after which the program as a whole hangs."""
+    absent: str | None = None
+    """Why its ABI lacks what it tests, so that all of it skips; None if it does not."""
+    sizes: tuple[int, ...] = ()
+    """A bench is run once with each, and is a result of its own each time."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is to run, in order."""
+
+    programs: tuple[Program, ...]
+
+    def of_kind(self, *kinds: Kind) -> tuple[Program, ...]:
+        """Return the programs of `kinds`."""
+        return tuple(p for p in self.programs if p.kind in kinds)
+
+    def of_config(self, config: str) -> Manifest:
+        """Return the manifest without what a kernel with this .config cannot run."""
+        lines = set(config.splitlines())
+        return Manifest(
+            tuple(
+                p
+                for p in self.programs
+                if p.needs_config is None or f"CONFIG_{p.needs_config}=y" in lines
+            )
+        )
+
+
+def abis(sources: Path) -> tuple[str, ...]:
+    """Return the ABIs that guest-tests has a folder for."""
+    return tuple(sorted(p.parent.name for p in sources.glob("abi/*/manifest.yaml")))
+
+
+def load_plan(sources: Path, abi: str) -> Manifest:
+    """Return what the suite in `sources` has for `abi`: harness, its tests, benches.
+
+    Raise UserError with file, line and column.
+    """
+    parts = (
+        load_manifest(sources / "harness/manifest.yaml"),
+        load_manifest(sources / "abi" / abi / "manifest.yaml", abi),
+        load_manifest(sources / "bench/manifest.yaml"),
+    )
+    return Manifest(tuple(p for part in parts for p in part.programs))
+
+
+def load_manifest(file: Path, abi: str | None = None) -> Manifest:
+    """Read and check a manifest; raise UserError with file, line and column.
+
+    That of an ABI has programs called `<abi>/<name>`, and no others.
+    """
+    node = yamlfile.compose(file)
+    if node is None:
+        raise UserError("empty: it plans nothing", where=str(file))
+    reader = _Reader(file, abi)
+    programs = reader.mapping(node, "the manifest")
+    return Manifest(tuple(reader.program(n, body) for n, body in programs.items()))
+
+
+@dataclass(frozen=True)
+class _Reader(yamlfile.Reader):
+    """Reads a manifest."""
+
+    abi: str | None = None
+
+    def program(self, name: str, node: yaml.Node) -> Program:
+        if not _NAME.fullmatch(name):
+            raise self.error(node, f"{name!r}: a program is called `<family>/<name>`")
+        if self.abi and name.partition("/")[0] != self.abi:
+            raise self.error(
+                node, f"{name!r}: a program of {self.abi} is called `{self.abi}/<name>`"
+            )
+        pairs = self.mapping(node, name, _KEYS)
+        word = self.one_of(
+            self.need(node, pairs, name, "kind"), "kind", map(str, get_args(Kind))
+        )
+        kind = cast(Kind, word)
+        clauses: dict[str, tuple[str, ...]] = {}
+        if kind == "bench":
+            if "tests" in pairs:
+                raise self.error(pairs["tests"], f"{name}: a bench has no tests")
+        elif "sizes" in pairs:
+            raise self.error(pairs["sizes"], f"{name}: only a bench has sizes")
+        else:
+            tests = self.need(node, pairs, name, "tests")
+            clauses = {
+                test: self.clauses(test, cites)
+                for test, cites in self.mapping(tests, f"tests of {name}").items()
+            }
+            if not clauses:
+                raise self.error(tests, f"{name}: there are no tests")
+        return Program(
+            name=name,
+            kind=kind,
+            argv=_argv(name, kind),
+            tests=tuple(clauses),
+            clauses={test: cites for test, cites in clauses.items() if cites},
+            abi=self.abi,
+            needs_umcg="needs-umcg" in pairs and self.yes(pairs["needs-umcg"]),
+            needs_config=self.option(pairs["needs-config"])
+            if "needs-config" in pairs
+            else None,
+            timeout=self.number(pairs["timeout"], "timeout", 1, 3600)
+            if "timeout" in pairs
+            else _TIMEOUT,
+            absent=self.text(pairs["absent"], "absent") if "absent" in pairs else None,
+            sizes=self.sizes(pairs["sizes"]) if "sizes" in pairs else (),
+        )
+
+    def option(self, node: yaml.Node) -> str:
+        """Return a kernel option's name, without `CONFIG_`."""
+        name = self.text(node, "needs-config")
+        if not re.fullmatch(r"(?!CONFIG_)[A-Z0-9_]+", name):
+            raise self.error(node, f"{name!r} is no option", "such as UPROBE_EVENTS")
+        return name
+
+    def sizes(self, node: yaml.Node) -> tuple[int, ...]:
+        """Return the sizes of a bench: numbers on one line, each larger."""
+        words = self.text(node, "sizes").split()
+        if not all(re.fullmatch(r"[1-9][0-9]{0,5}", word) for word in words):
+            raise self.error(node, "sizes are whole numbers from 1 to 999999")
+        made = tuple(map(int, words))
+        if list(made) != sorted(set(made)):
+            raise self.error(node, "sizes must be in order, each once")
+        return made
+
+    def clauses(self, test: str, node: yaml.Node) -> tuple[str, ...]:
+        """Return the clauses a test cites: words on one line, or nothing."""
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+            return ()
+        cites = tuple(self.text(node, f"clauses of {test}").split())
+        for cite in cites:
+            if not _CLAUSE.fullmatch(cite):
+                raise self.error(
+                    node,
+                    f"{test}: {cite!r} is no clause",
+                    "they are like WAIT-1 or R13",
+                )
+        return cites
+
+
+def _argv(name: str, kind: Kind) -> tuple[str, ...]:
+    if kind == "bench":
+        return (f"bench/{name}",)
+    if kind in ("test", "fuzz"):
+        return (f"bin/{name}",)
+    folder, _, program = name.rpartition("/")
+    return ("python3", "py/run.py", f"{folder}/test_{program}.py")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""A judged run for its readers: HTML, JUnit, plots."""

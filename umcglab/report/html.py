@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: MIT
+"""Render a run as one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from umcglab.host import files
+from umcglab.report import plots
+from umcglab.results.rundir import program_stem
+from umcglab.verdict import findings, fuzz_log, runs
+from umcglab.verdict.bench_output import SCHEDS, Bench
+from umcglab.verdict.findings import Finding
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.limits import Bound
+from umcglab.verdict.runs import Run
+from umcglab.verdict.targets import FUTEX, Number, TargetResult
+
+EXCERPT = 60
+"""Lines of console or output shown of one finding."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the grid; `link` is the id of what explains it."""
+
+    text: str
+    kind: str
+    link: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One program, or stage, across all targets."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class NumberRow:
+    """One bench of one architecture; cells are target by class, then class."""
+
+    bench: str
+    op: str
+    cells: tuple[Number | str, ...]
+    reference: tuple[Number | None, ...]
+    """Per class, a number that has a reference or a posted figure."""
+
+
+@dataclass(frozen=True)
+class LimitRow:
+    """One figure of one target that has a limit, and what posted code costs."""
+
+    target: str
+    bound: Bound
+    posted: float | None
+    posted_what: str
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One architecture's exact lane."""
+
+    arch: str
+    targets: tuple[TargetResult, ...]
+    rows: tuple[NumberRow, ...]
+    has_reference: bool
+    costs: Markup
+    spreads: tuple[tuple[str, Markup], ...]
+
+
+def render(run: Run, path: Path) -> Path:
+    """Write `path`/report.html; return it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "css": css,
+        "code_spans": code_spans,
+        "seconds": seconds,
+        "join_argv": shlex.join,
+        "flat": flat,
+        "stem": program_stem,
+    }
+    found = findings.findings(run)
+    text = environment.get_template("report.html.j2").render(
+        run=run,
+        findings=found,
+        notes=findings.notes(run),
+        tally=findings.tally(run.counts()),
+        grid=tuple(grid(run, found)),
+        numbers=tuple(numbers(run)),
+        limits=tuple(limits(run)),
+        fuzzed=tuple(fuzz_log.totals(run)),
+        clause_texts={
+            row.clause.id: row.clause.text
+            for table in run.clauses
+            for row in table.rows
+        },
+        duration=duration(run),
+        boot_aim=runs.BOOT_RATIO,
+        excerpt=EXCERPT,
+        scheds=SCHEDS,
+    )
+    out = path / "report.html"
+    files.write(out, text)
+    return out
+
+
+def css(word: object) -> str:
+    """Return an outcome, verdict or severity as a CSS class."""
+    return str(word).lower().replace(" ", "-")
+
+
+def seconds(value: float) -> str:
+    """Return a time span as people write it."""
+    if value < 60:
+        return f"{value:.1f} s"
+    return f"{int(value) // 60} min {int(value) % 60:02} s"
+
+
+def duration(run: Run) -> str:
+    """Return how long the run took, if it ended."""
+    if not run.facts.finished:
+        return ""
+    begun, ended = map(datetime.fromisoformat, (run.facts.started, run.facts.finished))
+    return seconds((ended - begun).total_seconds())
+
+
+def code_spans(text: str) -> Markup:
+    """Return text with its `spans` as code, everything else escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield nested values as `a.b: value`, lists as JSON."""
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{k}" if k else key, v) for k, v in flat(value))
+        else:
+            plain = value if isinstance(value, str) else json.dumps(value)
+            yield key, plain
+
+
+def grid(run: Run, found: Sequence[Finding]) -> Iterator[Row]:
+    """Yield the target x program grid, the stages around the programs included."""
+    ids = {(f.target, f.subject): f.id for f in found}
+    programs = dict.fromkeys(p.name for t in run.targets for p in t.programs)
+    yield Row("build", tuple(_built(t, ids) for t in run.targets))
+    yield Row("boot", tuple(_booted(t, ids) for t in run.targets))
+    for name in programs:
+        yield Row(name, tuple(_program(t, name, ids) for t in run.targets))
+    if any(t.facts.benches for t in run.targets):
+        yield Row("exact lane", tuple(_exact(t, ids) for t in run.targets))
+
+
+def _error(target: TargetResult, stage: str) -> int | None:
+    return next((e.fault for e in target.errors if e.stage == stage), None)
+
+
+def _broken(fault: int) -> Cell:
+    return Cell("failed", "fail") if fault == 1 else Cell("error", "lab-error")
+
+
+def _built(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
+    fault = _error(target, "build")
+    link = ids.get((target.name, "build"), "")
+    if fault:
+        cell = _broken(fault)
+        return Cell(cell.text, cell.kind, link)
+    return Cell("built", "pass") if target.facts.kernel else Cell("-", "missing")
+
+
+def _booted(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
+    for stage in ("boot", "test", "target"):
+        link = ids.get((target.name, stage), "")
+        fault = _error(target, stage)
+        if fault:
+            cell = _broken(fault)
+            return Cell(cell.text, cell.kind, link)
+        if link:
+            return Cell("problem", "fail", link)
+    if not target.facts.boots:
+        return Cell("-", "missing")
+    said = [f"{target.boot_ratio:.1f} x floor" if target.boot_ratio else "up"]
+    if (n := len(target.facts.boots)) > 1:
+        said.append(f"{n} boots")
+    return Cell(", ".join(said), "pass", "boot")
+
+
+def _program(
+    target: TargetResult, name: str, ids: Mapping[tuple[str, str], str]
+) -> Cell:
+    program = next((p for p in target.programs if p.name == name), None)
+    if program is None:
+        return Cell("-", "missing")
+    link = ids.get((target.name, name)) or f"{target.name}--tests"
+    outcomes = [t.outcome for t in program.tests]
+    said = []
+    for outcome, word in (
+        (Outcome.FAIL, "failed"),
+        (Outcome.MISSING, "missing"),
+        (Outcome.PASS, "pass"),
+        (Outcome.SKIP, "skip"),
+    ):
+        if n := outcomes.count(outcome):
+            said.append(f"{n} {word}")
+    if program.splats:
+        said.insert(0, "splat")
+    elif program.outcome is Outcome.FAIL and not (
+        {Outcome.FAIL, Outcome.MISSING} & set(outcomes)
+    ):
+        said.insert(0, "problem")
+    kind = css(program.outcome)
+    if program.outcome is Outcome.FAIL and program.fault != 1:
+        kind = "lab-error"
+    return Cell(", ".join(said) or "no tests", kind, link)
+
+
+def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
+    link = ids.get((target.name, "exact lane"), "")
+    exact = target.exact
+    fault = _error(target, "exact")
+    if fault or exact is None:
+        return _broken(fault) if fault else Cell("-", "missing")
+    if exact.identical is False:
+        return Cell("runs differ", "lab-error", link)
+    if exact.problems:
+        worst = min(p.fault for p in exact.problems)
+        return Cell("problem", "fail" if worst == 1 else "lab-error", link)
+    if over := len(target.over_limit):
+        return Cell(f"{over} over limit", "fail", ids[target.name, "limits"])
+    return Cell("bit-identical", "pass", "numbers")
+
+
+def numbers(run: Run) -> Iterator[Numbers]:
+    """Yield the tables and plots of the exact lane, one per architecture."""
+    for arch in dict.fromkeys(t.facts.arch for t in run.targets):
+        targets = tuple(t for t in run.targets if t.facts.arch == arch and t.numbers)
+        if not targets:
+            continue
+        rows = tuple(_number_rows(targets))
+        yield Numbers(
+            arch,
+            targets,
+            rows,
+            any(number for row in rows for number in row.reference),
+            Markup(plots.costs(_headline(targets), f"costs-{arch}")),
+            tuple(
+                (
+                    t.name,
+                    Markup(plots.spreads(_ordered(t), f"spread-{t.name}")),
+                )
+                for t in targets
+            ),
+        )
+
+
+def limits(run: Run) -> Iterator[LimitRow]:
+    """Yield every figure that has a limit; posted ones are of x86_64 alone."""
+    for target in run.targets:
+        posted = {
+            (n.bench.bench, n.bench.sched): (n.posted, n.posted_what)
+            for n in target.numbers
+        }
+        for bound in target.bounds:
+            yield LimitRow(target.name, bound, *posted[bound.bench, bound.sched])
+
+
+def _order(bench: str) -> tuple[bool, bool, bool]:
+    """Sort hand-offs of the ABI first, then futex, then what makes no hand-off."""
+    bare = bench.removeprefix("yard/") in (
+        "syscall",
+        "fault",
+        "swapcontext",
+        "signal",
+        "io_uring",
+    )
+    return (bench.startswith("yard/"), bench != FUTEX, bare)
+
+
+def _ordered(target: TargetResult) -> list[Bench]:
+    made = [number.bench for number in target.numbers]
+    return sorted(made, key=lambda b: _order(b.bench))
+
+
+def _headline(targets: Sequence[TargetResult]) -> list[Bench]:
+    """Return the benches of the target that measured most: the patched one."""
+    return _ordered(max(targets, key=lambda t: len(t.numbers)))
+
+
+def _number_rows(targets: Sequence[TargetResult]) -> Iterator[NumberRow]:
+    planned = dict.fromkeys(b.bench for t in targets for b in t.facts.benches)
+    for bench in sorted(planned, key=_order):
+        cells: list[Number | str] = []
+        by_class: list[Number | None] = []
+        op = ""
+        for target in targets:
+            for sched in SCHEDS:
+                number = _find(target, bench, sched)
+                op = number.bench.op if number else op
+                cells.append(number or _unmeasured(target, bench, sched))
+        for sched in SCHEDS:
+            made = [_find(t, bench, sched) for t in targets]
+            by_class.append(
+                next((n for n in made if n and (n.agreement or n.posted)), None)
+            )
+        yield NumberRow(bench, op, tuple(cells), tuple(by_class))
+
+
+def _find(target: TargetResult, bench: str, sched: str) -> Number | None:
+    for number in target.numbers:
+        if (number.bench.bench, number.bench.sched) == (bench, sched):
+            return number
+    return None
+
+
+def _unmeasured(target: TargetResult, bench: str, sched: str) -> str:
+    skipped = target.exact.skipped if target.exact else ()
+    reasons = [s.reason for s in skipped if (s.bench, s.sched) == (bench, sched)]
+    return f"skipped: {reasons[0]}" if reasons else "not measured"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What a run leaves in its folder under results/, as read and written."""

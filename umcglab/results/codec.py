@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Dataclasses to JSON files, and back.
+
+A file that is not such a thing is a UserError that says where; unknown keys are ignored,
+so that an older lab reads what a newer one wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from umcglab.errors import UserError
+from umcglab.host import files
+
+SCHEMA = 1
+
+Facts = TypeVar("Facts")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write `data` to `path` in one step: readers see the old file or the new."""
+    files.write(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def write(path: Path, facts: object) -> None:
+    """Write one facts dataclass to its file, in one step."""
+    write_json(path, asdict(typing.cast(Any, facts)))
+
+
+def read(path: Path, kind: type[Facts]) -> Facts:
+    """Read one facts dataclass; UserError if the file is not such a thing."""
+    try:
+        data = files.read_json(path)
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such file", hint="give the folder of a run") from e
+    except OSError as e:
+        raise UserError(f"{path}: cannot read it: {e.strerror}") from e
+    except ValueError as e:
+        raise UserError(f"{path}: not JSON: {e}") from e
+    if isinstance(data, dict) and data.get("schema", SCHEMA) != SCHEMA:
+        raise UserError(
+            f"{path}: schema {data['schema']}, this lab reads {SCHEMA}",
+            hint="render it with the version of the lab that wrote it",
+        )
+    try:
+        return typing.cast(Facts, _build(kind, data, ""))
+    except (TypeError, ValueError) as e:
+        raise UserError(f"{path}: {e}") from e
+
+
+def _build(hint: Any, value: Any, where: str) -> Any:
+    """Make `value`, out of JSON, into the type `hint`; unknown keys are ignored."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _build(next(a for a in args if a is not type(None)), value, where)
+    if origin is Literal:
+        if value in args:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list):
+            return tuple(
+                _build(args[0], v, f"{where}[{n}]") for n, v in enumerate(value)
+            )
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return {k: _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    elif is_dataclass(hint):
+        if isinstance(value, Mapping):
+            hints = typing.get_type_hints(hint)
+            return typing.cast(Any, hint)(
+                **{
+                    f.name: _build(hints[f.name], value[f.name], f"{where}.{f.name}")
+                    for f in fields(hint)
+                    if f.name in value
+                }
+            )
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif type(value) is hint:
+        return value
+    raise TypeError(f"{where.lstrip('.') or 'top level'}: unexpected {value!r:.60}")

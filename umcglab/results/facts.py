@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""What a run writes down as it happens: the JSON half of the results folder.
+
+Only facts that the raw logs cannot tell live here (what was planned, which
+kernel it was, exit statuses, offsets into the console log); no verdict is ever
+stored and read back. `verdict.runs` derives those from these files and the
+logs, each time. results/README.md documents the folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from umcglab.errors import LabError
+from umcglab.results.codec import SCHEMA
+
+Status = Literal["planned", "running", "done", "error"]
+Stage = Literal["build", "image", "bundle", "boot", "test", "exact", "run"]
+
+
+@dataclass(frozen=True)
+class ErrorFacts:
+    """One error that ended a stage early, and whose fault it is (its exit code)."""
+
+    fault: int
+    message: str
+    stage: Stage = "run"
+    where: str | None = None
+    hint: str | None = None
+    log: str | None = None
+
+    @classmethod
+    def of(cls, error: LabError, stage: Stage) -> ErrorFacts:
+        """Record a `LabError` met in `stage`."""
+        return cls(
+            fault=error.exit_code,
+            message=error.message,
+            stage=stage,
+            where=error.where,
+            hint=error.hint,
+            log=str(error.log) if error.log else None,
+        )
+
+
+@dataclass(frozen=True)
+class PlanFacts:
+    """One program of the SSH lane, as the manifest has it."""
+
+    program: str
+    kind: str
+    tests: tuple[str, ...]
+    needs_umcg: tuple[str, ...] = ()
+    absent: str | None = None
+    """Why the ABI lacks what it tests: all of it has to skip, for this reason."""
+    clauses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BenchPlanFacts:
+    """One bench of the exact lane; `name` is what its `@@ begin` line says."""
+
+    name: str
+    bench: str
+    sched: str
+    needs_umcg: bool = False
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """The kernel under test; `identity` is `Kernel.identity` as built."""
+
+    digest: str
+    release: str
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AccelFacts:
+    """The accelerator that was used and why it was that one."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class BootFacts:
+    """One boot of the SSH lane; `uname` is what its `uname -r` printed."""
+
+    n: int
+    argv: tuple[str, ...] = ()
+    to_ssh: float | None = None
+    uname: str | None = None
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """`<target>/target.json`."""
+
+    name: str
+    arch: str
+    abi: str
+    base: str
+    flavor: str
+    status: Status = "planned"
+    smp: int = 1
+    memory: int = 1024
+    programs: tuple[PlanFacts, ...] = ()
+    benches: tuple[BenchPlanFacts, ...] = ()
+    kernel: KernelFacts | None = None
+    image: str | None = None
+    bundle: str | None = None
+    qemu: str | None = None
+    accel: AccelFacts | None = None
+    floor: float | None = None
+    boots: tuple[BootFacts, ...] = ()
+    errors: tuple[ErrorFacts, ...] = ()
+    started: str | None = None
+    finished: str | None = None
+
+    @property
+    def is_control(self) -> bool:
+        return self.abi == "control"
+
+
+@dataclass(frozen=True)
+class ProgramFacts:
+    """`<target>/programs/<program>.json`, beside the program's raw `.log`.
+
+    `console_from` and `console_to` are byte offsets into `console-<boot>.log`.
+    `reproduce` is the command line that runs this program again in such a guest.
+    """
+
+    program: str
+    boot: int
+    exit_status: int | None
+    duration: float
+    console_from: int
+    console_to: int
+    timed_out: bool = False
+    lost: bool = False
+    reproduce: str = ""
+    stuck: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExactRunFacts:
+    """One exact guest; its raw UART is `<n>.out`, its console `console-<n>.log`."""
+
+    n: int
+    argv: tuple[str, ...]
+    duration: float
+
+
+@dataclass(frozen=True)
+class ExactFacts:
+    """`<target>/exact/exact.json`."""
+
+    seed: int
+    runs: tuple[ExactRunFacts, ...] = ()
+
+
+@dataclass(frozen=True)
+class LineFacts:
+    """`<target>/lines.json`: source lines of `function+0x1/0x2` in its splats."""
+
+    lines: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClauseFacts:
+    """One numbered clause of an ABI.md."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """`run.json`; at the end of a run it also has the derived `result`.
+
+    `plan` names the targets, `clauses` has each ABI's contract as it was.
+    `interrupted` is why it ended early, where it did.
+    """
+
+    id: str
+    started: str
+    command: str
+    lab_git: str
+    plan: tuple[str, ...]
+    host: dict[str, Any] = field(default_factory=dict)
+    clauses: dict[str, tuple[ClauseFacts, ...]] = field(default_factory=dict)
+    finished: str | None = None
+    interrupted: str | None = None
+    schema: int = SCHEMA

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""A run of the lab: what is built, booted and tested, and in which order."""

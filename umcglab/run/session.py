@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: MIT
+"""One run of the lab: build, boot, test, measure, write results and report."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from umcglab.errors import InfraError, LabError, UserError
+from umcglab.guest import qemu
+from umcglab.guest.image import Image
+from umcglab.host import command, files, pool
+from umcglab.host.display import Display
+from umcglab.host.pool import Job
+from umcglab.host.progress import Progress
+from umcglab.kernel import addr2line
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab import leaks, yamlfile
+from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Kind, Program, load_plan
+from umcglab.report import html, junit, run_json
+from umcglab.results import codec, facts
+from umcglab.results.facts import TargetFacts
+from umcglab.results.rundir import RunDir
+from umcglab.run import artifacts, fuzz, lanes
+from umcglab.run.artifacts import Built
+from umcglab.run.fuzz import Fuzz
+from umcglab.run.lanes import Ready, now
+from umcglab.verdict import findings, runs
+from umcglab.verdict.runs import Run
+from umcglab.verdict.targets import EXACT_RUNS
+
+_MARK = ".umcglab-results"
+
+INTERRUPTED = 130
+"""Exit status after SIGINT or SIGTERM, as a shell has it."""
+TESTED: tuple[Kind, ...] = ("test", "py", "fuzz")
+"""What the test lane runs."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line chose of a run."""
+
+    command: str
+    cores: int
+    lab: Path = Path("lab.yaml")
+    """The file that describes the lab, as it was named."""
+    tests: str | None = None
+    """`PROGRAM` or `PROGRAM:TEST`, PROGRAM a pattern; None for everything."""
+    fuzz: Fuzz = field(default_factory=Fuzz)
+
+
+def execute(
+    lab: Lab, targets: Sequence[Target], options: Options, display: Display
+) -> int:
+    """Run the lab on `targets`; return the exit status. The results are on disk."""
+    check_tests(lab, targets, options.tests)
+    lab.cache.claim()
+    run_dir = begin(lab, targets, options)
+    display.tee(run_dir.path / "lab.log")
+    display.say(f"results go to {run_dir.path}")
+    interrupted = None
+    try:
+        built = artifacts.build(lab, targets, options.cores, display)
+        options = replace(options, fuzz=replace(options.fuzz, replay=fuzz.kept(lab)))
+        lane(lab, targets, built, options, run_dir, display)
+    except KeyboardInterrupt:
+        interrupted = "interrupted by a signal"
+        display.say("interrupted: writing the report of what was measured so far")
+    state = codec.read(run_dir.run, facts.RunFacts)
+    codec.write(run_dir.run, replace(state, finished=now(), interrupted=interrupted))
+    run = render(run_dir)
+    for line in findings.summary(run):
+        display.say(line)
+    for episode in fuzz.keep(lab, run):
+        display.say(f"fuzz: episode {episode} is kept, later runs begin with it")
+    display.say(f"report: {run_dir.path / 'report.html'}")
+    return INTERRUPTED if interrupted else run.exit_code
+
+
+def render(run_dir: RunDir) -> Run:
+    """Derive everything from a run's raw files: run.json, report, JUnit."""
+    run = runs.collect(run_dir.path)
+    run_json.write(run, run_dir.path)
+    html.render(run, run_dir.path)
+    junit.write(run, run_dir.path / "junit.xml")
+    return run
+
+
+def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:
+    """Make the run's folder and write down what is going to be tried."""
+    started = datetime.now(UTC)
+    git = lab_git(lab.root)
+    run_dir = make_folder(lab.results, f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}")
+    name = run_dir.path.name
+    keep_log(lab.file, run_dir.path / "lab.yaml")
+    describe(run_dir, lab, targets, options.command, started, git)
+    latest = lab.results / "latest"
+    if latest.exists() and not latest.is_symlink():
+        raise UserError(
+            f"{latest}: not a link to a run, and not overwritten",
+            hint=f"move it away: mv {latest} {latest}.old",
+        )
+    link = latest.with_name(f".latest.{os.getpid()}")
+    try:
+        link.symlink_to(Path("runs") / name)
+        link.replace(latest)
+    except OSError as e:
+        link.unlink(missing_ok=True)
+        raise InfraError(
+            f"cannot make the link {latest}: {e.strerror}",
+            hint="move away what is there, if it is not a link",
+        ) from e
+    return run_dir
+
+
+def describe(
+    run_dir: RunDir,
+    lab: Lab,
+    targets: Sequence[Target],
+    command: str,
+    started: datetime,
+    git: str,
+) -> None:
+    """Write down what a run is and which targets it is going to try."""
+    for target in targets:
+        codec.write(
+            run_dir.target(target.name),
+            TargetFacts(
+                name=target.name,
+                arch=target.arch.name,
+                abi=target.abi,
+                base=target.base,
+                flavor=target.flavor,
+                smp=target.smp,
+                memory=target.memory,
+            ),
+        )
+    codec.write(
+        run_dir.run,
+        facts.RunFacts(
+            id=run_dir.path.name,
+            started=started.isoformat(timespec="seconds"),
+            command=command,
+            lab_git=git,
+            plan=tuple(t.name for t in targets),
+            host=host(),
+            clauses={
+                abi: runs.abi_clauses(text.read_text())
+                for abi in dict.fromkeys(t.abi for t in targets)
+                if (text := lab.root / "kernel-patches" / abi / "ABI.md").exists()
+            },
+        ),
+    )
+
+
+def make_folder(results: Path, name: str) -> RunDir:
+    """Make a run's folder called `name`, or by the next free name if another has it.
+
+    Raise UserError if the folder of results has somebody else's files in it.
+    """
+    hint = "set `results` in lab.yaml to a folder of its own"
+    files.claim(results, _MARK, "the results", _ours, hint)
+    runs = results / "runs"
+    for number in itertools.count(1):
+        path = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as e:
+            raise InfraError(f"cannot make the results folder: {e}") from e
+        return RunDir(path)
+    raise AssertionError
+
+
+def _ours(path: Path) -> bool:
+    """Whether something in a folder of results is the lab's."""
+    if path.name == "latest":
+        return path.is_symlink()
+    if path.name == "runs":
+        return all(re.match(r"\d{8}T\d{6}Z-", p.name) for p in path.iterdir())
+    return path.name == "fuzz-seeds.txt"
+
+
+def lane(
+    lab: Lab,
+    targets: Sequence[Target],
+    built: Built,
+    options: Options,
+    run_dir: RunDir,
+    display: Display,
+) -> None:
+    """Boot, test and measure every target that could be built."""
+    jobs: list[Job[TargetFacts | facts.ExactRunFacts]] = []
+    exact: list[Job[TargetFacts | facts.ExactRunFacts]] = []
+    for target in targets:
+        ready = prepare(target, built, options, run_dir)
+        if ready is None:
+            continue
+        state = codec.read(run_dir.target(target.name), TargetFacts)
+        jobs.append(Job(f"test {target.name}", _test(lab, ready, state, run_dir)))
+        if not options.tests and target.traits.exact:
+            exact += [
+                Job(f"exact {target.name} {n}", _exact(lab, ready, run_dir, n))
+                for n in range(1, EXACT_RUNS + 1)
+            ]
+    done = pool.run(
+        [*jobs, *exact], options.cores, display, lab.cache.root / "durations.json"
+    )
+    for target in targets:
+        record(target, done, run_dir)
+        kernel = built.kernels[target.name]
+        if isinstance(kernel, Kernel):
+            addr2line.write(kernel, run_dir, target.name)
+
+
+def prepare(
+    target: Target, built: Built, options: Options, run_dir: RunDir
+) -> Ready | None:
+    """Return what `target` needs to run, its plan written down; None if not built."""
+    path = run_dir.target(target.name)
+    try:
+        made = choose(ready(target, built), options.tests)
+        made = replace(made, fuzz=options.fuzz, lab=options.lab)
+    except LabError as e:
+        state = codec.read(path, TargetFacts)
+        error = facts.ErrorFacts.of(e, "build")
+        codec.write(path, replace(state, status="error", errors=(error,)))
+        keep_log(e.log, run_dir.build_log(target.name))
+        return None
+    if target.traits.leaks:
+        made = replace(made, programs=(*made.programs, leaks.PROGRAM))
+    measured = target.traits.exact and not options.tests
+    write_plan(made, run_dir, tuple(lanes.benches(made.bundle)) if measured else ())
+    return made
+
+
+def write_plan(
+    made: Ready, run_dir: RunDir, benches: tuple[facts.BenchPlanFacts, ...]
+) -> TargetFacts:
+    """Write down, and return, what a target is and what is going to run on it."""
+    path = run_dir.target(made.target.name)
+    kernel = made.kernel
+    keep_log(kernel.log, run_dir.build_log(made.target.name))
+    state = replace(
+        codec.read(path, TargetFacts),
+        started=now(),
+        kernel=facts.KernelFacts(kernel.digest, kernel.release, kernel.identity),
+        image=made.image.digest,
+        bundle=" ".join(b.digest for b in (made.bundle, *made.more)),
+        qemu=qemu.version(made.target.arch),
+        programs=tuple(map(plan, made.programs)),
+        benches=benches,
+    )
+    codec.write(path, state)
+    return state
+
+
+def ready(target: Target, built: Built) -> Ready:
+    """Return `target` with what was built for it; raise the error of what was not."""
+    kernel = built.kernels[target.name]
+    image = built.images[target.arch.name]
+    bundles = built.bundles[target.name]
+    for part in (kernel, image, bundles):
+        if isinstance(part, LabError):
+            raise part
+    assert isinstance(kernel, Kernel)
+    assert isinstance(image, Image)
+    assert isinstance(bundles, tuple)
+    config = kernel.config.read_text()
+    programs = {
+        program.name: program
+        for bundle in bundles
+        for program in bundle.manifest.of_config(config).of_kind(*TESTED)
+    }
+    first, *more = bundles
+    return Ready(
+        target, kernel, image, first, tuple(programs.values()), more=tuple(more)
+    )
+
+
+def check_tests(lab: Lab, targets: Sequence[Target], tests: str | None) -> None:
+    """Raise UserError if `--tests` names nothing that any target has."""
+    if tests is None:
+        return
+    abis = {source.abi for t in targets for source in lab.bundle_targets(t)}
+    sources = lab.root / "guest-tests"
+    programs = {
+        program.name: program
+        for abi in sorted(abis)
+        for program in load_plan(sources, abi).of_kind(*TESTED)
+    }
+    pick(tuple(programs.values()), tests)
+
+
+def choose(made: Ready, tests: str | None) -> Ready:
+    """Return `made` with only the programs that `--tests` names."""
+    if tests is None:
+        return made
+    programs = pick(made.programs, tests)
+    return replace(made, programs=programs, select=bool(tests.partition(":")[2]))
+
+
+def pick(programs: Sequence[Program], tests: str) -> tuple[Program, ...]:
+    """Return the programs, with their tests, that `--tests` names."""
+    pattern, _, test = tests.partition(":")
+    found = tuple(p for p in programs if fnmatch.fnmatch(p.name, pattern))
+    if not found:
+        names = [p.name for p in programs]
+        slip = yamlfile.did_you_mean(pattern, names)
+        raise UserError(
+            f"no program {pattern!r}{slip}", hint=f"programs are {', '.join(names)}"
+        )
+    if not test:
+        return found
+    chosen = tuple(
+        replace(p, tests=some)
+        for p in found
+        if (some := tuple(fnmatch.filter(p.tests, test)))
+    )
+    if not chosen:
+        slip = yamlfile.did_you_mean(test, [t for p in found for t in p.tests])
+        raise UserError(f"no test {test!r} in {pattern!r}{slip}")
+    return chosen
+
+
+def plan(program: Program) -> facts.PlanFacts:
+    """Return a program as the results record it, before it has run."""
+    return facts.PlanFacts(
+        program=program.name,
+        kind=program.kind,
+        tests=program.tests,
+        needs_umcg=tuple(t for t in program.tests if program.needs_umcg),
+        absent=program.absent,
+        clauses={t: c for t, c in program.clauses.items() if t in program.tests},
+    )
+
+
+def record(
+    target: Target,
+    done: Mapping[str, TargetFacts | facts.ExactRunFacts | LabError],
+    run_dir: RunDir,
+) -> None:
+    """Write down what came of a target's jobs that they could not write themselves."""
+    path = run_dir.target(target.name)
+    state = codec.read(path, TargetFacts)
+    tested = done.get(f"test {target.name}")
+    errors: list[facts.ErrorFacts] = []
+    if isinstance(tested, LabError):
+        errors.append(facts.ErrorFacts.of(tested, "test"))
+    runs: list[facts.ExactRunFacts] = []
+    for n in range(1, EXACT_RUNS + 1):
+        measured = done.get(f"exact {target.name} {n}")
+        if isinstance(measured, LabError):
+            errors.append(facts.ErrorFacts.of(measured, "exact"))
+        elif isinstance(measured, facts.ExactRunFacts):
+            runs.append(measured)
+    if runs:
+        codec.write(
+            run_dir.exact(target.name), facts.ExactFacts(qemu.SEED, tuple(runs))
+        )
+    if errors:
+        codec.write(
+            path, replace(state, status="error", errors=(*state.errors, *errors))
+        )
+
+
+def keep_log(log: Path | None, dest: Path) -> None:
+    """Copy a file to the results: the cache may be emptied, they stay."""
+    if log is not None and log.is_file():
+        try:
+            shutil.copyfile(log, dest)
+        except OSError as e:
+            raise files.unwritten(dest, e) from e
+
+
+def lab_git(root: Path) -> str:
+    """Return the lab's own commit, with `-dirty` when the checkout differs from it."""
+    done = command.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    )
+    return done.stdout.strip() if done.returncode == 0 else "unversioned"
+
+
+def host() -> dict[str, object]:
+    """Return the host's identity, for the report."""
+    os_release = platform.freedesktop_os_release()
+    return {
+        "os": os_release.get("PRETTY_NAME", "unknown"),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
+        ),
+        "python": platform.python_version(),
+    }
+
+
+def _test(
+    lab: Lab, made: Ready, state: TargetFacts, run_dir: RunDir
+) -> Callable[[Progress], TargetFacts | facts.ExactRunFacts]:
+    return lambda progress: lanes.test_lane(lab, made, state, run_dir, progress)
+
+
+def _exact(
+    lab: Lab, made: Ready, run_dir: RunDir, n: int
+) -> Callable[[Progress], TargetFacts | facts.ExactRunFacts]:
+    return lambda progress: lanes.exact_lane(lab, made, run_dir, n, progress)

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: MIT
+"""Do the tests notice? Kernels that are wrong in one place, and what fails on them.
+
+`kernel-patches/<abi>/mutants/` has patches of one hunk each on top of a series,
+and an index that says what each breaks and which tests are to notice. Each is
+built, booted, and shown these tests. That they pass without a mutant is tried
+first. A mutant under which all of them pass has survived.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+from junitparser import Failure, JUnitXml, TestCase, TestSuite
+
+from umcglab.errors import LabError, UserError
+from umcglab.host import pool
+from umcglab.host.display import Display
+from umcglab.host.pool import Job
+from umcglab.host.progress import Progress
+from umcglab.kernel import patchfile, trees
+from umcglab.kernel.patchfile import Patch
+from umcglab.kernel.trees import Tree
+from umcglab.lab import yamlfile
+from umcglab.lab.config import Lab, Target
+from umcglab.lab.manifest import Manifest, Program, load_plan
+from umcglab.results import codec, facts
+from umcglab.results.facts import ErrorFacts, TargetFacts
+from umcglab.results.rundir import RunDir
+from umcglab.run import artifacts, lanes, session
+from umcglab.run.lanes import Ready
+from umcglab.verdict import programs, runs
+from umcglab.verdict.ktap import Outcome
+
+UNCHANGED = "unchanged"
+"""What the kernel without a mutant is called."""
+
+_KEYS = ("breaks", "killed-by", "unseen")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One way in which a series could be wrong."""
+
+    name: str
+    breaks: str
+    tests: Mapping[str, tuple[str, ...]]
+    """Those of which at least one must notice, by program."""
+    patch: Patch
+    unseen: str = ""
+    """Why no test can notice, and what is there instead."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one mutant on one target."""
+
+    mutant: str
+    target: str
+    word: str
+    """`killed` or `passes` if all is well; otherwise what is not."""
+    by: tuple[str, ...] = ()
+    """The tests that noticed."""
+    missed: tuple[str, ...] = ()
+    """Those that should have as well."""
+    why: str = ""
+    fault: int = 0
+
+
+def load(folder: Path, manifest: Manifest) -> tuple[Mutant, ...]:
+    """Read the mutants of an ABI; raise UserError with file, line and column."""
+    file = folder / "index.yaml"
+    node = yamlfile.compose(file)
+    if node is None:
+        raise UserError("empty: it has no mutants", where=str(file))
+    reader = _Reader(file, {p.name: p for p in manifest.programs})
+    found = tuple(
+        reader.mutant(name, body)
+        for name, body in reader.mapping(node, "the mutants").items()
+    )
+    extra = {p.stem for p in folder.glob("*.patch")} - {m.name for m in found}
+    if extra:
+        raise UserError(
+            f"{', '.join(sorted(extra))}: not in the index", where=str(file)
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Reader(yamlfile.Reader):
+    """Reads index.yaml."""
+
+    programs: Mapping[str, Program]
+
+    def mutant(self, name: str, node: yaml.Node) -> Mutant:
+        pairs = self.mapping(node, name, _KEYS)
+        path = self.file.parent / f"{name}.patch"
+        if not path.exists():
+            raise self.error(node, f"{name}: there is no {path.name}")
+        patch = patchfile.read(path)
+        hunks = len(re.findall(rb"^@@ ", b"".join(patch.diffs), re.M))
+        if hunks != 1 or len(patch.files) != 1:
+            raise self.error(node, f"{name}: {hunks} hunks, a mutant has one")
+        if ("killed-by" in pairs) == ("unseen" in pairs):
+            raise self.error(node, f"{name} must have `killed-by` or `unseen`")
+        tests = self.mapping(pairs["killed-by"], name) if "killed-by" in pairs else {}
+        return Mutant(
+            name=name,
+            breaks=self.text(self.need(node, pairs, name, "breaks"), "breaks"),
+            tests={program: self.tests(program, t) for program, t in tests.items()},
+            patch=patch,
+            unseen=self.text(pairs["unseen"], "unseen") if "unseen" in pairs else "",
+        )
+
+    def tests(self, program: str, node: yaml.Node) -> tuple[str, ...]:
+        if program not in self.programs:
+            close = yamlfile.did_you_mean(program, self.programs)
+            raise self.error(node, f"no program {program!r}{close}")
+        words = tuple(self.text(node, f"tests of {program}").split())
+        for word in words:
+            known = self.programs[program].tests
+            if word not in known:
+                close = yamlfile.did_you_mean(word, known)
+                raise self.error(node, f"{program} has no test {word!r}{close}")
+        return words
+
+
+def of(lab: Lab, target: Target) -> tuple[Mutant, ...]:
+    """Return the mutants of a target's ABI, if it has any."""
+    folder = lab.patches / target.abi / "mutants"
+    if not folder.exists():
+        return ()
+    return load(folder, load_plan(lab.root / "guest-tests", target.abi))
+
+
+def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Target]:
+    """Return which of the chosen to do this on: one of each architecture and ABI.
+
+    `all_of_them` if they were chosen by name.
+    """
+    fit = [
+        t
+        for t in chosen
+        if t.flavor == "bench" and t.source.kind != "image" and of(lab, t)
+    ]
+    if not fit:
+        raise UserError("no target of flavor bench whose ABI has mutants")
+    return (
+        fit if all_of_them else list({(t.arch, t.abi): t for t in fit[::-1]}.values())
+    )
+
+
+def execute(
+    lab: Lab,
+    chosen: Sequence[Target],
+    names: Sequence[str],
+    command: str,
+    cores: int,
+    display: Display,
+) -> int:
+    """Try mutants (all, or those named) on targets; return the exit status."""
+    wanted = {target.name: pick(of(lab, target), names) for target in chosen}
+    started, git = datetime.now(UTC), session.lab_git(lab.root)
+    name = f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}-mutants"
+    lab.cache.claim()
+    top = session.make_folder(lab.results, name).path
+    display.tee(top / "lab.log")
+    display.say(f"results go to {top}")
+    built = artifacts.build(lab, chosen, cores, display)
+    jobs: list[Job[None]] = []
+    for target in chosen:
+        ready = session.ready(target, built)
+        tried = [None, *(m for m in wanted[target.name] if not m.unseen)]
+        for mutant in tried:
+            folder = run_dir(top, mutant, target)
+            session.describe(folder, lab, [target], command, started, git)
+        call = _hunt(lab, ready, tried, wanted[target.name], top, max(1, cores // 2))
+        jobs.append(Job(f"mutants {target.name}", call))
+    done = pool.run(jobs, cores, display, lab.cache.root / "durations.json")
+    verdicts = [
+        verdict
+        for target in chosen
+        for verdict in judged(wanted[target.name], target, top)
+    ]
+    for job in done.values():
+        if isinstance(job, LabError):
+            display.say("\n".join(job.lines()))
+    codec.write_json(top / "mutants.json", [vars(v) for v in verdicts])
+    junit(verdicts, top / "junit.xml")
+    for line in table(wanted, verdicts):
+        display.say(line)
+    display.say(f"logs: {top}")
+    faults = [v.fault for v in verdicts if v.fault]
+    faults += [e.exit_code for e in done.values() if isinstance(e, LabError)]
+    return min(faults, default=0)
+
+
+def pick(mutants: Sequence[Mutant], names: Sequence[str]) -> tuple[Mutant, ...]:
+    """Return the mutants of these names, or all."""
+    known = [m.name for m in mutants]
+    for name in names:
+        if name not in known:
+            close = yamlfile.did_you_mean(name, known)
+            raise UserError(f"no mutant {name!r}{close}")
+    return tuple(m for m in mutants if not names or m.name in names)
+
+
+def run_dir(top: Path, mutant: Mutant | None, target: Target) -> RunDir:
+    """Return where the run of a mutant on a target is: a run like any other."""
+    return RunDir(top / target.name / (mutant.name if mutant else UNCHANGED))
+
+
+def _hunt(
+    lab: Lab,
+    ready: Ready,
+    tried: Sequence[Mutant | None],
+    wanted: Sequence[Mutant],
+    top: Path,
+    jobs: int,
+) -> Callable[[Progress], None]:
+    def call(progress: Progress) -> None:
+        with trees.hold(ready.target, lab, progress, jobs) as tree:
+            for mutant in tried:
+                tests = mutant.tests if mutant else every_test(wanted)
+                attempt(
+                    lab, ready, tree, mutant, tests, run_dir(top, mutant, ready.target),
+                    progress,
+                )  # fmt: skip
+
+    return call
+
+
+def every_test(mutants: Sequence[Mutant]) -> dict[str, tuple[str, ...]]:
+    """Return all tests that some mutant names."""
+    found: dict[str, dict[str, None]] = {}
+    for mutant in mutants:
+        for program, tests in mutant.tests.items():
+            found.setdefault(program, {}).update(dict.fromkeys(tests))
+    return {program: tuple(tests) for program, tests in found.items()}
+
+
+def attempt(
+    lab: Lab,
+    ready: Ready,
+    tree: Tree,
+    mutant: Mutant | None,
+    tests: Mapping[str, tuple[str, ...]],
+    folder: RunDir,
+    progress: Progress,
+) -> None:
+    """Run tests on the kernel with a mutant; what comes of it is in the folder."""
+    name = ready.target.name
+    try:
+        kernel = tree.kernel
+        if mutant:
+            progress.phase(f"{mutant.name}: make")
+            log = folder.path / "make.log"
+            kernel = tree.remake(mutant.patch, log, progress)
+    except LabError as e:
+        state = codec.read(folder.target(name), TargetFacts)
+        error = ErrorFacts.of(e, "build")
+        codec.write(
+            folder.target(name), replace(state, status="error", errors=(error,))
+        )
+    else:
+        programs = tuple(
+            replace(p, tests=tests[p.name]) for p in ready.programs if p.name in tests
+        )
+        made = replace(ready, kernel=kernel, programs=programs, select=True)
+        state = session.write_plan(made, folder, ())
+        lanes.test_lane(lab, made, state, folder, progress)
+    state_of_run = codec.read(folder.run, facts.RunFacts)
+    codec.write(folder.run, replace(state_of_run, finished=lanes.now()))
+
+
+def judged(mutants: Sequence[Mutant], target: Target, top: Path) -> Iterator[Verdict]:
+    """Return what became of the kernel without and with each mutant."""
+    for mutant in (None, *mutants):
+        if mutant and mutant.unseen:
+            yield Verdict(mutant.name, target.name, "unseen", why=mutant.unseen)
+        else:
+            yield judge_one(mutant, target.name, run_dir(top, mutant, target).path)
+
+
+def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
+    """Return what the run of one kernel says."""
+    (seen,) = runs.collect(folder).targets
+    # What did not run, for the guest did not boot say, has noticed nothing.
+    ran = [p for p in seen.programs if p.facts]
+    outcomes = {f"{p.plan.program}:{t.name}": t.outcome for p in ran for t in p.tests}
+    noticed = tuple(
+        t for t, o in outcomes.items() if o in (Outcome.FAIL, Outcome.MISSING)
+    )
+    missed = tuple(t for t in outcomes if t not in noticed)
+    problems = [*(e.message for e in seen.errors),
+                *(p.text for p in seen.all_problems())]  # fmt: skip
+    why = problems[0] if problems else ""
+    name = mutant.name if mutant else UNCHANGED
+
+    def verdict(word: str, fault: int) -> Verdict:
+        return Verdict(name, target, word, noticed, missed, why, fault)
+
+    if seen.facts.status == "planned":
+        return verdict("not tried", programs.LAB)
+    if mutant is None:
+        if seen.outcome is Outcome.PASS:
+            return verdict("passes", 0)
+        return verdict("fails without a mutant", min(seen.faults, default=programs.LAB))
+    if any(e.stage == "build" for e in seen.errors):
+        return verdict("not built", seen.errors[0].fault)
+    if noticed and programs.PATCH in seen.faults:
+        return verdict("killed", 0)
+    if seen.errors:
+        return verdict("not tried", min(seen.faults))
+    return verdict("SURVIVED", programs.PATCH)
+
+
+def table(
+    wanted: Mapping[str, Sequence[Mutant]], verdicts: Sequence[Verdict]
+) -> Iterator[str]:
+    """Return the lines that say what became of each mutant on each target."""
+    breaks = {m.name: m.breaks for mutants in wanted.values() for m in mutants}
+    for name in dict.fromkeys(v.mutant for v in verdicts):
+        yield f"{name}: {breaks.get(name, 'the series as it is')}"
+        for v in verdicts:
+            if v.mutant == name:
+                yield f"  {v.target}: {_words(v)}"
+    words = [v.word for v in verdicts if v.mutant != UNCHANGED]
+    counts = (f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    yield f"mutants: {', '.join(counts)}"
+
+
+def _words(v: Verdict) -> str:
+    if v.word == "killed":
+        missed = f", not by {', '.join(v.missed)}" if v.missed else ""
+        return f"killed by {', '.join(v.by)}{missed}"
+    if v.word == "passes":
+        return f"passes {len(v.missed)} tests"
+    return f"{v.word}{f': {v.why}' if v.why else ''}"
+
+
+def junit(verdicts: Sequence[Verdict], path: Path) -> None:
+    """Write a suite for each target and a case for each mutant."""
+    xml = JUnitXml("umcglab mutants")
+    for target in dict.fromkeys(v.target for v in verdicts):
+        suite = TestSuite(f"{target}.mutants")
+        for v in verdicts:
+            if v.target == target:
+                case = TestCase(v.mutant, classname=suite.name)
+                if v.fault:
+                    case.result = [Failure(_words(v), v.word)]
+                suite.add_testcase(case)
+        xml.add_testsuite(suite)
+    xml.update_statistics()  # type: ignore[no-untyped-call]
+    xml.write(str(path), pretty=True)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""Decide what the raw logs of one exact lane prove.
+
+Pure functions of text and facts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from umcglab.results.facts import BenchPlanFacts
+from umcglab.verdict import bench_output, splat
+from umcglab.verdict.bench_output import Bench, Difference, Skipped
+from umcglab.verdict.programs import LAB, Context, Problem
+from umcglab.verdict.splat import Splat
+
+
+@dataclass(frozen=True)
+class ExactVerdict:
+    """The exact lane of one target; `identical` is None if there are not two."""
+
+    benches: tuple[Bench, ...]
+    skipped: tuple[Skipped, ...]
+    identical: bool | None
+    difference: Difference | None
+    problems: tuple[Problem, ...]
+    splats: tuple[Splat, ...] = ()
+
+    def find(self, name: str, sched: str) -> Bench | None:
+        return next(
+            (b for b in self.benches if (b.bench, b.sched) == (name, sched)), None
+        )
+
+
+def judge(
+    plan: Sequence[BenchPlanFacts],
+    outputs: Sequence[str | None],
+    consoles: Sequence[str | None],
+    difference: Difference | None,
+    context: Context,
+) -> ExactVerdict:
+    """Judge the exact guests of one target from their outputs and consoles.
+
+    None stands for what a guest did not leave. Numbers are those of the first
+    guest, and only if nothing is wrong do they mean anything.
+    """
+    problems: list[Problem] = []
+    splats: list[Splat] = []
+    parsed = []
+    for n, (output, console) in enumerate(zip(outputs, consoles, strict=True), 1):
+        who = f"exact guest {n}"
+        if output is None:
+            problems.append(Problem(f"{who}: left no output", LAB))
+            continue
+        parsed.append(bench_output.parse_uart(output, plan))
+        problems += [
+            Problem(f"{who}: {text}", context.fault) for text in parsed[-1].problems
+        ]
+        if console is None:
+            problems.append(Problem(f"{who}: its console was not kept", LAB))
+            continue
+        found = splat.scan(console)
+        splats += found
+        problems += [
+            Problem(f"{who}: kernel {s.kind}: {s.text}", context.fault) for s in found
+        ]
+        booted = re.search(r"Linux version (\S+)", console)
+        if booted and booted[1] != context.release:
+            problems.append(
+                Problem(f"{who}: ran {booted[1]}, not {context.release}", LAB)
+            )
+    identical = None
+    if outputs and None not in outputs and len(outputs) > 1:
+        identical = difference is None
+        if difference:
+            where = f" ({difference.bench})" if difference.bench else ""
+            problems.append(
+                Problem(
+                    f"two exact guests differ in line {difference.line}{where}", LAB
+                )
+            )
+    first = parsed[0] if parsed else bench_output.Output((), (), ())
+    problems += [p for output in parsed[:1] for p in _skips(plan, output, context)]
+    return ExactVerdict(
+        first.benches,
+        first.skipped,
+        identical,
+        difference,
+        tuple(problems),
+        tuple(splats),
+    )
+
+
+def _skips(
+    plan: Sequence[BenchPlanFacts], output: bench_output.Output, context: Context
+) -> list[Problem]:
+    """Return which benches ran, or did not, on the wrong kernel."""
+    needs = {(p.bench, p.sched) for p in plan if p.needs_umcg}
+    problems = []
+    for skipped in output.skipped:
+        if not context.is_control or (skipped.bench, skipped.sched) not in needs:
+            problems.append(
+                Problem(
+                    f"{skipped.bench} {skipped.sched}: skipped ({skipped.reason})",
+                    context.fault,
+                )
+            )
+    if context.is_control:
+        for made in output.benches:
+            if (made.bench, made.sched) in needs:
+                problems.append(
+                    Problem(f"{made.bench} {made.sched}: measured without UMCG", LAB)
+                )
+    return problems

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: MIT
+"""What a person should know first: findings by owner, and what to do about each."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from umcglab.lab import config
+from umcglab.results import codec
+from umcglab.results.facts import LineFacts
+from umcglab.results.rundir import RunDir
+from umcglab.verdict import places, splat
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.programs import LAB, PATCH, USER, ProgramVerdict, TestVerdict
+from umcglab.verdict.runs import BOOT_RATIO, Run
+from umcglab.verdict.splat import Splat
+from umcglab.verdict.targets import TargetResult
+
+OWNERS = {PATCH: "the patch", USER: "lab.yaml or the command line", LAB: "the lab"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, with what to read and what to type."""
+
+    fault: int
+    target: str
+    subject: str
+    """A program, or the stage that went wrong."""
+    headline: str
+    """The first line that says what is wrong."""
+    problems: tuple[str, ...] = ()
+    tests: tuple[TestVerdict, ...] = ()
+    """Those that failed or never reported."""
+    splats: tuple[tuple[str, Splat], ...] = ()
+    """With the console log that each is in, relative to the run's folder, and the
+    source lines of what it names."""
+    commands: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
+    """The last that a program said, where that matters."""
+    hint: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.target}--{self.subject}".replace("/", ".").replace(" ", "-")
+
+    @property
+    def owner(self) -> str:
+        return OWNERS[self.fault]
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the findings of one target."""
+
+    run: Run
+    target: TargetResult
+
+    def log(self, path: str | Path) -> str:
+        """Return a log's name relative to the run's folder, where it is in it."""
+        full = Path(path)
+        if full.is_absolute() and full.is_relative_to(self.run.path):
+            full = full.relative_to(self.run.path)
+        return str(full)
+
+    def mine(self, name: str) -> str:
+        return f"{self.target.name}/{name}"
+
+    def decoded(
+        self, log: str, splats: Iterable[Splat]
+    ) -> tuple[tuple[str, Splat], ...]:
+        """Return splats with their log, and with source lines where those are known."""
+        path = RunDir(self.run.path).lines(self.target.name)
+        lines = codec.read(path, LineFacts).lines if path.exists() else {}
+        return tuple(
+            (log, replace(s, excerpt=places.annotate(s.excerpt, lines))) for s in splats
+        )
+
+    def errors(self) -> Iterator[Finding]:
+        for error in self.target.errors:
+            log = self.log(error.log) if error.log else ""
+            kept = self.mine("build.log")
+            if error.stage == "build" and (self.run.path / kept).exists():
+                log = kept
+            text = _read(self.run.path / log) if log else ""
+            splats = splat.scan(text) if error.stage != "build" else ()
+            yield Finding(
+                error.fault,
+                self.target.name,
+                error.stage,
+                error.message.removeprefix(f"{self.target.name}: "),
+                problems=(error.where,) if error.where else (),
+                commands=(self.again(),),
+                splats=self.decoded(log, splats),
+                logs=(log,) if log else (),
+                output=() if splats else _telling(text),
+                hint=error.hint or "",
+            )
+
+    def again(self) -> str:
+        return self.line("run")
+
+    def shell(self) -> str:
+        return self.line("shell")
+
+    def line(self, verb: str) -> str:
+        """Return a line to type, with the lab file that the run was given."""
+        words: list[str] = []
+        # A command that is no line of a shell is none that the lab wrote.
+        with contextlib.suppress(ValueError):
+            words = shlex.split(self.run.facts.command)
+        lab = Path("lab.yaml")
+        for word, after in itertools.pairwise([*words, ""]):
+            if word == "--lab" and after:
+                lab = Path(after)
+            elif word.startswith("--lab="):
+                lab = Path(word.removeprefix("--lab="))
+        return config.command(lab, verb, "--only", self.target.name)
+
+    def problems(self) -> Iterator[Finding]:
+        splats = [
+            found
+            for boot in self.target.boots
+            for found in self.decoded(
+                self.mine(f"console-{boot.facts.n}.log"), boot.splats
+            )
+        ]
+        if self.target.problems:
+            texts = tuple(p.text for p in self.target.problems)
+            yield Finding(
+                min(p.fault for p in self.target.problems),
+                self.target.name,
+                "target",
+                texts[0],
+                problems=texts[1:],
+                splats=tuple(splats),
+                commands=(self.again(),),
+            )
+
+    def programs(self) -> Iterator[Finding]:
+        for program in self.target.programs:
+            if program.outcome is Outcome.FAIL:
+                yield self.program(program)
+
+    def program(self, program: ProgramVerdict) -> Finding:
+        assert program.facts
+        console = self.mine(f"console-{program.facts.boot}.log")
+        bad = [t for t in program.tests if t.outcome in (Outcome.FAIL, Outcome.MISSING)]
+        failed = [t for t in bad if t.outcome is Outcome.FAIL]
+        stem = program.name.replace("/", ".")
+        # The kernel's reports are shown in full below.
+        problems = [
+            p.text for p in program.problems if not p.text.startswith("kernel ")
+        ]
+        headline = next(
+            iter(
+                [s.text for s in program.splats]
+                + [f"{t.name}: {t.first}" for t in failed]
+                + problems
+                + [f"{t.name}: {t.first}" for t in bad]
+            )
+        )
+        return Finding(
+            program.fault,
+            self.target.name,
+            program.name,
+            headline,
+            problems=tuple(problems),
+            tests=tuple(bad),
+            splats=self.decoded(console, program.splats),
+            commands=(program.facts.reproduce, self.shell()),
+            logs=(self.mine(f"programs/{stem}.log"), console),
+            output=program.trailing
+            if program.facts.exit_status != 0
+            and program.trailing not in [t.diagnostics for t in bad]
+            else (),
+        )
+
+    def exact(self) -> Iterator[Finding]:
+        exact = self.target.exact
+        if not exact or not exact.problems:
+            return
+        texts = tuple(p.text for p in exact.problems)
+        difference = exact.difference
+        yield Finding(
+            min(p.fault for p in exact.problems),
+            self.target.name,
+            "exact lane",
+            texts[0],
+            problems=texts[1:],
+            splats=self.decoded(self.mine("exact"), exact.splats),
+            commands=(self.again(),),
+            logs=tuple(
+                self.mine(f"exact/{name}")
+                for name in ("1.out", "2.out", "console-1.log", "console-2.log")
+                if (self.run.path / self.mine(f"exact/{name}")).exists()
+            ),
+            output=(f"1: {difference.first}", f"2: {difference.second}")
+            if difference
+            else (),
+            hint="do not quote numbers of this target" if difference else "",
+        )
+
+    def limits(self) -> Iterator[Finding]:
+        over = tuple(str(bound) for bound in self.target.over_limit)
+        if over:
+            yield Finding(
+                PATCH,
+                self.target.name,
+                "limits",
+                over[0],
+                problems=over[1:],
+                commands=(self.again(),),
+                logs=(self.mine("exact/1.out"),),
+                hint="the counts are exact: the same code costs the same again",
+            )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _telling(log: str) -> tuple[str, ...]:
+    """Return the lines around the first error in a log, or else its end."""
+    lines = log.splitlines()
+    for n, line in enumerate(lines):
+        if re.search(r"\b(?:fatal )?error: |: undefined reference|FAILED at", line):
+            return tuple(lines[max(0, n - 5) : n + 12])
+    return tuple(lines[-20:])
+
+
+def findings(run: Run) -> tuple[Finding, ...]:
+    """Return what is wrong, the patch's own first, then in the plan's order."""
+    made = []
+    for target in run.targets:
+        maker = _Maker(run, target)
+        made += [
+            *maker.errors(),
+            *maker.problems(),
+            *maker.programs(),
+            *maker.exact(),
+            *maker.limits(),
+        ]
+    return tuple(sorted(made, key=lambda f: f.fault))
+
+
+def notes(run: Run) -> tuple[str, ...]:
+    """Return what is no failure and yet worth knowing."""
+    said = []
+    if run.facts.interrupted:
+        said.append(f"The run did not finish: {run.facts.interrupted}.")
+    elif not run.finished:
+        said.append("The run did not finish; this is what it left.")
+    for target in run.targets:
+        compared = [n.agreement for n in target.numbers if n.agreement]
+        off = [a for a in compared if not a.agrees]
+        if off:
+            named = ", ".join(f"{a.bench} {a.sched} {a.change:+.0%}" for a in off[:4])
+            reasons = {a.why or "no reason is on file" for a in off}
+            said.append(
+                f"{target.name}: {len(off)} of {len(compared)} figures are more than "
+                f"{off[0].tolerance:.0%} off their reference ({named}"
+                f"{', ...' if len(off) > 4 else ''}): {'; '.join(sorted(reasons))}."
+            )
+        if target.boot_ratio and target.boot_ratio > BOOT_RATIO:
+            said.append(
+                f"{target.name}: boot to SSH took {target.boot_ratio:.1f} times the "
+                f"floor; the aim is {BOOT_RATIO:g}."
+            )
+    planned = {t.name for t in run.targets if t.programs}
+    for table in run.clauses:
+        if table.holes and planned.issuperset(table.targets):
+            said.append(f"{table.abi}: no test cites {', '.join(table.holes)}.")
+        if table.unknown:
+            said.append(
+                f"{table.abi}: tests cite clauses that ABI.md does not have: "
+                f"{', '.join(table.unknown)}."
+            )
+    return tuple(said)
+
+
+def summary(run: Run) -> list[str]:
+    """Return the run in lines for a terminal."""
+    lines = [f"{run.verdict}: {tally(run.counts())}"]
+    for target in run.targets:
+        lines.append(f"  {target.name:24} {target.word:10} {about(target)}")
+    found = findings(run)
+    for finding in found[:8]:
+        lines.append(f"{finding.target} {finding.subject}: {finding.headline}")
+        lines += [f"  {command}" for command in finding.commands[:1]]
+    if len(found) > 8:
+        lines.append(f"... and {len(found) - 8} more, in the report")
+    return lines + [f"note: {note}" for note in notes(run)]
+
+
+def tally(counts: dict[Outcome, int]) -> str:
+    """Return counts in words, the unexciting ones last."""
+    order: Sequence[tuple[Outcome, str]] = (
+        (Outcome.FAIL, "failed"),
+        (Outcome.MISSING, "missing"),
+        (Outcome.PASS, "passed"),
+        (Outcome.SKIP, "skipped"),
+    )
+    said = [f"{counts[outcome]} {word}" for outcome, word in order if counts[outcome]]
+    return ", ".join(said) or "no tests"
+
+
+def about(target: TargetResult) -> str:
+    """Return one target's tests, boot and exactness in a few words."""
+    said = [tally(target.counts())]
+    if target.boot_ratio:
+        said.append(f"boot to SSH {target.boot_ratio:.1f} x floor")
+    if target.exact and target.exact.identical is not None:
+        same = target.exact.identical
+        said.append("exact runs identical" if same else "EXACT RUNS DIFFER")
+    return "; ".join(said)

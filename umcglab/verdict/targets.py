@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: MIT
+"""What one target's folder proves: its facts and logs, brought before `judge`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umcglab.errors import LabError
+from umcglab.results import codec, facts
+from umcglab.results.facts import ErrorFacts, ExactFacts, RunFacts, TargetFacts
+from umcglab.results.rundir import RunDir
+from umcglab.verdict import baseline, bench_output, exact, limits, programs, splat
+from umcglab.verdict.baseline import Agreement, Baseline
+from umcglab.verdict.bench_output import Bench
+from umcglab.verdict.exact import ExactVerdict
+from umcglab.verdict.ktap import Outcome
+from umcglab.verdict.limits import Bound, Limits
+from umcglab.verdict.programs import LAB, PATCH, Context, Problem, ProgramVerdict
+from umcglab.verdict.splat import Splat
+
+EXACT_RUNS = 2
+"""Exact guests per target; their outputs must be the same to the bit."""
+
+FUTEX = "yard/futex"
+"""The yardstick that ratios are to."""
+
+
+@dataclass(frozen=True)
+class BootVerdict:
+    """One boot: what its kernel said before the first program ran."""
+
+    facts: facts.BootFacts
+    splats: tuple[Splat, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One row of one target's exact lane."""
+
+    bench: Bench
+    ratio: float | None
+    """To futex in the same boot and scheduling class."""
+    agreement: Agreement | None = None
+    posted: float | None = None
+    posted_what: str = ""
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """One target; `problems` are those that belong to no program."""
+
+    facts: TargetFacts
+    boots: tuple[BootVerdict, ...] = ()
+    programs: tuple[ProgramVerdict, ...] = ()
+    exact: ExactVerdict | None = None
+    exact_facts: ExactFacts | None = None
+    problems: tuple[Problem, ...] = ()
+    numbers: tuple[Number, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    """Figures that have a limit."""
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def errors(self) -> tuple[ErrorFacts, ...]:
+        return self.facts.errors
+
+    @property
+    def boot_ratio(self) -> float | None:
+        """Boot to first SSH command, over the same kernel's floor."""
+        times = [b.to_ssh for b in self.facts.boots if b.to_ssh]
+        if not times or not self.facts.floor:
+            return None
+        return times[0] / self.facts.floor
+
+    def all_problems(self) -> Iterator[Problem]:
+        yield from self.problems
+        for program in self.programs:
+            yield from program.problems
+        if self.exact:
+            yield from self.exact.problems
+        yield from (Problem(str(bound), PATCH) for bound in self.over_limit)
+
+    @property
+    def over_limit(self) -> tuple[Bound, ...]:
+        return tuple(bound for bound in self.bounds if not bound.holds)
+
+    @property
+    def faults(self) -> frozenset[int]:
+        return frozenset(
+            [e.fault for e in self.errors]
+            + [p.fault for p in self.all_problems()]
+            + [p.fault for p in self.programs if p.fault]
+        )
+
+    @property
+    def outcome(self) -> Outcome:
+        """PASS only if nothing at all is wrong or missing."""
+        if self.faults:
+            return Outcome.FAIL
+        outcomes = {p.outcome for p in self.programs}
+        return Outcome.MISSING if Outcome.MISSING in outcomes else Outcome.PASS
+
+    @property
+    def word(self) -> str:
+        """The outcome, or whose error stands in its way."""
+        if self.faults and min(self.faults) != programs.PATCH:
+            return "LAB ERROR" if min(self.faults) == LAB else "USER ERROR"
+        return str(self.outcome)
+
+    def counts(self) -> dict[Outcome, int]:
+        """Return how many tests came out how."""
+        seen = [t.outcome for p in self.programs for t in p.tests]
+        return {outcome: seen.count(outcome) for outcome in Outcome}
+
+
+def read(
+    run_dir: RunDir,
+    name: str,
+    run: RunFacts,
+    baselines: Sequence[Baseline],
+    known: Sequence[Limits],
+) -> TargetResult:
+    """Read and judge one target of a run."""
+    try:
+        target = codec.read(run_dir.target(name), TargetFacts)
+    except LabError as e:
+        return TargetResult(
+            TargetFacts(name, arch="", abi="", base="", flavor=""),
+            problems=(Problem(e.message, LAB),),
+        )
+    release = target.kernel.release if target.kernel else ""
+    finished = run.finished is not None and run.interrupted is None
+    why_not = _why_not(run, target)
+    windows = _Windows(run_dir, target)
+    verdicts = []
+    for plan in target.programs:
+        ran = windows.ran.get(plan.program)
+        uname = next((b.uname for b in target.boots if ran and b.n == ran.boot), None)
+        verdicts.append(
+            programs.program(
+                plan,
+                ran,
+                _text(run_dir.program_log(name, plan.program)),
+                windows.of(plan.program) if ran else None,
+                Context(target.is_control, release, uname, why_not),
+            )
+        )
+    boots = tuple(BootVerdict(b, windows.boot(b.n)) for b in target.boots)
+    context = Context(target.is_control, release, None)
+    problems = [
+        Problem(f"boot {b.facts.n}: kernel {s.kind}: {s.text}", context.fault)
+        for b in boots
+        for s in b.splats
+    ]
+    problems += windows.problems
+    if target.status == "done" and not (target.programs or target.benches):
+        problems.append(Problem("nothing was planned", LAB))
+    # That nothing was measured is no news after an error or an interruption.
+    exact = _exact(run_dir, target, context, due=finished and not target.errors)
+    return TargetResult(
+        target,
+        boots,
+        tuple(verdicts),
+        exact,
+        _exact_facts(run_dir, name),
+        tuple(problems),
+        _numbers(target, exact, baselines),
+        # What guests measured that something is wrong with proves nothing.
+        () if exact is None or exact.problems else _bounds(target, exact, known),
+    )
+
+
+def _why_not(run: RunFacts, target: TargetFacts) -> str:
+    """Return why what did not run did not."""
+    if target.errors:
+        return f"not run: {target.errors[-1].message}"
+    if run.interrupted:
+        return f"not run: {run.interrupted}"
+    return "not run" if run.finished else "not run: the lab did not finish"
+
+
+class _Windows:
+    """Which part of which console log was written while what ran.
+
+    A program's window reaches to the next one's start, or to the end of the
+    guest: a kernel may take its time to complain.
+    """
+
+    def __init__(self, run_dir: RunDir, target: TargetFacts) -> None:
+        self.ran: dict[str, facts.ProgramFacts] = {}
+        self.problems: list[Problem] = []
+        for plan in target.programs:
+            path = run_dir.program(target.name, plan.program)
+            if not path.exists():
+                continue
+            try:
+                self.ran[plan.program] = codec.read(path, facts.ProgramFacts)
+            except LabError as e:
+                self.problems.append(Problem(e.message, LAB))
+        numbers = {b.n for b in target.boots} | {p.boot for p in self.ran.values()}
+        self.logs = {n: _bytes(run_dir.console(target.name, n)) for n in numbers}
+
+    def _in_boot(self, n: int) -> list[facts.ProgramFacts]:
+        """Return what ran in boot `n`, in order; the plan's among silent ones."""
+        ran = [p for p in self.ran.values() if p.boot == n]
+        return sorted(ran, key=lambda p: (p.console_from, p.console_to))
+
+    def of(self, program: str) -> tuple[str, int] | None:
+        """Return a program's window and how many lines are before it."""
+        ran = self.ran[program]
+        log = self.logs[ran.boot]
+        if log is None or len(log) < ran.console_to:
+            return None
+        around = self._in_boot(ran.boot)
+        later = around[around.index(ran) + 1 :]
+        end = later[0].console_from if later else len(log)
+        window = log[ran.console_from : end]
+        return window.decode(errors="replace"), log.count(b"\n", 0, ran.console_from)
+
+    def boot(self, n: int) -> tuple[Splat, ...]:
+        """Return what the kernel complained of before the first program ran."""
+        log = self.logs[n]
+        if log is None:
+            self.problems.append(Problem(f"boot {n}: its console was not kept", LAB))
+            return ()
+        first = self._in_boot(n)
+        end = first[0].console_from if first else len(log)
+        return splat.scan(log[:end].decode(errors="replace"))
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _text(path: Path) -> str | None:
+    data = _bytes(path)
+    return None if data is None else data.decode(errors="replace")
+
+
+def _exact(
+    run_dir: RunDir, target: TargetFacts, context: Context, due: bool
+) -> ExactVerdict | None:
+    if not target.benches:
+        return None
+    runs = range(1, EXACT_RUNS + 1)
+    paths = [run_dir.exact_output(target.name, n) for n in runs]
+    outputs = [_text(path) for path in paths]
+    if outputs == [None] * EXACT_RUNS and not due:
+        return None
+    both = None not in outputs
+    return exact.judge(
+        target.benches,
+        outputs,
+        [_text(run_dir.exact_console(target.name, n)) for n in runs],
+        bench_output.compare(paths[0], paths[1]) if both else None,
+        context,
+    )
+
+
+def _exact_facts(run_dir: RunDir, target: str) -> ExactFacts | None:
+    path = run_dir.exact(target)
+    return codec.read(path, ExactFacts) if path.exists() else None
+
+
+def _bounds(
+    target: TargetFacts, exact: ExactVerdict, known: Sequence[Limits]
+) -> tuple[Bound, ...]:
+    costs = {(b.bench, b.sched): b.per_op for b in exact.benches}
+    least = {(b.bench, b.sched): b.min / b.ops_per_batch for b in exact.benches}
+    return limits.bounds(known, target, costs, least)
+
+
+def _numbers(
+    target: TargetFacts, exact: ExactVerdict | None, baselines: Sequence[Baseline]
+) -> tuple[Number, ...]:
+    if exact is None:
+        return ()
+    release = target.kernel.release if target.kernel else ""
+    mine = [
+        b for b in baselines if (b.of.arch, b.of.base) == (target.arch, target.base)
+    ]
+    numbers = []
+    for made in exact.benches:
+        futex = exact.find(FUTEX, made.sched)
+        agreements = [
+            baseline.agreement(b, made.bench, made.sched, made.per_op, release)
+            for b in mine
+            if b.of.abi == target.abi
+        ]
+        posted = [b.posted[made.bench] for b in mine if made.bench in b.posted]
+        numbers.append(
+            Number(
+                made,
+                ratio=made.per_op / futex.per_op if futex else None,
+                agreement=next(filter(None, agreements), None),
+                posted=getattr(posted[0], made.sched) if posted else None,
+                posted_what=posted[0].what if posted else "",
+            )
+        )
+    return tuple(numbers)
