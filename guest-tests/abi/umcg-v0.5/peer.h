@@ -28,7 +28,7 @@ static inline uint64_t from_now(uint64_t ns)
 }
 
 /*
- * Set the clock to what it would be by now, and let a while pass: Linux 7.3 ends
+ * Set the clock to what it would be by now, and let a while pass: Linux 7.3 may end
  * absolute sleeps that begin right after that (linux/clock.c).
  */
 static inline void set_clock_back(uint64_t booted)
