@@ -54,7 +54,7 @@ static void call_what_is_refused(struct worker *worker)
 	worker->result = gate_pass(&gate) ? 0 : -1;
 }
 
-TEST(refused_by_seccomp, .clauses = "WRUN-4 BLOCK-2 R53")
+TEST(refused_by_seccomp)
 {
 	begin(call_what_is_refused);
 	EXPECT_EQ(UMCG_BLOCKED, run(&w));
@@ -81,7 +81,7 @@ static void call_what_is_trapped(struct worker *worker)
 	}
 }
 
-TEST(trapped_by_seccomp, .clauses = "WRUN-4 WPREEMPT-4 R53")
+TEST(trapped_by_seccomp)
 {
 	on_signal(SIGSYS, count, 0);
 	begin(call_what_is_trapped);
@@ -98,7 +98,7 @@ static void call_what_is_supervised(struct worker *worker)
 	worker->result = syscall(SYS_getppid);
 }
 
-TEST(supervised_by_seccomp, .clauses = "BLOCK-2 R53")
+TEST(supervised_by_seccomp)
 {
 	struct seccomp_notif asked = { 0 };
 	struct seccomp_notif_resp answer = { .val = 4711 };
@@ -179,7 +179,7 @@ static void call_often(struct worker *worker)
 }
 
 /* Each stop is a sleep that is reported, the second one of a call excepted. */
-TEST(system_calls_traced, .clauses = "BLOCK-2 BLOCK-5 WSIG-3 R50 R53")
+TEST(system_calls_traced)
 {
 	int runs = 0;
 	pid_t tracer;
@@ -229,7 +229,7 @@ static void stop_and_let_go(pid_t tid)
 	}
 }
 
-TEST(stopped_while_running, .clauses = "BLOCK-2 WIDLE-1")
+TEST(stopped_while_running)
 {
 	pid_t tracer;
 

@@ -19,8 +19,6 @@ import pytest
 from groups import Group
 from patience import PATIENCE, until
 
-clauses = pytest.mark.clauses
-
 HERE = Path(__file__).resolve().parent
 STORM = HERE.parent.parent / "bin" / HERE.name / "storm"
 CPUS = Path("/sys/devices/system/cpu")
@@ -96,17 +94,14 @@ def freeze_often(group: Group) -> None:
     crowd.end()
 
 
-@clauses("WSIG-3 BLOCK-2 WLIFE-5")
 def test_cgroup_freezer(group: Group) -> None:
     freeze_often(group)
 
 
-@clauses("WSIG-3 BLOCK-2 WLIFE-5")
 def test_suspend_freezer(suspended: Group) -> None:
     freeze_often(suspended)
 
 
-@clauses("WSIG-3 BLOCK-2 WLIFE-5")
 def test_killed_while_frozen(group: Group) -> None:
     crowd = Crowd()
     crowd.goes_on()
@@ -116,7 +111,6 @@ def test_killed_while_frozen(group: Group) -> None:
     assert crowd.process.wait(PATIENCE) == -signal.SIGKILL
 
 
-@clauses("WSIG-3 BLOCK-2")
 def test_stop_and_continue(crowd: Crowd) -> None:
     for _ in range(20):
         crowd.goes_on()
@@ -127,7 +121,6 @@ def test_stop_and_continue(crowd: Crowd) -> None:
     crowd.end()
 
 
-@clauses("BLOCK-1 WRUN-9 WLIFE-5")
 def test_cpus_unplugged(crowd: Crowd) -> None:
     """Each CPU that can go does, under the crowd; one CPU alone stays."""
     switches = sorted(CPUS.glob("cpu[0-9]*/online"))
@@ -147,7 +140,6 @@ def test_cpus_unplugged(crowd: Crowd) -> None:
     crowd.end()
 
 
-@clauses("BLOCK-1 BLOCK-7 WRUN-9")
 def test_moved_about(crowd: Crowd) -> None:
     """Threads get other CPUs, priorities and classes, whatever they are at."""
     dice = random.Random(1)
@@ -167,7 +159,6 @@ def test_moved_about(crowd: Crowd) -> None:
     crowd.end()
 
 
-@clauses("BLOCK-6 WLIFE-5 R46")
 def test_memory_compacted(crowd: Crowd) -> None:
     for _ in range(10):
         with mmap.mmap(-1, 64 * MIB, mmap.MAP_PRIVATE) as holes:
@@ -226,7 +217,6 @@ def spare() -> Iterator[int]:
     KEPT_FREE.write_text(before)
 
 
-@clauses("BLOCK-6 BLOCK-2 WLIFE-5 R15 R26 R34 R46")
 def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
     """More is wanted than there is, until much is in swap, the crowd as well."""
     hog = (
