@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -284,6 +285,32 @@ def test_programs_of_an_abi_have_its_name(tmp_path: Path) -> None:
         load_manifest(file, "umcg-y")
 
 
+def test_an_abi_can_say_which_benches_it_lacks(tmp_path: Path) -> None:
+    for part, text in {
+        "harness": "harness/a: {kind: test, tests: {one: }}\n",
+        "bench": "yard/a: {kind: bench}\nswitch/b: {kind: bench, needs-umcg: true}\n",
+    }.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "manifest.yaml").write_text(text)
+    file = tmp_path / "abi/umcg-x/manifest.yaml"
+    file.parent.mkdir(parents=True)
+    own = "umcg-x/a: {kind: test, tests: {one: }}\n"
+    file.write_text(own + "switch/b: {kind: bench, absent: no switches}\n")
+    plan = load_plan(tmp_path, "umcg-x").programs
+    assert [(p.name, p.absent) for p in plan] == [
+        ("harness/a", None), ("umcg-x/a", None), ("yard/a", None),
+        ("switch/b", "no switches"),
+    ]  # fmt: skip
+    assert plan[-1].needs_umcg
+    for bench in ("yard/a", "switch/c"):
+        file.write_text(own + f"{bench}: {{kind: bench, absent: no switches}}\n")
+        with pytest.raises(UserError, match=f"{bench}: not a bench that needs UMCG"):
+            load_plan(tmp_path, "umcg-x")
+    file.write_text(own + "switch/b: {kind: bench, needs-umcg: true}\n")
+    with pytest.raises(UserError, match="can only say why it is `absent`"):
+        load_plan(tmp_path, "umcg-x")
+
+
 @pytest.mark.parametrize("abi", abis(SUITE))
 def test_every_abi_plans_all_that_is_shared(abi: str) -> None:
     """It runs them, with clauses of its own ABI.md, or says why it cannot."""
@@ -383,6 +410,12 @@ def skips_for_its_reason(out: Path, plan: Manifest) -> None:
         said = run([*program.argv], out)
         assert said.returncode == 4, said.stdout
         assert said.stdout.count(f"# SKIP {program.absent}") == len(program.tests)
+    benches = [b for b in plan.of_kind("bench") if b.needs_umcg]
+    assert benches
+    for bench in benches:
+        said = run([*bench.argv, "--sched", "fair"], out)
+        assert said.returncode == 4, said.stdout
+        assert json.loads(said.stdout)["skip"] == bench.absent
 
 
 def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
