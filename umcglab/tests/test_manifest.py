@@ -149,8 +149,8 @@ def test_on_the_control_the_rest_passes(
 ) -> None:
     (program,) = (p for p in manifest.programs if p.name == name)
     assert not program.needs_umcg
-    # That one keeps a CPU from everybody else for a while: it is for guests.
-    chosen = [t for t in program.tests if t != "cpu_that_does_not_schedule_fails"]
+    # Those keep a CPU from everybody else for a while: they are for guests.
+    chosen = [t for t in program.tests if "does_not_schedule" not in t]
     argv = [*program.argv, *(arg for test in chosen for arg in ("-t", test))]
     said = run(argv, suite, UMCGLAB_CONTROL_RELEASE=platform.release())
     assert said.returncode == 0, said.stdout
@@ -201,6 +201,27 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
     assert said.returncode == 1
     assert "no_such_module" in said.stdout
     (suite / "py/umcg-v0.5/test_victims.py").unlink()
+
+
+def test_python_tests_fail_where_a_cpu_does_not_schedule(suite: Path) -> None:
+    """With a watch that says so; harness/selftest has a CPU that does not, in a guest."""
+    (suite / "py/test_two.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    watch = suite / "bin/helpers/watch_cpus"
+    real = watch.rename(watch.with_name("real"))
+    # It is asked twice for each test: before, which does not count, and after.
+    watch.write_text(
+        "#!/bin/sh\nfor said in '5000 0' '1000 1' '5000 0' '999 0'; do\n"
+        'read _ && echo "$said"\ndone\nread _\n'
+    )
+    watch.chmod(0o755)
+    said = run(["python3", "py/run.py", "test_two.py"], suite)
+    assert said.returncode == 1
+    assert "# a: CPU 1 did not schedule for 1000 ms\nnot ok 1 a\n" in said.stdout
+    assert "\nok 2 b\n" in said.stdout
+    slow = run(["python3", "py/run.py", "test_two.py"], suite, UMCGLAB_SLOW="2")
+    assert slow.returncode == 0
+    real.rename(watch)
+    (suite / "py/test_two.py").unlink()
 
 
 GOOD = """\
