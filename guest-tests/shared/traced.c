@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Workers under seccomp and ptrace. */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 
+#include "seccomp.h"
 #include "worker.h"
 
 static struct worker w;
@@ -19,21 +17,6 @@ static void begin(void (*body)(struct worker *))
 	gate_make(&gate);
 	w.body = body;
 	hire(&w);
-}
-
-/* Have getppid() of this thread answered by `action`; -1 or a descriptor. */
-static int filter_getppid(uint32_t action, unsigned int flags)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, action),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { 4, code };
-
-	ASSERT_EQ(0, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
 static void expect_unnoticed(struct worker *worker)
