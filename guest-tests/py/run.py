@@ -18,9 +18,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from child import Child
 
 HERE = Path(__file__).resolve().parent
 
@@ -74,23 +76,15 @@ class CpuWatch:
     """The CPU watch of the C harness, in a process of its own."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [HERE.parent / "bin" / "helpers" / "watch_cpus"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.child = Child(HERE.parent / "bin" / "helpers" / "watch_cpus")
 
     def longest(self) -> tuple[int, int]:
         """Return for how many ms a CPU did not schedule since last asked, and which."""
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        ms, cpu = self.process.stdout.readline().split()
+        ms, cpu = self.child.ask().split()
         return int(ms), int(cpu)
 
     def end(self) -> None:
-        self.process.communicate()
+        self.child.end()
 
 
 class Ktap:
@@ -144,7 +138,7 @@ class Ktap:
         return True
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item):  # type: ignore[no-untyped-def]
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         say(f"# RUN {name_of(item)}")
         self.reports: list[pytest.TestReport] = []
         watch = self.watch

@@ -8,14 +8,13 @@ import fcntl
 import mmap
 import os
 import random
-import select
 import signal
 import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from child import Child
 from groups import Group
 from patience import PATIENCE, until
 
@@ -34,23 +33,14 @@ PIECE = 64
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Crowd:
+class Crowd(Child):
     """A process of workers that take turns at everything until told to end."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [STORM, "--crowd"],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.pid = self.process.pid
+        super().__init__(STORM, "--crowd")
 
     def turns(self) -> int:
-        self.process.stdin.write(b"\n")
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        assert ready, "the crowd does not answer"
-        return int(self.process.stdout.readline())
+        return int(self.ask())
 
     def goes_on(self, turns: int = PIECE) -> None:
         """Wait until it has taken some more turns."""
@@ -67,10 +57,9 @@ class Crowd:
         stats = Path(f"/proc/{self.pid}/task").glob("*/stat")
         return {p.read_text().rpartition(")")[2].split()[0] for p in stats}
 
-    def end(self) -> None:
+    def ends(self) -> None:
         """See every worker come to its end, and the process well."""
-        self.process.stdin.close()
-        assert self.process.wait(PATIENCE) == 0
+        assert self.end() == 0
 
 
 @pytest.fixture
@@ -78,9 +67,8 @@ def crowd() -> Iterator[Crowd]:
     crowd = Crowd()
     crowd.goes_on()
     yield crowd
-    crowd.process.kill()
-    crowd.process.wait()
-    crowd.process.stdout.close()
+    crowd.kill()
+    crowd.bury()
 
 
 def freeze_often(group: Group) -> None:
@@ -91,7 +79,7 @@ def freeze_often(group: Group) -> None:
         group.freeze(True)
         group.freeze(False)
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
 def test_cgroup_freezer(group: Group) -> None:
@@ -107,7 +95,7 @@ def test_killed_while_frozen(group: Group) -> None:
     crowd.goes_on()
     group.add(crowd.pid)
     group.freeze(True)
-    crowd.process.kill()
+    crowd.kill()
     assert crowd.process.wait(PATIENCE) == -signal.SIGKILL
 
 
@@ -118,7 +106,7 @@ def test_stop_and_continue(crowd: Crowd) -> None:
         until(lambda: crowd.states == {"T"}, "a stop of all")
         os.kill(crowd.pid, signal.SIGCONT)
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
 def test_cpus_unplugged(crowd: Crowd) -> None:
@@ -137,7 +125,7 @@ def test_cpus_unplugged(crowd: Crowd) -> None:
     finally:
         for switch in switches:
             switch.write_text("1")
-    crowd.end()
+    crowd.ends()
 
 
 def test_moved_about(crowd: Crowd) -> None:
@@ -156,7 +144,7 @@ def test_moved_about(crowd: Crowd) -> None:
         os.sched_setscheduler(tid, os.SCHED_OTHER, os.sched_param(0))
         os.sched_setaffinity(tid, cpus)
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
 def test_memory_compacted(crowd: Crowd) -> None:
@@ -166,7 +154,7 @@ def test_memory_compacted(crowd: Crowd) -> None:
                 holes[at] = 1
             COMPACT.write_text("1")
         crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
 class Locked:
@@ -226,14 +214,11 @@ def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
         "print('full', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    with subprocess.Popen(
-        ["python3", "-c", hog, str(spare + 48 * MIB)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout.readline() == b"full\n"
-        assert meminfo("SwapTotal") - meminfo("SwapFree") > 8 * MIB
-        crowd.goes_on(10 * PIECE)
-        process.stdin.close()
+    eater = Child("python3", "-c", hog, str(spare + 48 * MIB))
+    # Its answer is for as long as it takes to swap others out.
+    assert eater.output.readline() == b"full\n"
+    assert meminfo("SwapTotal") - meminfo("SwapFree") > 8 * MIB
+    crowd.goes_on(10 * PIECE)
+    eater.end()
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()
