@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -442,6 +443,21 @@ def skips_for_its_reason(out: Path, plan: Manifest) -> None:
 def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
     make_suite(SUITE, STUB, tmp_path)
     skips_for_its_reason(tmp_path, load_plan(SUITE, STUB))
+
+
+def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
+    """In a copy: the file is for the folder it lies in."""
+    suite = tmp_path / "guest-tests"
+    shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "build"))
+    make = ["make", "-s", "-C", str(suite), "ABI=stub", "compile_commands.json"]
+    subprocess.run(make, check=True)
+    entries = json.loads((suite / "compile_commands.json").read_text())
+    files = {entry["file"] for entry in entries}
+    assert files == {str(p.relative_to(suite)) for p in suite.rglob("*.c")}
+    for name in ("fuzz/ops.c", "abi/stub/fuzz/ops.c", "shared/mn.c"):
+        (entry,) = (e for e in entries if e["file"] == name)
+        argv = [*shlex.split(entry["command"]), "-fsyntax-only"]
+        subprocess.run(argv, cwd=entry["directory"], check=True)
 
 
 def test_one_folder_adds_an_abi(tmp_path: Path) -> None:
