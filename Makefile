@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The doors. `make lab run` is the whole lab, `make test` all its checks.
+# Entry points: `make lab run` runs the whole lab, `make test` all checks of the lab itself.
 #
 #   ONLY=x86_64-umcg-v0.5   targets, by name or pattern, comma separated
 #   JOBS=8                  cores to use (default: all)
