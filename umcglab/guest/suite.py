@@ -26,7 +26,7 @@ from umcglab.lab.manifest import Manifest, load_plan
 _RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
-_PARTS = ("bench", "harness", "kit", "linux", "mn", "port", "py", "shared")
+_PARTS = ("bench", "fuzz", "harness", "kit", "linux", "mn", "port", "py", "shared")
 """The folders of guest-tests that every bundle is made from, beside `abi/<abi>`."""
 
 _COMPILE_ERROR = re.compile(

@@ -123,6 +123,18 @@ static inline void become_server(void)
 	ASSERT_EQ(0, umcg_register_server(&me, NULL));
 }
 
+/* Become a server, and have one in another process asleep; its id. */
+static inline pid_t process_asleep(struct peer **p)
+{
+	pid_t pid;
+
+	*p = shared_memory(sizeof(**p));
+	become_server();
+	pid = peer_fork(*p);
+	until_asleep(*p);
+	return pid;
+}
+
 /* Wake by the kernel alone: the word of `tid` stays as it is. */
 static inline int wake_tid(uint32_t tid, uint32_t flags)
 {
