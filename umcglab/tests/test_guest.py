@@ -521,7 +521,7 @@ def test_qemu_dies_with_a_parent_that_is_killed(
     code = (
         "import time\n"
         "from pathlib import Path\n"
-        "from umcglab import qemu\n"
+        "from umcglab.guest import qemu\n"
         "from umcglab.lab.arch import X86_64\n"
         f"log = Path({str(log)!r})\n"
         "vm = qemu.Vm(arch=X86_64, kernel=log, initrd=log, console_log=log)\n"
