@@ -342,11 +342,10 @@ def _configure(
 ) -> None:
     progress.phase("unpack")
     source.unpack(recipe.source, lab.cache, built.tree)
-    for one in recipe.series:
-        try:
-            series.apply(one, built.tree, progress)
-        except PatchError as e:
-            raise _there_already(recipe, one) or e from e
+    try:
+        series.apply(recipe.series, built.tree, progress)
+    except PatchError as e:
+        raise _there_already(recipe) or e from e
     _check_name(recipe, built.tree)
     progress.phase("configure")
     wanted = kconfig.read(fragments)
@@ -369,16 +368,21 @@ def _configure(
         )
 
 
-def _there_already(recipe: _Recipe, failed: Series) -> UserError | None:
-    """Return the error for a series that does not apply since its files are there."""
-    added = [name for patch in failed.patches for name in patch.added]
-    there = [name for name in added if (recipe.source.path / name).exists()]
+def _there_already(recipe: _Recipe) -> UserError | None:
+    """Return the error for series that do not apply since their files are there."""
+    there = [
+        (one.name, name)
+        for one in recipe.series
+        for patch in one.patches
+        for name in patch.added
+        if (recipe.source.path / name).exists()
+    ]
     if not there:
         return None
-    name = recipe.target.name
+    (series_name, file), name = there[0], recipe.target.name
     return UserError(
-        f"{name}: source {recipe.source.spec.name!r} has the patches of {failed.name} "
-        f"already: {there[0]} is there",
+        f"{name}: source {recipe.source.spec.name!r} has the patches of {series_name} "
+        f"already: {file} is there",
         where=recipe.source.spec.where,
         hint=f"write `patches: none` in target {name} of lab.yaml",
     )

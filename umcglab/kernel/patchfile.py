@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -148,31 +149,63 @@ def apply(patch: Patch, tree: Path) -> None:
             done = _git(tree, "apply", "--whitespace=nowarn", str(file))
             if done.returncode:
                 files.check_room(tree, Path(tmp))
-                raise PatchError(
-                    f"{patch.name} does not apply: {_fault(done, diff, tree)}",
-                    where=str(patch.path),
-                    hint=f"in a tree with the patches before it: git apply {patch.path}",
-                )
+                raise _does_not_apply(patch, _faults(done, diff, tree)[:1])
 
 
-def _fault(done: subprocess.CompletedProcess[bytes], diff: bytes, tree: Path) -> str:
-    """Return the first thing that git could not do, with file, line and hunk."""
+def apply_what_fits(patch: Patch, tree: Path) -> PatchError | None:
+    """Apply of one patch what fits; return an error that names each hunk that does not."""
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
+        file = Path(tmp) / "diff"
+        for diff in patch.diffs:
+            file.write_bytes(diff)
+            done = _git(tree, "apply", "--reject", "--whitespace=nowarn", str(file))
+            _drop_rejects(done, tree)
+            if done.returncode:
+                files.check_room(tree, Path(tmp))
+                faults += _faults(done, diff, tree)
+    return _does_not_apply(patch, faults) if faults else None
+
+
+def _does_not_apply(patch: Patch, faults: Sequence[str]) -> PatchError:
+    return PatchError(
+        f"{patch.name} does not apply: {'; '.join(faults)}",
+        where=str(patch.path),
+        hint=f"in a tree with the patches before it: git apply {patch.path}",
+    )
+
+
+def _faults(
+    done: subprocess.CompletedProcess[bytes], diff: bytes, tree: Path
+) -> list[str]:
+    """Return all that git could not do, with file, line and hunk."""
+    faults = [fault for line in _said(done) if (fault := _fault(line, diff, tree))]
+    if not faults:
+        said = [x for x in _said(done) if re.match("error: |fatal: ", x)]
+        faults = [re.sub(r"^(error|fatal): ", "", x) for x in said[:1]]
+    return faults or ([_last(done)] if done.returncode else [])
+
+
+def _fault(line: str, diff: bytes, tree: Path) -> str | None:
+    """Return what one line of git's says of a fault, if it does."""
+    said = re.sub(r"^(error|fatal): ", "", line)
+    if match := re.fullmatch(r"patch failed: (.*):(\d+)", said):
+        hunk = _hunk(diff, match[1], int(match[2]))
+        return f"{match[1]}:{match[2]}: hunk {hunk} does not fit"
+    if match := re.fullmatch(r"(.*): No such file or directory", said):
+        return _not_there(match[1], diff, tree)
+    if match := re.fullmatch(r"(.*): already exists in .*", said):
+        return f"{match[1]} already exists"
+    if match := re.fullmatch(r"cannot apply binary patch to '(.*)' without.*", said):
+        return f"it is without the content of {match[1]}; `diff --binary` has it"
+    return None
+
+
+def _drop_rejects(done: subprocess.CompletedProcess[bytes], tree: Path) -> None:
+    """Remove the hunks that git has put beside the files they do not fit."""
     for line in _said(done):
-        said = re.sub(r"^(error|fatal): ", "", line)
-        if match := re.fullmatch(r"patch failed: (.*):(\d+)", said):
-            hunk = _hunk(diff, match[1], int(match[2]))
-            return f"{match[1]}:{match[2]}: hunk {hunk} does not fit"
-        if match := re.fullmatch(r"(.*): No such file or directory", said):
-            return _not_there(match[1], diff, tree)
-        if match := re.fullmatch(r"(.*): already exists in .*", said):
-            return f"{match[1]} already exists"
-        if match := re.fullmatch(
-            r"cannot apply binary patch to '(.*)' without.*", said
-        ):
-            return f"it is without the content of {match[1]}; `diff --binary` has it"
-        if line != said:
-            return said
-    return _last(done)
+        if match := re.fullmatch(r"Applying patch (.*) with \d+ rejects?\.\.\.", line):
+            (tree / f"{match[1]}.rej").unlink(missing_ok=True)
 
 
 def _hunk(diff: bytes, name: str, line: int) -> int:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.errors import UserError
+from umcglab.errors import PatchError, UserError
 from umcglab.host import textfile
 from umcglab.host.progress import Progress
 from umcglab.kernel import patchfile
@@ -110,9 +111,31 @@ def of(target: Target, lab: Lab) -> tuple[Series, ...]:
     return tuple(load(part, target.base) for part in parts)
 
 
-def apply(series: Series, tree: Path, progress: Progress) -> None:
-    """Apply a series to a tree, without fuzz; raise PatchError where it does not fit."""
-    progress.phase(f"apply {series.name}", len(series.patches))
-    for number, patch in enumerate(series.patches, 1):
-        patchfile.apply(patch, tree)
-        progress.advance(number)
+def apply(parts: Sequence[Series], tree: Path, progress: Progress) -> None:
+    """Apply series to a tree, one after the other, without fuzz.
+
+    Where one does not fit, each that does not is told, on top of what fits of those
+    before it: what somebody who brings a series to a newer Linux has to know. The tree
+    is good for nothing then.
+    """
+    failed: list[PatchError] = []
+    for series in parts:
+        progress.phase(f"apply {series.name}", len(series.patches))
+        for number, patch in enumerate(series.patches, 1):
+            try:
+                patchfile.apply(patch, tree)
+            except PatchError as e:
+                failed.append(patchfile.apply_what_fits(patch, tree) or e)
+            progress.advance(number)
+    if len(failed) > 1:
+        tried = sum(len(series.patches) for series in parts)
+        said = (e.message.replace(" does not apply", "") for e in failed)
+        first = failed[0]
+        raise PatchError(
+            f"{len(failed)} of {tried} patches do not apply, each on top of what fits "
+            "of those before it:\n    " + "\n    ".join(said),
+            where=first.where,
+            hint=first.hint,
+        )
+    if failed:
+        raise failed[0]

@@ -37,7 +37,7 @@ class Tree:
         os.utime(self.built.tree.parent)
         self._restore()
         one = Series(patch.path.parent.name, (patch,))
-        series.apply(one, self.built.tree, progress)
+        series.apply((one,), self.built.tree, progress)
         objects = self.built.objects
         image = self.kernel.arch.image
         built = replace(self.built, log=log, name=patch.path.stem)

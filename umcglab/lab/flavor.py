@@ -41,6 +41,7 @@ FLAVORS = {
             leaks=True,
             patches="debug",
         ),
+        Flavor("distro", 2, exact=False),
         Flavor("kcsan", 8, _DETECTORS, exact=False, patches="debug"),
     )
 }

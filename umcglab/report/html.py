@@ -81,6 +81,19 @@ class Numbers:
     spreads: tuple[tuple[str, Markup], ...]
 
 
+@dataclass(frozen=True)
+class ByBase:
+    """What one ABI's operations cost on several bases of one architecture.
+
+    Each row's cells are base by class.
+    """
+
+    arch: str
+    abi: str
+    bases: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Number | None, ...]], ...]
+
+
 def render(run: Run, path: Path) -> Path:
     """Write `path`/report.html; return it."""
     environment = jinja2.Environment(
@@ -106,6 +119,7 @@ def render(run: Run, path: Path) -> Path:
         tally=findings.tally(run.counts()),
         grid=tuple(grid(run, found)),
         numbers=tuple(numbers(run)),
+        by_base=tuple(by_base(run)),
         limits=tuple(limits(run)),
         fuzzed=tuple(fuzz_log.totals(run)),
         clause_texts={
@@ -268,6 +282,37 @@ def numbers(run: Run) -> Iterator[Numbers]:
                     Markup(plots.spreads(_ordered(t), f"spread-{t.name}")),
                 )
                 for t in targets
+            ),
+        )
+
+
+def by_base(run: Run) -> Iterator[ByBase]:
+    """Yield, for each ABI that was measured on several bases, operations x base.
+
+    Counts of two kernels say little beside each other; their ratios to futex do.
+    """
+    of: dict[tuple[str, str], dict[str, TargetResult]] = {}
+    for target in run.targets:
+        facts = target.facts
+        if target.numbers and not facts.is_control:
+            of.setdefault((facts.arch, facts.abi), {}).setdefault(facts.base, target)
+    for (arch, abi), targets in of.items():
+        if len(targets) < 2:
+            continue
+        planned = dict.fromkeys(
+            b.bench for t in targets.values() for b in t.facts.benches
+        )
+        yield ByBase(
+            arch,
+            abi,
+            tuple(targets),
+            tuple(
+                (
+                    bench,
+                    tuple(_find(t, bench, s) for t in targets.values() for s in SCHEDS),
+                )
+                for bench in sorted(planned, key=_order)
+                if not bench.startswith("yard/") or bench == FUTEX
             ),
         )
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from umcglab.lab.config import ROOT
@@ -54,6 +56,19 @@ def test_over_another_of_the_same_class() -> None:
     }
     assert made["worker/b:fifo"].rule == "yard/b 100 + 20"
     assert not held({("worker/b", "fair"): 220.0}), "nothing to hold it to"
+
+
+@pytest.mark.parametrize(("seen", "holds"), [(620, True), (620.1, False)])
+def test_a_part_of_the_yardstick_of_the_same_boot(seen: float, holds: bool) -> None:
+    rules = replace(RULES, at_most={}, ratios={"arm64": {"switch/a": {"fair": 0.62}}})
+    costs = {("yard/futex", "fair"): 1000.0, ("switch/a", "fair"): seen}
+    arm64 = replace(TARGET, arch="arm64")
+    made = limits.bounds([rules], arm64, costs, {})
+    assert made == (Bound("switch/a", "fair", seen, 620, "0.62 x yard/futex 1,000"),)
+    assert made[0].holds is holds
+    assert not limits.bounds([rules], TARGET, costs, {}), "of another architecture"
+    del costs["yard/futex", "fair"]
+    assert not limits.bounds([rules], arm64, costs, {}), "nothing to hold it to"
 
 
 def test_every_size_is_held_to_the_cheapest_of_its_class() -> None:

@@ -78,7 +78,7 @@ def test_git_am_makes_the_tree_that_the_lab_builds(toy: ToyLab) -> None:
     git(tree, "commit", "-q", "-m", "base")
     git(tree, "am", "-q", "--empty=drop", str(file))
     for one in series.of(patched(lab), lab):
-        series.apply(one, toy.tree, Progress())
+        series.apply((one,), toy.tree, Progress())
     assert files(tree) == files(toy.tree)
     assert files(tree)["kernel/spoon.c"].startswith("uno\ntwo\n")
     assert git(tree, "log", "--format=%s", "--reverse").splitlines()[1:] == [

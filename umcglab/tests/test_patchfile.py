@@ -50,7 +50,7 @@ def apply(part: Path, patch: bytes) -> dict[str, str]:
     (part / "6.99.series").write_text("6.99/0001-x.patch\n")
     tree = part.parent.parent / "linux"
     before = files(tree)
-    series.apply(series.load(part, "6.99"), tree, Progress())
+    series.apply((series.load(part, "6.99"),), tree, Progress())
     after = files(tree)
     return {
         name: after.get(name, "gone")
@@ -98,10 +98,14 @@ def test_what_git_am_applies(part: Path, sample: str, changed: dict[str, str]) -
 )
 def test_what_git_am_refuses(part: Path, sample: str, said: str) -> None:
     tree = part.parent.parent / "linux"
+    file = part / "6.99/0001-x.patch"
+    file.write_bytes((DATA / f"{sample}.patch").read_bytes())
     before = files(tree)
     with pytest.raises(PatchError, match=f"0001-x.patch does not apply: .*{said}"):
-        apply(part, (DATA / f"{sample}.patch").read_bytes())
+        patchfile.apply(patchfile.read(file), tree)
     assert files(tree) == before
+    with pytest.raises(PatchError, match=f"0001-x.patch does not apply: .*{said}"):
+        apply(part, file.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -225,7 +229,7 @@ def test_a_series_may_be_one_mailbox_with_its_cover_letter(part: Path) -> None:
     (part / "6.99.series").write_text("6.99/v2.mbx\n")
     made = series.load(part, "6.99")
     tree = part.parent.parent / "linux"
-    series.apply(made, tree, Progress())
+    series.apply((made,), tree, Progress())
     assert (tree / FORK).read_text() == words("eins", "zwei")
     assert [patch.subject for patch in made.patches] == ["one"]
     # A letter is no patch, and nor is a patch that lost its diff.

@@ -42,7 +42,7 @@ def load(toy: ToyLab) -> series.Series:
 def apply(toy: ToyLab, *patches: str) -> str:
     """Apply a series of `patches` to the toy tree; return fork.c."""
     toy.series("umcg-toy/6.99", *patches)
-    series.apply(load(toy), toy.tree, Progress())
+    series.apply((load(toy),), toy.tree, Progress())
     return (toy.tree / FORK).read_text()
 
 
@@ -159,7 +159,7 @@ def test_patches_build_on_each_other(toy: ToyLab, change: str) -> None:
 
 def test_progress_counts_patches(toy: ToyLab) -> None:
     progress = Progress()
-    series.apply(series.load(toy.patches / "plumbing", "6.99"), toy.tree, progress)
+    series.apply((series.load(toy.patches / "plumbing", "6.99"),), toy.tree, progress)
     assert progress.totals == {"apply plumbing/6.99": 1}
     assert progress.done == 1
 
@@ -192,6 +192,26 @@ def test_the_hunk_that_does_not_fit_is_named(toy: ToyLab, change: str) -> None:
         apply(toy, change)
     assert not list(toy.tree.rglob("*.rej"))
     assert not list(toy.tree.rglob("*.orig"))
+
+
+def test_each_patch_and_hunk_that_does_not_fit_is_told(
+    toy: ToyLab, change: str
+) -> None:
+    edit(toy, "return pid", "return pid + 1")
+    edit(toy, "pid = 100", "pid = 101")
+    other = toylab.patch("other", {"kernel/other.c": ("", "int other;\n")})
+    more = toylab.patch("more", {"kernel/other.c": ("int other;\n", "int more;\n")})
+    gone = toylab.patch("gone", {"kernel/gone.c": ("a\n", "b\n")})
+    with pytest.raises(PatchError) as caught:
+        apply(toy, change, other, more, gone)
+    assert caught.value.message.splitlines() == [
+        "2 of 4 patches do not apply, each on top of what fits of those before it:",
+        "    umcg-toy/6.99/0001-toy.patch: kernel/fork.c:10: hunk 1 does not fit; "
+        "kernel/fork.c:21: hunk 2 does not fit",
+        "    umcg-toy/6.99/0004-toy.patch: it changes kernel/gone.c, which is not there",
+    ]
+    assert (toy.tree / "kernel/other.c").read_text() == "int more;\n"
+    assert not list(toy.tree.rglob("*.rej"))
 
 
 def test_a_patch_applied_already(toy: ToyLab, change: str) -> None:

@@ -9,7 +9,7 @@ scaled by what a yardstick costs there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from umcglab.results import codec
@@ -69,6 +69,9 @@ class Limits:
     thousands of hand-offs, whatever its size, 15 % apart. EEVDF's delayed dequeue
     leaves who sleeps on the run queue, or does not.
     """
+    ratios: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    """architecture -> bench -> scheduling class -> part of what the yardstick costs in
+    the same boot and class"""
     schema: int = codec.SCHEMA
 
 
@@ -128,6 +131,11 @@ def _bounds(limits: Limits, arch: str, costs: Costs) -> Iterator[Bound]:
             how = f", x {yardstick.bench} {here:,.0f} / {there:,.0f}"
         if (most := limits.at_most.get(bench, {}).get(sched)) is not None:
             yield Bound(bench, sched, seen, most * scale, f"{most:,.0f}{how}")
+        part = limits.ratios.get(arch, {}).get(bench, {}).get(sched)
+        yard = costs.get((limits.elsewhere.bench, sched))
+        if part is not None and yard is not None:
+            rule = f"{part:.2f} x {limits.elsewhere.bench} {yard:,.0f}"
+            yield Bound(bench, sched, seen, part * yard, rule)
         if over := limits.over.get(bench):
             than = costs.get((over.than, sched))
             if than is not None:
