@@ -54,6 +54,8 @@ class PlanFacts:
     absent: str | None = None
     """Why the ABI lacks what it tests: all of it has to skip, for this reason."""
     clauses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    repeats: str | None = None
+    """The program that this is one of several runs of."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ class Ready:
     """How long the fuzzer runs, and from which seed."""
     lab: Path = Path("lab.yaml")
     """The file that describes the lab, as it was named."""
+    repeat: int = 1
+    """How often each program is in `programs`."""
 
 
 def environment(ready: Ready) -> dict[str, str]:
@@ -187,7 +189,7 @@ def test_lane(
                 )
                 codec.write(path, state)
                 while waiting:
-                    progress.phase(waiting[0].name)
+                    progress.phase(waiting[0].label)
                     if not run_program(ready, waiting.pop(0), vm, n, run_dir):
                         break
         state = replace(state, status="done")
@@ -210,16 +212,16 @@ def run_program(
     start = vm.console_size()
     done = vm.run(
         command(ready, program),
-        log=run_dir.program_log(name, program.name),
+        log=run_dir.program_log(name, program.label),
         timeout=time_limit(ready, program),
         env=environment(ready),
     )
     stuck = vm.where_stuck() if done.timed_out else ()
     end = vm.console_size()
     codec.write(
-        run_dir.program(name, program.name),
+        run_dir.program(name, program.label),
         facts.ProgramFacts(
-            program=program.name,
+            program=program.label,
             boot=n,
             exit_status=done.exit_status,
             duration=done.duration,
@@ -246,6 +248,8 @@ def reproduce(ready: Ready, program: Program) -> str:
         words += ["--tests", ":".join((program.name, *program.tests[:one]))]
     if program.kind == fuzz_log.KIND:
         words += ready.fuzz.options
+    if ready.repeat > 1:
+        words += ["--repeat", str(ready.repeat)]
     return config.command(ready.lab, "run", *words)
 
 

@@ -56,6 +56,8 @@ class Options:
     """The file that describes the lab, as it was named."""
     tests: str | None = None
     """`PROGRAM` or `PROGRAM:TEST`, PROGRAM a pattern; None for everything."""
+    repeat: int = 1
+    """How often each program is run."""
     fuzz: Fuzz = field(default_factory=Fuzz)
 
 
@@ -232,6 +234,7 @@ def prepare(
     try:
         made = choose(ready(target, built), options.tests)
         made = replace(made, fuzz=options.fuzz, lab=options.lab)
+        made = repeated(made, options.repeat)
     except LabError as e:
         state = codec.read(path, TargetFacts)
         error = facts.ErrorFacts.of(e, "build")
@@ -334,15 +337,28 @@ def pick(programs: Sequence[Program], tests: str) -> tuple[Program, ...]:
     return chosen
 
 
+def repeated(made: Ready, times: int) -> Ready:
+    """Return `made` with each program as often as that, one after the other."""
+    if times == 1:
+        return made
+    programs = tuple(
+        replace(program, attempt=n)
+        for program in made.programs
+        for n in range(1, times + 1)
+    )
+    return replace(made, programs=programs, repeat=times)
+
+
 def plan(program: Program) -> facts.PlanFacts:
     """Return a program as the results record it, before it has run."""
     return facts.PlanFacts(
-        program=program.name,
+        program=program.label,
         kind=program.kind,
         tests=program.tests,
         needs_umcg=tuple(t for t in program.tests if program.needs_umcg),
         absent=program.absent,
         clauses={t: c for t, c in program.clauses.items() if t in program.tests},
+        repeats=program.name if program.attempt else None,
     )
 
 

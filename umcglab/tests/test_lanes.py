@@ -19,9 +19,10 @@ from umcglab.host.progress import Silent
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.manifest import Manifest, Program
-from umcglab.results.facts import BenchPlanFacts
+from umcglab.results import codec
+from umcglab.results.facts import BenchPlanFacts, ProgramFacts
 from umcglab.results.rundir import RunDir
-from umcglab.run import lanes
+from umcglab.run import lanes, session
 from umcglab.run.lanes import Ready
 
 LAB = config.load(config.ROOT / "lab.yaml")
@@ -61,6 +62,27 @@ def test_what_repeats_a_program_names_its_lab_and_its_test(kernel: Kernel) -> No
         "umcglab run --lab 'my lab.yaml' --only x86_64-umcg-v0.5 "
         "--tests umcg/wait:wakes"
     )
+
+
+def test_each_repetition_is_recorded_by_itself(kernel: Kernel, tmp_path: Path) -> None:
+    made = session.repeated(ready(kernel, "x86_64-umcg-v0.5"), 2)
+    assert [program.name for program in made.programs] == ["umcg/wait"] * 2
+    assert lanes.unplanned(made) == frozenset()
+    run_dir, vm = RunDir(tmp_path), MagicMock()
+    vm.run.return_value = ssh.Exec(0, 0.5)
+    vm.console_size.return_value = 7
+    vm.console_text.return_value = ""
+    for n, program in enumerate(made.programs, 1):
+        assert lanes.run_program(made, program, vm, 1, run_dir)
+        path = run_dir.program(made.target.name, f"umcg/wait@{n}")
+        ran = codec.read(path, ProgramFacts)
+        assert ran.program == f"umcg/wait@{n}"
+        assert ran.reproduce.endswith("--tests umcg/wait --repeat 2")
+        plan = session.plan(program)
+        assert (plan.program, plan.repeats) == (ran.program, "umcg/wait")
+        assert vm.run.call_args.kwargs["log"] == path.with_suffix(".log")
+    assert session.plan(WAIT).repeats is None
+    assert session.repeated(made, 1) is made
 
 
 def test_what_the_plan_does_not_run_is_not_sent(kernel: Kernel) -> None:

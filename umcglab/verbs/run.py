@@ -24,6 +24,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "the test TEST; leaves the exact lane out",
     )
     parser.add_argument(
+        "--repeat",
+        type=common.positive,
+        default=1,
+        metavar="N",
+        help="run each of these tests N times, and say how often it passed",
+    )
+    parser.add_argument(
         "--fuzz-ops",
         type=common.positive,
         default=fuzz.OPS,
@@ -52,6 +59,7 @@ def main(options: argparse.Namespace) -> int:
         cores=artifacts.cores(options.jobs),
         lab=lab.file,
         tests=options.tests,
+        repeat=options.repeat,
         fuzz=fuzz.Fuzz(options.fuzz_ops, options.fuzz_seed),
     )
     with Display() as display:
