@@ -96,6 +96,16 @@ class BootFacts:
 
 
 @dataclass(frozen=True)
+class KeptFacts:
+    """The guest that was left running after a failure, and how to enter and end it."""
+
+    program: str
+    boot: int
+    ssh: tuple[str, ...]
+    pid: int
+
+
+@dataclass(frozen=True)
 class TargetFacts:
     """`<target>/target.json`."""
 
@@ -119,6 +129,7 @@ class TargetFacts:
     errors: tuple[ErrorFacts, ...] = ()
     started: str | None = None
     finished: str | None = None
+    kept: KeptFacts | None = None
 
     @property
     def is_control(self) -> bool:
