@@ -162,6 +162,7 @@ class Qemu:
         self._errors = errors
         self._loop = asyncio.new_event_loop()
         self._qmp: QMPClient | None = None
+        self._left_running = False
 
     def running(self) -> bool:
         return self.process.poll() is None
@@ -227,11 +228,16 @@ class Qemu:
             self.console.close()
             self.console = None
 
+    def leave_running(self) -> None:
+        """Let this QEMU go on when its context ends; it was started to be kept."""
+        self._left_running = True
+
     def close(self) -> None:
-        """End this QEMU, and only it."""
-        if self.running():
-            self.process.kill()
-        self.process.wait()
+        """End this QEMU, and only it, or let go of it if it is left running."""
+        if not self._left_running:
+            if self.running():
+                self.process.kill()
+            self.process.wait()
         self.detach()
         if self._qmp is not None:
             with contextlib.suppress(OSError, EOFError, QMPError):
@@ -241,11 +247,13 @@ class Qemu:
 
 
 @contextlib.contextmanager
-def start(vm: Vm, *, attach: bool) -> Iterator[Qemu]:
+def start(vm: Vm, *, attach: bool, keep: bool = False) -> Iterator[Qemu]:
     """Run `vm` until the context ends, with its console attached or only logged.
 
     The kernel kills QEMU when the *thread* that called this ends, however it
     ends (PR_SET_PDEATHSIG): do not start a guest in a thread it must outlive.
+    With `keep` it does not, so that leave_running() can be called, and an
+    interrupt from the terminal does not reach QEMU.
     """
     if not shutil.which(vm.arch.qemu):
         raise InfraError(f"{vm.arch.qemu} is not installed", hint="make setup")
@@ -268,7 +276,8 @@ def start(vm: Vm, *, attach: bool) -> Iterator[Qemu]:
         errors = folder / "stderr"
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
-                guarded(argv(vm)),
+                argv(vm) if keep else guarded(argv(vm)),
+                process_group=0 if keep else None,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

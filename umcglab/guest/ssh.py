@@ -189,6 +189,15 @@ class Guest:
                 return hang.tasks(said.getvalue().decode(errors="replace"))
         return hang.cpus(self._qemu, self._symbols)
 
+    @property
+    def pid(self) -> int:
+        """QEMU's process."""
+        return self._qemu.process.pid
+
+    def leave_running(self) -> None:
+        """Let the guest go on when its context ends; it was booted to be kept."""
+        self._qemu.leave_running()
+
     def shell(self) -> int:
         """Give the terminal to a root shell in the guest; return its exit status."""
         return subprocess.run(self.ssh_command("-t")).returncode
@@ -262,11 +271,11 @@ class Guest:
                     return Exec(channel.exit_status, now - start)
             elif over:
                 _drain(channel, out)
-                return Exec(None, now - start, lost=not self._answers())
+                return Exec(None, now - start, lost=not self.answers())
             elif now > deadline:
-                return Exec(None, now - start, timed_out=True, lost=not self._answers())
+                return Exec(None, now - start, timed_out=True, lost=not self.answers())
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         """Whether the guest still runs a command; if not, it is lost for good."""
         start = time.monotonic()
         try:
@@ -327,8 +336,12 @@ def boot(
     memory: int = 1024,
     cmdline: Sequence[str] = (),
     timeout: float = BOOT_TIMEOUT,
+    keep: bool = False,
 ) -> Iterator[Guest]:
-    """Boot `kernel` on `image`; yield the guest once it has run `uname -r`."""
+    """Boot `kernel` on `image`; yield the guest once it has run `uname -r`.
+
+    `keep` is for a guest that may be told to leave_running().
+    """
     secret = keys(lab)
     console_log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
@@ -358,7 +371,7 @@ def boot(
         )
         start = time.monotonic()
         with contextlib.ExitStack() as stack:
-            machine = stack.enter_context(qemu.start(vm, attach=True))
+            machine = stack.enter_context(qemu.start(vm, attach=True, keep=keep))
             port = _await_init(machine, kernel.system_map, start + timeout)
             ssh = _connect(machine, secret, port)
             stack.callback(ssh.close)

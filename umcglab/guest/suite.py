@@ -23,6 +23,7 @@ from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import Manifest, load_plan
 
+_KIND = "bundles"
 _RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
@@ -53,14 +54,7 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
     """
     sources = lab.root / "guest-tests"
     manifest = load_plan(sources, abi)
-    key = digest(
-        _RECIPE,
-        abi,
-        kbuild.compiler(arch),
-        tree_digest(sources, "[Mm]*"),
-        [(p, tree_digest(sources / p)) for p in (*_PARTS, f"abi/{abi}")],
-        tree_digest(kernel.headers),
-    )
+    key = _key(sources, arch, kernel, abi)
 
     def fill(tmp: Path) -> None:
         progress.phase("guest suite")
@@ -68,7 +62,23 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
             _make(sources, arch, kernel.headers, abi, tmp, Path(objects))
         _check(manifest, abi, tmp)
 
-    return Bundle(lab.cache.make("bundles", key, fill, progress.say), key, manifest)
+    return Bundle(lab.cache.make(_KIND, key, fill, progress.say), key, manifest)
+
+
+def find(lab: Lab, arch: Arch, kernel: Kernel, abi: str) -> Path | None:
+    """Return the folder of such a bundle if it is built already."""
+    return lab.cache.find(_KIND, _key(lab.root / "guest-tests", arch, kernel, abi))
+
+
+def _key(sources: Path, arch: Arch, kernel: Kernel, abi: str) -> str:
+    return digest(
+        _RECIPE,
+        abi,
+        kbuild.compiler(arch),
+        tree_digest(sources, "[Mm]*"),
+        [(p, tree_digest(sources / p)) for p in (*_PARTS, f"abi/{abi}")],
+        tree_digest(kernel.headers),
+    )
 
 
 def _make(

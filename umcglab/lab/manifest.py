@@ -52,6 +52,13 @@ class Program:
     """Why its ABI lacks what it tests, so that all of it skips; None if it does not."""
     sizes: tuple[int, ...] = ()
     """A bench is run once with each, and is a result of its own each time."""
+    attempt: int = 0
+    """Which of several runs of it this is; 0 if it is run once."""
+
+    @property
+    def label(self) -> str:
+        """What results call this run of it."""
+        return f"{self.name}@{self.attempt}" if self.attempt else self.name
 
 
 @dataclass(frozen=True)

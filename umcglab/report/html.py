@@ -18,11 +18,12 @@ from markupsafe import Markup, escape
 from umcglab.host import files
 from umcglab.report import plots
 from umcglab.results.rundir import program_stem
-from umcglab.verdict import findings, fuzz_log, runs
+from umcglab.verdict import findings, fuzz_log, repeats, runs
 from umcglab.verdict.bench_output import SCHEDS, Bench
 from umcglab.verdict.findings import Finding
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Bound
+from umcglab.verdict.programs import ProgramVerdict
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import FUTEX, Number, TargetResult
 
@@ -122,6 +123,7 @@ def render(run: Run, path: Path) -> Path:
         by_base=tuple(by_base(run)),
         limits=tuple(limits(run)),
         fuzzed=tuple(fuzz_log.totals(run)),
+        repeated=tuple(repeats.repeats(run)),
         clause_texts={
             row.clause.id: row.clause.text
             for table in run.clauses
@@ -175,7 +177,9 @@ def flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def grid(run: Run, found: Sequence[Finding]) -> Iterator[Row]:
     """Yield the target x program grid, the stages around the programs included."""
     ids = {(f.target, f.subject): f.id for f in found}
-    programs = dict.fromkeys(p.name for t in run.targets for p in t.programs)
+    programs = dict.fromkeys(
+        p.plan.repeats or p.name for t in run.targets for p in t.programs
+    )
     yield Row("build", tuple(_built(t, ids) for t in run.targets))
     yield Row("boot", tuple(_booted(t, ids) for t in run.targets))
     for name in programs:
@@ -221,6 +225,8 @@ def _booted(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
 def _program(
     target: TargetResult, name: str, ids: Mapping[tuple[str, str], str]
 ) -> Cell:
+    if again := [p for p in target.programs if p.plan.repeats == name]:
+        return _repeated(target, again, ids)
     program = next((p for p in target.programs if p.name == name), None)
     if program is None:
         return Cell("-", "missing")
@@ -245,6 +251,21 @@ def _program(
     if program.outcome is Outcome.FAIL and program.fault != 1:
         kind = "lab-error"
     return Cell(", ".join(said) or "no tests", kind, link)
+
+
+def _repeated(
+    target: TargetResult,
+    again: Sequence[ProgramVerdict],
+    ids: Mapping[tuple[str, str], str],
+) -> Cell:
+    good = [p for p in again if p.outcome in (Outcome.PASS, Outcome.SKIP)]
+    bad = [p for p in again if p not in good]
+    link = next((ids[key] for p in bad if (key := (target.name, p.name)) in ids), "")
+    kind = "pass"
+    if bad:
+        faults = [p.fault for p in bad if p.fault]
+        kind = "missing" if not faults else "fail" if 1 in faults else "lab-error"
+    return Cell(f"{len(good)} of {len(again)} runs", kind, link or "repeats")
 
 
 def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:

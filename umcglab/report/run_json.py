@@ -9,6 +9,7 @@ from pathlib import Path
 from umcglab.results import codec
 from umcglab.results.rundir import RunDir
 from umcglab.verdict.programs import ProgramVerdict
+from umcglab.verdict.repeats import repeats
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import TargetResult
 
@@ -20,6 +21,7 @@ def write(run: Run, path: Path) -> None:
         "exit_code": run.exit_code,
         "counts": run.counts(),
         "targets": [_target_json(target) for target in run.targets],
+        "repeats": [asdict(one) | {"passed": one.passed} for one in repeats(run)],
     }
     codec.write_json(RunDir(path).run, asdict(run.facts) | {"result": result})
 

@@ -54,6 +54,8 @@ class PlanFacts:
     absent: str | None = None
     """Why the ABI lacks what it tests: all of it has to skip, for this reason."""
     clauses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    repeats: str | None = None
+    """The program that this is one of several runs of."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,16 @@ class BootFacts:
 
 
 @dataclass(frozen=True)
+class KeptFacts:
+    """The guest that was left running after a failure, and how to enter and end it."""
+
+    program: str
+    boot: int
+    ssh: tuple[str, ...]
+    pid: int
+
+
+@dataclass(frozen=True)
 class TargetFacts:
     """`<target>/target.json`."""
 
@@ -119,6 +131,7 @@ class TargetFacts:
     errors: tuple[ErrorFacts, ...] = ()
     started: str | None = None
     finished: str | None = None
+    kept: KeptFacts | None = None
 
     @property
     def is_control(self) -> bool:

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from umcglab.errors import LabError
 from umcglab.guest import image, suite
@@ -95,6 +96,15 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
             name: _all([bundles[job] for job in jobs]) for name, jobs in parts.items()
         },
     )
+
+
+def bundles(lab: Lab, target: Target) -> Mapping[str, Path | None]:
+    """Return where the bundles that `target` runs lie, by ABI; None if not built."""
+    found: dict[str, Path | None] = {}
+    for source, abi in _wanted(lab, target, lab.bundle_targets(target)):
+        kernel = kernels.find(source, lab)
+        found[abi] = suite.find(lab, source.arch, kernel, abi) if kernel else None
+    return found
 
 
 def _wanted(

@@ -32,6 +32,7 @@ from umcglab.results.rundir import RunDir
 from umcglab.run.fuzz import Fuzz
 from umcglab.verdict import fuzz_log, splat
 from umcglab.verdict.bench_output import SCHEDS
+from umcglab.verdict.programs import ALL_SKIPPED
 
 GUEST_BUNDLE = "/run/umcglab"
 """Where the bundle lies in a guest."""
@@ -61,6 +62,20 @@ class Ready:
     """How long the fuzzer runs, and from which seed."""
     lab: Path = Path("lab.yaml")
     """The file that describes the lab, as it was named."""
+    repeat: int = 1
+    """How often each program is in `programs`."""
+    keep: bool = False
+    """Leave the first guest running that a program fails in."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What running one program came to, as far as the lane goes by it."""
+
+    failed: bool
+    """It told so by its status, or the kernel complained."""
+    is_good: bool
+    """Whether the guest can run another."""
 
 
 def environment(ready: Ready) -> dict[str, str]:
@@ -142,6 +157,7 @@ def _boot(
         memory=target.memory,
         cmdline=(*target.traits.cmdline, *target.cmdline.split()),
         timeout=target.boot_timeout * target.traits.slow,
+        keep=ready.keep,
     )
 
 
@@ -187,8 +203,17 @@ def test_lane(
                 )
                 codec.write(path, state)
                 while waiting:
-                    progress.phase(waiting[0].name)
-                    if not run_program(ready, waiting.pop(0), vm, n, run_dir):
+                    program = waiting.pop(0)
+                    progress.phase(program.label)
+                    ran = run_program(ready, program, vm, n, run_dir)
+                    if ready.keep and ran.failed and not state.kept and vm.answers():
+                        vm.leave_running()
+                        line = vm.ssh_command()
+                        kept = facts.KeptFacts(program.label, n, line, vm.pid)
+                        state = replace(state, kept=kept)
+                        codec.write(path, state)
+                        break
+                    if not ran.is_good:
                         break
         state = replace(state, status="done")
     except LabError as e:
@@ -204,22 +229,22 @@ def test_lane(
 
 def run_program(
     ready: Ready, program: Program, vm: ssh.Guest, n: int, run_dir: RunDir
-) -> bool:
-    """Run one program and record it; return whether the guest is still good."""
+) -> Ran:
+    """Run one program and record it."""
     name = ready.target.name
     start = vm.console_size()
     done = vm.run(
         command(ready, program),
-        log=run_dir.program_log(name, program.name),
+        log=run_dir.program_log(name, program.label),
         timeout=time_limit(ready, program),
         env=environment(ready),
     )
     stuck = vm.where_stuck() if done.timed_out else ()
     end = vm.console_size()
     codec.write(
-        run_dir.program(name, program.name),
+        run_dir.program(name, program.label),
         facts.ProgramFacts(
-            program=program.name,
+            program=program.label,
             boot=n,
             exit_status=done.exit_status,
             duration=done.duration,
@@ -231,9 +256,8 @@ def run_program(
             stuck=stuck,
         ),
     )
-    if done.lost or done.timed_out:
-        return False
-    return not splat.scan(vm.console_text(start))
+    broke = done.lost or done.timed_out or bool(splat.scan(vm.console_text(start)))
+    return Ran(broke or done.exit_status not in (0, ALL_SKIPPED), is_good=not broke)
 
 
 def reproduce(ready: Ready, program: Program) -> str:
@@ -246,6 +270,8 @@ def reproduce(ready: Ready, program: Program) -> str:
         words += ["--tests", ":".join((program.name, *program.tests[:one]))]
     if program.kind == fuzz_log.KIND:
         words += ready.fuzz.options
+    if ready.repeat > 1:
+        words += ["--repeat", str(ready.repeat)]
     return config.command(ready.lab, "run", *words)
 
 

@@ -8,8 +8,9 @@ import itertools
 import os
 import platform
 import re
+import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,10 @@ class Options:
     """The file that describes the lab, as it was named."""
     tests: str | None = None
     """`PROGRAM` or `PROGRAM:TEST`, PROGRAM a pattern; None for everything."""
+    repeat: int = 1
+    """How often each program is run."""
+    keep: bool = False
+    """Leave a guest running that a program failed in."""
     fuzz: Fuzz = field(default_factory=Fuzz)
 
 
@@ -83,8 +88,20 @@ def execute(
         display.say(line)
     for episode in fuzz.keep(lab, run):
         display.say(f"fuzz: episode {episode} is kept, later runs begin with it")
+    for target in run.targets:
+        for line in kept(target.facts, run_dir):
+            display.say(line)
     display.say(f"report: {run_dir.path / 'report.html'}")
     return INTERRUPTED if interrupted else run.exit_code
+
+
+def kept(target: TargetFacts, run_dir: RunDir) -> Iterator[str]:
+    """Yield how to enter and to end the guest that was left running, if one was."""
+    if guest := target.kept:
+        yield f"{target.name}: {guest.program} failed, and its guest is left running"
+        yield f"  console:  {run_dir.console(target.name, guest.boot)}"
+        yield f"  enter it: {shlex.join(guest.ssh)}"
+        yield f"  end it:   kill {guest.pid}"
 
 
 def render(run_dir: RunDir) -> Run:
@@ -231,7 +248,8 @@ def prepare(
     path = run_dir.target(target.name)
     try:
         made = choose(ready(target, built), options.tests)
-        made = replace(made, fuzz=options.fuzz, lab=options.lab)
+        made = replace(made, fuzz=options.fuzz, lab=options.lab, keep=options.keep)
+        made = repeated(made, options.repeat)
     except LabError as e:
         state = codec.read(path, TargetFacts)
         error = facts.ErrorFacts.of(e, "build")
@@ -334,15 +352,28 @@ def pick(programs: Sequence[Program], tests: str) -> tuple[Program, ...]:
     return chosen
 
 
+def repeated(made: Ready, times: int) -> Ready:
+    """Return `made` with each program as often as that, one after the other."""
+    if times == 1:
+        return made
+    programs = tuple(
+        replace(program, attempt=n)
+        for program in made.programs
+        for n in range(1, times + 1)
+    )
+    return replace(made, programs=programs, repeat=times)
+
+
 def plan(program: Program) -> facts.PlanFacts:
     """Return a program as the results record it, before it has run."""
     return facts.PlanFacts(
-        program=program.name,
+        program=program.label,
         kind=program.kind,
         tests=program.tests,
         needs_umcg=tuple(t for t in program.tests if program.needs_umcg),
         absent=program.absent,
         clauses={t: c for t, c in program.clauses.items() if t in program.tests},
+        repeats=program.name if program.attempt else None,
     )
 
 

@@ -504,6 +504,29 @@ def two_bases(path: Path) -> None:
     golden.measure(ARM, scale=1.5)
 
 
+def repeated(path: Path) -> None:
+    """One program was run three times, and a test of it failed the second time."""
+    golden = Golden(path)
+    name = "umcg/wait"
+    programs = golden.target(X86).programs
+    (plan,) = (p for p in programs if p.program == name)
+    others = [p for p in programs if p is not plan]
+    ran = golden.program(X86, name)
+    log = ktap(TESTS[name])
+    bad = log.replace("ok 1", "# wait.c:71: it was woken twice\nnot ok 1")
+    again = []
+    for n, said in enumerate((log, bad, log), 1):
+        label = f"{name}@{n}"
+        again.append(replace(plan, program=label, repeats=name))
+        status = int(said is bad)
+        made = replace(ran, program=label, exit_status=status)
+        codec.write(golden.dir.program(X86, label), made)
+        golden.dir.program_log(X86, label).write_text(said)
+    golden.dir.program(X86, name).unlink()
+    golden.dir.program_log(X86, name).unlink()
+    golden.change(X86, programs=(*others, *again))
+
+
 SCENARIOS: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
@@ -519,6 +542,7 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
         off_reference,
         over_limit,
         two_bases,
+        repeated,
     )
 }
 

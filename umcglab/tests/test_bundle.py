@@ -124,7 +124,9 @@ def test_it_is_built_for_its_architecture(lab: Lab, headers: Path) -> None:
 def test_it_is_built_once(
     lab: Lab, headers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert suite.find(lab, ARCH, kernel(headers), ABI) is None
     first = build(lab, headers)
+    assert suite.find(lab, ARCH, kernel(headers), ABI) == first.dir
     monkeypatch.setattr(suite, "_make", None)
     assert build(lab, headers) == first
 

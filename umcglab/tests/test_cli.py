@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from umcglab import __main__, cli
-from umcglab.kernel import checkout
+from umcglab.guest import suite
+from umcglab.kernel import checkout, kernels, source
 from umcglab.lab import config
 from umcglab.run import artifacts
 from umcglab.tests import toylab
@@ -178,6 +179,44 @@ def test_list_says_what_it_reads_and_reads_it_once(
     assert said.err == f"reading {toy.tree}\n"
     assert len(said.out.splitlines()) == 3
     assert read == [toy.tree]
+
+
+def test_a_long_list_says_where_what_was_built_lies(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    toy: toylab.ToyLab,
+) -> None:
+    lab = toy.load()
+    name = "x86_64-umcg-toy"
+    argv = ("list", "-v", "--lab", toy.root / "lab.yaml", "--only", name)
+    assert umcglab(monkeypatch, *argv) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "    vmlinux: not built",
+        "    .config: not built",
+        "    bundle of umcg-toy: not built",
+    ]
+    made = kernels.build(config.select(lab, [name])[0], lab, toylab.Progress(), 1)
+    bundle = toy.root / "bundle"
+    monkeypatch.setattr(suite, "find", lambda *_: bundle)
+    assert umcglab(monkeypatch, *argv) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"    vmlinux: {made.vmlinux}",
+        f"    .config: {made.config}",
+        f"    bundle of umcg-toy: {bundle}",
+    ]
+    assert made.vmlinux.exists() and made.config.exists()
+
+
+def test_a_long_list_says_why_a_control_has_no_bundle(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lab_file: Path,
+) -> None:
+    argv = ("list", "-v", "--lab", lab_file, "--only", "arm64-control")
+    monkeypatch.setattr(source, "find", lambda *_: None)
+    assert umcglab(monkeypatch, *argv) == 0
+    said = "bundle: arm64-control: no patched target of arm64 on 6.12"
+    assert said in capsys.readouterr().out
 
 
 def test_clean_says_what_it_frees_and_what_it_leaves(

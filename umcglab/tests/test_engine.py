@@ -93,7 +93,7 @@ def test_a_killed_job_is_an_error_not_a_hang(tmp_path: Path) -> None:
 INTERRUPTED = """
 import sys, time
 from pathlib import Path
-from umcglab import display, engine
+from umcglab.host import display, pool
 
 here = Path(sys.argv[1])
 
@@ -104,10 +104,10 @@ def work(progress):
     finally:
         (here / "cleaned").touch()
 
-engine.catch_signals()
+pool.catch_signals()
 with display.Display() as shown:
     try:
-        engine.run([engine.Job("slow", work)], 1, shown, here / "durations.json")
+        pool.run([pool.Job("slow", work)], 1, shown, here / "durations.json")
     except KeyboardInterrupt:
         (here / "interrupted").touch()
 """
@@ -168,8 +168,8 @@ def test_a_terminal_gets_a_live_table(tmp_path: Path) -> None:
 
 IGNORED = """
 import os, signal, sys
-from umcglab import engine
-engine.catch_signals()
+from umcglab.host import pool
+pool.catch_signals()
 for name in sys.argv[1:]:
     os.kill(os.getpid(), signal.Signals[name])
 print("goes on", flush=True)

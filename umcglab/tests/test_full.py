@@ -19,12 +19,14 @@ from umcglab.tests import toylab
 BUILD = """\
 import sys
 from pathlib import Path
-from umcglab import __main__, cli, config, kbuild
-from umcglab.progress import Silent
+from umcglab import __main__, cli
+from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
+from umcglab.lab import config
 
 def main(argv):
     lab = config.load(Path("lab.yaml"), Path())
-    kbuild.build(config.select(lab, ["x86_64-umcg-toy"])[0], lab, Silent(), 1)
+    kernels.build(config.select(lab, ["x86_64-umcg-toy"])[0], lab, Silent(), 1)
     return 0
 
 cli.main = main

@@ -49,7 +49,7 @@ class Booter:
         self.log = log
 
     def __call__(
-        self, timeout: float = 20.0
+        self, timeout: float = 20.0, keep: bool = False
     ) -> contextlib.AbstractContextManager[Guest]:
         image = Image(dir=self.log.parent, digest="", arch=X86_64, identity={})
         return ssh.boot(
@@ -59,6 +59,7 @@ class Booter:
             console_log=self.log,
             accel=TCG,
             timeout=timeout,
+            keep=keep,
         )
 
 
@@ -99,6 +100,30 @@ def test_a_guest_is_up_when_a_command_has_run(boot: Booter, play: Play) -> None:
         assert vm.argv[0] == X86_64.qemu
         assert "umcglab-init: ready" in vm.console_text()
         assert vm.console_size() == len("\r\n".join([*READY, ""]))
+
+
+@pytest.mark.parametrize("leave", [True, False])
+def test_a_guest_that_is_kept_can_be_entered_and_ended(
+    boot: Booter, play: Play, leave: bool
+) -> None:
+    play(console=READY, ssh="yes")
+    with boot(keep=True) as vm:
+        pid, line = vm.pid, vm.ssh_command()
+        # What a terminal sends to the lab when somebody interrupts it.
+        assert os.getpgid(pid) != os.getpgrp()
+        if leave:
+            vm.leave_running()
+    alive = Path(f"/proc/{pid}/cmdline")
+    try:
+        assert (alive.exists() and alive.read_bytes() != b"") == leave
+        if leave:
+            command = [*line, "echo $FAKE_QEMU_PID"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert done.stdout.strip() == str(pid), done.stderr
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive.exists() or alive.read_bytes() == b"")
 
 
 def test_output_arrives_in_the_log_as_it_is_printed(
@@ -521,7 +546,7 @@ def test_qemu_dies_with_a_parent_that_is_killed(
     code = (
         "import time\n"
         "from pathlib import Path\n"
-        "from umcglab import qemu\n"
+        "from umcglab.guest import qemu\n"
         "from umcglab.lab.arch import X86_64\n"
         f"log = Path({str(log)!r})\n"
         "vm = qemu.Vm(arch=X86_64, kernel=log, initrd=log, console_log=log)\n"

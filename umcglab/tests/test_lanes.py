@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from umcglab.guest import ssh
+from umcglab.guest import accel, ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Bundle
@@ -19,9 +19,15 @@ from umcglab.host.progress import Silent
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
 from umcglab.lab.manifest import Manifest, Program
-from umcglab.results.facts import BenchPlanFacts
+from umcglab.results import codec
+from umcglab.results.facts import (
+    BenchPlanFacts,
+    KeptFacts,
+    ProgramFacts,
+    TargetFacts,
+)
 from umcglab.results.rundir import RunDir
-from umcglab.run import lanes
+from umcglab.run import lanes, session
 from umcglab.run.lanes import Ready
 
 LAB = config.load(config.ROOT / "lab.yaml")
@@ -61,6 +67,87 @@ def test_what_repeats_a_program_names_its_lab_and_its_test(kernel: Kernel) -> No
         "umcglab run --lab 'my lab.yaml' --only x86_64-umcg-v0.5 "
         "--tests umcg/wait:wakes"
     )
+
+
+def test_each_repetition_is_recorded_by_itself(kernel: Kernel, tmp_path: Path) -> None:
+    made = session.repeated(ready(kernel, "x86_64-umcg-v0.5"), 2)
+    assert [program.name for program in made.programs] == ["umcg/wait"] * 2
+    assert lanes.unplanned(made) == frozenset()
+    run_dir, vm = RunDir(tmp_path), MagicMock()
+    vm.run.return_value = ssh.Exec(0, 0.5)
+    vm.console_size.return_value = 7
+    vm.console_text.return_value = ""
+    for n, program in enumerate(made.programs, 1):
+        assert lanes.run_program(made, program, vm, 1, run_dir).is_good
+        path = run_dir.program(made.target.name, f"umcg/wait@{n}")
+        ran = codec.read(path, ProgramFacts)
+        assert ran.program == f"umcg/wait@{n}"
+        assert ran.reproduce.endswith("--tests umcg/wait --repeat 2")
+        plan = session.plan(program)
+        assert (plan.program, plan.repeats) == (ran.program, "umcg/wait")
+        assert vm.run.call_args.kwargs["log"] == path.with_suffix(".log")
+    assert session.plan(WAIT).repeats is None
+    assert session.repeated(made, 1) is made
+
+
+@pytest.mark.parametrize(
+    ("keep", "statuses", "left", "boots"),
+    [
+        (True, [0, 4, 1, 0, 1], "umcg/2", 2),
+        (True, [0, 0, 0, 0, 1], "umcg/4", 1),
+        (True, [0, 0, 0, 0, 0], None, 1),
+        (True, [0, None, 0, 0, 0], None, 2),
+        (False, [0, 4, 1, 0, 1], None, 1),
+    ],
+)
+def test_the_first_guest_that_a_program_fails_in_is_left(
+    kernel: Kernel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: bool,
+    statuses: list[int | None],
+    left: str | None,
+    boots: int,
+) -> None:
+    made = ready(kernel, "x86_64-umcg-v0.5")
+    programs = tuple(replace(WAIT, name=f"umcg/{n}") for n in range(5))
+    made = replace(made, programs=programs, keep=keep)
+    waiting, begun = list(statuses), []
+    last: list[int | None] = []
+
+    def run(*_: object, **__: object) -> ssh.Exec:
+        last.append(status := waiting.pop(0))
+        return ssh.Exec(status, 0.1, lost=status is None)
+
+    @contextlib.contextmanager
+    def boot(*_: object) -> Iterator[MagicMock]:
+        vm = MagicMock(argv=("qemu",), to_ssh=1.0, uname="6.99", pid=4711)
+        vm.run.side_effect = run
+        vm.console_size.return_value = 0
+        vm.console_text.return_value = ""
+        vm.answers.side_effect = lambda: last[-1] is not None
+        vm.ssh_command.return_value = ("ssh", "-p", "22")
+        begun.append(vm)
+        yield vm
+
+    monkeypatch.setattr(lanes, "booted", boot)
+    monkeypatch.setattr(ssh, "floor", lambda *_, **__: 1.0)
+    monkeypatch.setattr(accel, "probe", lambda *_: accel.Accel("tcg", "test"))
+    run_dir = RunDir(tmp_path)
+    name = made.target.name
+    start = TargetFacts(name, "x86_64", "umcg-v0.5", "6.12", "bench")
+    state = lanes.test_lane(LAB, made, start, run_dir, Silent())
+    assert (state.status, len(state.boots)) == ("done", boots)
+    assert waiting == []
+    assert codec.read(run_dir.target(name), TargetFacts) == state
+    assert sum(vm.leave_running.call_count for vm in begun) == (left is not None)
+    if left is None:
+        assert state.kept is None
+        return
+    assert state.kept == KeptFacts(left, 1, ("ssh", "-p", "22"), 4711)
+    said = "\n".join(session.kept(state, run_dir))
+    for word in (f"{left} failed", "ssh -p 22", "kill 4711", "console-1.log"):
+        assert word in said
 
 
 def test_what_the_plan_does_not_run_is_not_sent(kernel: Kernel) -> None:

@@ -115,6 +115,21 @@ def test_every_scenario_renders_to_a_page_of_its_own(
             assert test.reproduce in seen.words
 
 
+def test_what_was_repeated_is_one_row_and_a_count_of_each_test(
+    folder: Callable[[Make], Path],
+) -> None:
+    path = folder(golden.repeated)
+    said = words(path)
+    assert "2 of 3 runs" in said
+    assert "umcg/wait:wait_wake passed 2 of 3 (1 failed)" in said
+    assert "umcg/wait:wake_before_wait passed 3 of 3" in said
+    grid = html.grid(runs.collect(path), ())
+    assert [row.name for row in grid if "wait" in row.name] == ["umcg/wait"]
+    seen = cases(path)
+    kinds = [seen[f"{X86}.umcg/wait@{n}", "wait_wake"] for n in (1, 2, 3)]
+    assert kinds == [[], ["Failure"], []]
+
+
 def test_rendering_again_gives_the_same_bytes(folder: Callable[[Make], Path]) -> None:
     path = folder(golden.passing)
     before = page(path)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from umcglab.errors import UserError
 from umcglab.report import run_json
 from umcglab.results import codec, facts
 from umcglab.results.facts import RunFacts
+from umcglab.results.rundir import RunDir
 from umcglab.run.session import make_folder
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
-from umcglab.verdict import baseline, findings, runs
+from umcglab.verdict import baseline, findings, repeats, runs
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.runs import Run, Verdict
 
@@ -84,6 +86,13 @@ def collected(tmp_path: Path, make: Callable[[Path], None]) -> Run:
             1,
             [(1, X86, "limits", "switch/server-server fair: 2,881.0 instructions, at")],
         ),
+        (golden.two_bases, Verdict.PASS, 0, []),
+        (
+            golden.repeated,
+            Verdict.FAIL,
+            1,
+            [(1, X86, "umcg/wait@2", "wait_wake: wait.c:71: it was woken twice")],
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -110,6 +119,44 @@ def test_every_scenario_is_judged() -> None:
         for mark in test_scenario.pytestmark  # type: ignore[attr-defined]
     )
     assert {make for make, *_ in judged} == set(SCENARIOS.values())
+
+
+def test_a_repeated_test_has_its_count_and_each_verdict(tmp_path: Path) -> None:
+    run = collected(tmp_path, golden.repeated)
+    assert [str(one) for one in repeats.repeats(run)] == [
+        "passed 2 of 3 (1 failed)",
+        "passed 3 of 3",
+        "passed 3 of 3",
+    ]
+    said = findings.summary(run)
+    assert f"{X86} umcg/wait:wait_wake passed 2 of 3 (1 failed)" in said
+    assert "2 tests passed each of 3 times" in said
+    run_json.write(run, run.path)
+    result = json.loads((run.path / "run.json").read_text())["result"]
+    assert result["repeats"][0] == {
+        "target": X86,
+        "program": "umcg/wait",
+        "test": "wait_wake",
+        "outcomes": ["PASS", "FAIL", "PASS"],
+        "passed": 2,
+    }
+
+
+def test_a_repetition_whose_program_broke_did_not_pass(tmp_path: Path) -> None:
+    golden.repeated(tmp_path / "run")
+    path = RunDir(tmp_path / "run").program(X86, "umcg/wait@3")
+    ran = codec.read(path, facts.ProgramFacts)
+    codec.write(path, replace(ran, exit_status=None, lost=True))
+    run = runs.collect(tmp_path / "run")
+    last = [str(one) for one in repeats.repeats(run)][-1]
+    assert last == "passed 2 of 3 (1 failed)"
+
+
+def test_a_repetition_that_did_not_run_is_missing(tmp_path: Path) -> None:
+    golden.repeated(tmp_path / "run")
+    RunDir(tmp_path / "run").program(X86, "umcg/wait@3").unlink()
+    run = runs.collect(tmp_path / "run")
+    assert str(next(repeats.repeats(run))) == "passed 1 of 3 (1 failed, 1 missing)"
 
 
 def test_controls_skip_and_the_patched_pass(tmp_path: Path) -> None:

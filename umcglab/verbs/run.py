@@ -24,6 +24,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "the test TEST; leaves the exact lane out",
     )
     parser.add_argument(
+        "--repeat",
+        type=common.positive,
+        default=1,
+        metavar="N",
+        help="run each of these tests N times, and say how often it passed",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave the first guest of each target running that a program fails in, "
+        "and say how to enter and to end it",
+    )
+    parser.add_argument(
         "--fuzz-ops",
         type=common.positive,
         default=fuzz.OPS,
@@ -52,6 +65,8 @@ def main(options: argparse.Namespace) -> int:
         cores=artifacts.cores(options.jobs),
         lab=lab.file,
         tests=options.tests,
+        repeat=options.repeat,
+        keep=options.keep,
         fuzz=fuzz.Fuzz(options.fuzz_ops, options.fuzz_seed),
     )
     with Display() as display:

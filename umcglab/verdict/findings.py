@@ -15,7 +15,7 @@ from umcglab.lab import config
 from umcglab.results import codec
 from umcglab.results.facts import LineFacts
 from umcglab.results.rundir import RunDir
-from umcglab.verdict import places, splat
+from umcglab.verdict import places, repeats, splat
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import LAB, PATCH, USER, ProgramVerdict, TestVerdict
 from umcglab.verdict.runs import BOOT_RATIO, Run
@@ -300,6 +300,7 @@ def summary(run: Run) -> list[str]:
         lines += [f"  {command}" for command in finding.commands[:1]]
     if len(found) > 8:
         lines.append(f"... and {len(found) - 8} more, in the report")
+    lines += repeats.summary(run)
     return lines + [f"note: {note}" for note in notes(run)]
 
 
