@@ -385,11 +385,18 @@ def _one_patch(
 
 
 def _has_abi(steps: Steps, patches: Sequence[Patch]) -> bool:
-    """Whether the tree has the symbols that the ABI's fragment names."""
+    """Whether the tree has the symbols that the ABI's fragment names, to be chosen.
+
+    What is a type and no prompt (`bool`) waits for the ABI to make it a choice.
+    """
     names = {n for p in patches for n in p.files if "Kconfig" in Path(n).name}
     text = "\n".join((steps.tree / name).read_text() for name in names)
     return all(
-        re.search(rf"^(?:menu)?config {option.removeprefix('CONFIG_')}$", text, re.M)
+        re.search(
+            rf"^(?:menu)?config {option.removeprefix('CONFIG_')}\n(?!\s+bool\n)",
+            text,
+            re.M,
+        )
         for option in variants.abi_options(steps.target, steps.lab)
     )
 

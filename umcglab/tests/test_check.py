@@ -134,6 +134,19 @@ def test_some_jobs_can_be_had_alone(toy: ToyLab) -> None:
         run(toy, only=["SMP=no"])
 
 
+def test_a_symbol_that_waits_for_the_abi_is_not_on_before(toy: ToyLab) -> None:
+    old = (toy.tree / "Kconfig").read_text()
+    hidden = f"{old}config UMCG\n\tbool\n\tdepends SMP\n"
+    chosen = hidden.replace("bool\n", 'bool "toy"\n')
+    toy.series("plumbing/6.99", toylab.patch("umcg", {"Kconfig": (old, hidden)}))
+    files = {"kernel/umcg.c": ("", UMCG_C), "Kconfig": (hidden, chosen)}
+    toy.series("umcg-toy/6.99", toylab.patch("umcg: add", files))
+    status, said = run(toy, only=["each patch, ABI on"])
+    assert status == 0, said
+    (done,) = lines(said, "ok")
+    assert done == "each patch, ABI on: umcg-toy 0001-toy: ok, kernel/umcg.o"
+
+
 def test_a_series_that_breaks_in_the_middle_is_told_where(toy: ToyLab) -> None:
     mended = "\tint pid, cpus;\n", "\tint pid;\n"
     fork(
