@@ -46,7 +46,7 @@ class Variant:
 OWN = Variant("own configuration", own=True, quick=True)
 UM = Variant(
     "ARCH=um",
-    options={"CONFIG_KUNIT": "y", "CONFIG_KUNIT_EXAMPLE_TEST": "y"},
+    options={"CONFIG_KUNIT": "y", "CONFIG_UMCG_KUNIT_TEST": "y"},
     must=False,
     only=("x86_64",),
     user_mode=True,

@@ -119,12 +119,15 @@ def test_every_target_end_to_end(whole_run: Run) -> None:
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("bench", ["yard/signal", "yard/io_uring"])
 def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) -> None:
-    """Two instructions: a look at one pointer ahead of signals.
+    """A look at one pointer ahead of signals: 2 instructions, on arm64 3.
 
-    On x86_64 a signal costs 8 more, and io_uring 6 less, that are none of UMCG's: with
-    retpolines x64_sys_call() is a tree of comparisons, which two more system calls
-    balance otherwise. `umcglab anatomy` shows tgkill() and rt_sigreturn() by 4 longer
-    each, and io_uring_enter() by 6 shorter; else only the exit loop differs, by 2.
+    arm64 has `current` in a system register, and reads that first. What else there may
+    be is none of UMCG's:
+    - x86_64, signal: 8 more, and io_uring 6 less. With retpolines x64_sys_call() is a
+      tree of comparisons, which two more system calls balance otherwise. `umcglab
+      anatomy` shows tgkill() and rt_sigreturn() by 4 longer each, io_uring_enter() by 6
+      shorter; else only the exit loop differs, by 2.
+    - arm64: a nop that aligns a loop of __send_signal_locked().
     """
     control, patched = (
         {
@@ -135,9 +138,10 @@ def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) ->
         }
         for abi in ("control", "umcg-v0.5")
     )
-    tree = 8 if (arch, bench) == ("x86_64", "yard/signal") else 0
+    look = 2 if arch == "x86_64" else 3
+    noise = {"x86_64": 8, "arm64": 1}[arch] if bench == "yard/signal" else 0
     for sched in ("fair", "fifo"):
-        assert patched[bench, sched] - control[bench, sched] <= 2 + tree
+        assert patched[bench, sched] - control[bench, sched] <= look + noise
 
 
 @pytest.mark.timeout(3600)
