@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-# The doors. `make lab run` is the whole lab, `make test` all its checks.
+# Entry points: `make lab run` runs the whole lab, `make test` all checks of the lab itself.
 #
 #   ONLY=x86_64-umcg-v0.5   targets, by name or pattern, comma separated
 #   JOBS=8                  cores to use (default: all)
 #   LAB=other.yaml          another description of the lab
 
 umcglab := .venv/bin/umcglab
+# Two ABIs may have files of one name: each is checked with what all share, as it runs.
+guest_py := guest-tests/py guest-tests/shared/py
 options := $(if $(LAB),--lab $(LAB)) $(if $(ONLY),--only '$(ONLY)') $(if $(JOBS),--jobs $(JOBS))
 
 .PHONY: help setup lab run test check nightly report list shell clean
@@ -43,6 +45,8 @@ check: setup
 	.venv/bin/ruff format --check umcglab guest-tests
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
+	for abi in $(wildcard guest-tests/abi/*); do .venv/bin/mypy $(guest_py) \
+		$$(ls -d $$abi/py 2>/dev/null) || exit 1; done
 	shellcheck umcglab/setup/setup.sh .ci/run
 	.venv/bin/pytest -n auto -m 'not lab'
 

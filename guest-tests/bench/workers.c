@@ -16,10 +16,10 @@ struct worker {
 	void (*body)(struct umcg *me);
 };
 
-const char *bench_no_umcg(void)
+const char *bench_lacks(unsigned int capabilities)
 {
 	/* The host knows on which kernels a bench may be skipped. */
-	return umcg_kernel() == UMCG_HERE ? umcg_lacks(UMCG_WORKERS) :
+	return umcg_kernel() == UMCG_HERE ? umcg_lacks(capabilities) :
 					    "no UMCG in this kernel";
 }
 

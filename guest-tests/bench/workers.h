@@ -19,8 +19,11 @@ static inline void bench_check(int err)
 	}
 }
 
-/* Why this kernel cannot run the bench, for setup() to return; NULL if it can. */
-const char *bench_no_umcg(void);
+/*
+ * Why this kernel, or the ABI, cannot run a bench that needs `capabilities`, for
+ * setup() to return; NULL if it can. The manifest of an ABI has the same reason.
+ */
+const char *bench_lacks(unsigned int capabilities);
 
 /*
  * Start a worker in a thread of its own, for any thread to do while no other

@@ -29,8 +29,7 @@ static uint64_t now(void)
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
 }
 
-/* Return for how long `cpu` has been busy since boot, in ms; 0 if it is off. */
-static uint64_t busy(int cpu)
+uint64_t cpu_watch_busy(int cpu)
 {
 	unsigned long long user, nice, system, irq, softirq;
 	FILE *stat = fopen("/proc/stat", "re");
@@ -54,7 +53,7 @@ static uint64_t busy(int cpu)
 static void look(int cpu)
 {
 	struct beat *beat = &beats[cpu];
-	uint64_t at = now(), ran = busy(cpu);
+	uint64_t at = now(), ran = cpu_watch_busy(cpu);
 	unsigned int late = at - beat->at;
 
 	if (ran - beat->busy < late)
@@ -102,7 +101,7 @@ bool cpu_watch_start(void)
 		CPU_ZERO(&one);
 		CPU_SET(cpu, &one);
 		pthread_attr_setaffinity_np(&attr, sizeof(one), &one);
-		beats[cpu] = (struct beat){ true, now(), busy(cpu) };
+		beats[cpu] = (struct beat){ true, now(), cpu_watch_busy(cpu) };
 		err = pthread_create(&thread, &attr, watch, (void *)(intptr_t)cpu);
 	}
 	pthread_attr_destroy(&attr);

@@ -10,9 +10,16 @@
 #define CPU_WATCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Return false if the caller may not have threads of that priority. */
 bool cpu_watch_start(void);
+
+/*
+ * Return for how long `cpu` has been busy since boot, in ms; 0 if it is off. These are
+ * ticks, of which there are fewer while the host does not run the CPU.
+ */
+uint64_t cpu_watch_busy(int cpu);
 
 /*
  * Return the longest time for which a CPU did not schedule since the last call, in

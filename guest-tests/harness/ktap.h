@@ -60,7 +60,7 @@ void ktap_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Run in the test's process before its body (and its fixture's setup). */
 extern void (*ktap_before_each)(void);
 
-/* By this factor is the kernel under test slow. */
+/* Time limits are multiplied by this: UMCGLAB_SLOW of the environment. */
 extern unsigned int ktap_slow;
 
 /* Seconds that a killed test has to be gone. */

@@ -15,26 +15,20 @@ static char output[8192];	/* of the last victim */
 static const char *slow = "1";	/* how slow a kernel it is told to be on */
 
 /* Run victim with at most three arguments; leave what it wrote in `output`. */
-static int victim(const char *a, const char *b, const char *c)
+static int run(const char *const argv[])
 {
 	int fd = memfd_create("output", 0), status;
-	char path[256];
 	ssize_t n;
 	pid_t pid;
 
 	ASSERT_NE(-1, fd);
-	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	ASSERT_GT(n, 0);
-	path[n] = '\0';
-	dirname(path);
-	strcat(path, "/../helpers/victim");
 	pid = fork();
 	ASSERT_NE(-1, pid);
 	if (!pid) {
 		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
 		setenv("UMCGLAB_SLOW", slow, 1);
-		execl(path, "victim", a, b, c, NULL);
+		execvp(argv[0], (char **)argv);
 		_exit(127);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -44,6 +38,26 @@ static int victim(const char *a, const char *b, const char *c)
 	close(fd);
 	ASSERT_TRUE(WIFEXITED(status));
 	return WEXITSTATUS(status);
+}
+
+/* A file of the bundle, as seen from bin/harness. */
+static const char *in_bundle(const char *name)
+{
+	static char path[256];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) / 2);
+
+	ASSERT_GT(n, 0);
+	path[n] = '\0';
+	dirname(path);
+	strcat(path, name);
+	return path;
+}
+
+static int victim(const char *a, const char *b, const char *c)
+{
+	const char *const argv[] = { in_bundle("/../helpers/victim"), a, b, c, NULL };
+
+	return run(argv);
 }
 
 /* One test of victim that fails, saying `says` and not `silent`. */
@@ -111,6 +125,18 @@ TEST(cpu_that_does_not_schedule_fails)
 {
 	fails("hogs_a_cpu", "did not schedule for", NULL);
 	EXPECT_EQ(KTAP_PASS, victim("-t", "is_busy", NULL));
+}
+
+TEST(cpu_that_does_not_schedule_fails_in_python, .deadline = 60)
+{
+	const char *const argv[] = { "python3", in_bundle("/../../py/run.py"), "victims.py",
+				     "--cpu-limit", "600", NULL };
+
+	EXPECT_EQ(KTAP_FAIL, run(argv));
+	EXPECT_TRUE(strstr(output, "# hogs_a_cpu: CPU "));
+	EXPECT_TRUE(strstr(output, " did not schedule for "));
+	EXPECT_TRUE(strstr(output, "\nnot ok 1 hogs_a_cpu\n# RUN is_busy\nok 2 is_busy\n"));
+	EXPECT_FALSE(strstr(output, "# is_busy: CPU"));
 }
 
 TEST(nothing_selected_is_an_error)

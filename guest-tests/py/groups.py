@@ -15,7 +15,7 @@ class Group:
     """A cgroup of its own, frozen as cgroup v2 does it: much as by a stop signal."""
 
     mount = Path("/sys/fs/cgroup")
-    options = ("-t", "cgroup2")
+    options: tuple[str, ...] = ("-t", "cgroup2")
     control, states = "cgroup.freeze", {False: "0", True: "1"}
 
     def __init__(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 PATIENCE = 20.0 * int(os.environ.get("UMCGLAB_SLOW", "1"))
 """Seconds after which what should have happened has not."""
 
 
-def until(condition, what: str) -> None:  # type: ignore[no-untyped-def]
+def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for `condition()`, and fail if it does not come."""
     end = time.monotonic() + PATIENCE
     while not condition():

@@ -2,7 +2,9 @@
 """Run the tests of one file under pytest, reporting KTAP like the C harness.
 
 Usage: run.py ABI/test_file.py [-l] [-t glob]. Exit status: 0 passed, 1 failed, 2 bad
-usage or nothing selected, 4 all skipped.
+usage or nothing selected, 4 all skipped. A file without ABI needs no UMCG.
+
+As there, a test during which a CPU did not schedule for a second of guest time fails.
 
 A test is a function; its pytest name without `test_` is its name in the manifest
 and in the report. `@pytest.mark.clauses("SIG-6 R2")` says what it pins.
@@ -16,14 +18,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from child import Child
 
 HERE = Path(__file__).resolve().parent
 
-DEADLINE = 60 * int(os.environ.get("UMCGLAB_SLOW", "1"))
+SLOW = int(os.environ.get("UMCGLAB_SLOW", "1"))
+"""Time limits are multiplied by this."""
+
+DEADLINE = 60 * SLOW
 """Seconds for each test; the program's own is in the manifest."""
+
+CPU_LIMIT = 1000
+"""Milliseconds for which a CPU may go without scheduling, on a fast kernel."""
 
 PASS, FAIL, USAGE, SKIP = 0, 1, 2, 4
 
@@ -52,7 +62,7 @@ def kernel(abi: str) -> str:
 
 def skipped(abi: str) -> str:
     """Return why no test of the ABI can run here, or nothing."""
-    found = kernel(abi)
+    found = kernel(abi) if abi != "." else "here"
     if found == "control":
         return "the control kernel has no UMCG"
     return found.removeprefix("lacks ") if found.startswith("lacks ") else ""
@@ -62,16 +72,35 @@ def on_deadline(signum: int, frame: object) -> None:
     raise TimeoutError(f"timed out after {DEADLINE} s")
 
 
+class CpuWatch:
+    """The CPU watch of the C harness, in a process of its own."""
+
+    def __init__(self) -> None:
+        self.child = Child(HERE.parent / "bin" / "helpers" / "watch_cpus")
+
+    def longest(self) -> tuple[int, int]:
+        """Return for how many ms a CPU did not schedule since last asked, and which."""
+        ms, cpu = self.child.ask().split()
+        return int(ms), int(cpu)
+
+    def end(self) -> None:
+        self.child.end()
+
+
 class Ktap:
     """The pytest plugin in place of its terminal reporter."""
 
-    def __init__(self, abi: str, globs: list[str], only_list: bool) -> None:
+    def __init__(
+        self, abi: str, globs: list[str], only_list: bool, cpu_limit: int
+    ) -> None:
         self.abi = abi
+        self.cpu_limit = cpu_limit
         self.globs = globs
         self.only_list = only_list
         self.items: list[pytest.Item] = []
         self.failed = 0
         self.collected_badly = False
+        self.watch: CpuWatch | None = None
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -102,19 +131,26 @@ class Ktap:
         say(f"KTAP version 1\n1..{len(self.items)}")
         why = skipped(self.abi)
         if not why:
+            self.watch = CpuWatch()
             return None
         for n, item in enumerate(self.items, 1):
             self.result(n, item, "ok", f" # SKIP {why}")
         return True
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item):  # type: ignore[no-untyped-def]
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         say(f"# RUN {name_of(item)}")
         self.reports: list[pytest.TestReport] = []
+        watch = self.watch
+        assert watch
+        watch.longest()
         signal.alarm(DEADLINE)
         yield
         signal.alarm(0)
-        ok = len(self.reports) == 3 and all(r.passed for r in self.reports)
+        ms, cpu = watch.longest()
+        if late := ms >= self.cpu_limit * SLOW:
+            say(f"# {name_of(item)}: CPU {cpu} did not schedule for {ms} ms")
+        ok = len(self.reports) == 3 and all(r.passed for r in self.reports) and not late
         self.failed += not ok
         for report in self.reports:
             if not report.passed:
@@ -122,6 +158,10 @@ class Ktap:
                 for line in text.splitlines():
                     say(f"# {line}")
         self.result(self.items.index(item) + 1, item, "ok" if ok else "not ok")
+
+    def pytest_sessionfinish(self) -> None:
+        if self.watch:
+            self.watch.end()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reports.append(report)
@@ -137,9 +177,10 @@ def main() -> int:
     parser.add_argument("file")
     parser.add_argument("-l", dest="only_list", action="store_true")
     parser.add_argument("-t", dest="globs", action="append", default=[])
+    parser.add_argument("--cpu-limit", type=int, default=CPU_LIMIT)
     args = parser.parse_args()
     abi = str(Path(args.file).parent)
-    ktap = Ktap(abi, args.globs, args.only_list)
+    ktap = Ktap(abi, args.globs, args.only_list, args.cpu_limit)
     signal.signal(signal.SIGALRM, on_deadline)
     options = ["-c", "/dev/null", "--rootdir", str(HERE), "-p", "no:cacheprovider"]
     status = pytest.main([*options, str(HERE / args.file)], plugins=[ktap])

@@ -17,13 +17,13 @@ static void give_page(void)
 	page_give(&kept);
 }
 
-SLEEPS(page_fault, keep_page, give_page, " R32 R15")
+SLEEPS(page_fault, keep_page, give_page)
 {
 	return *(volatile char *)kept.page;
 }
 
 /* The same page, but it is the kernel that wants it. */
-SLEEPS(page_fault_in_kernel, keep_page, give_page, " R15")
+SLEEPS(page_fault_in_kernel, keep_page, give_page)
 {
 	return syscall(SYS_getrandom, kept.page, 16, 0) == 16 ? 0 : -1;
 }
@@ -44,7 +44,7 @@ static void map_slow_file(void)
 	ASSERT_NE(MAP_FAILED, (void *)slow_page);
 }
 
-SLEEPS(slow_page_fault, map_slow_file, slow_file_release, " R32 R15")
+SLEEPS(slow_page_fault, map_slow_file, slow_file_release)
 {
 	return *slow_page;
 }
@@ -66,7 +66,7 @@ static void *seek(void *arg)
  * A worker that has slept under a lock of the kernel (that of the file position)
  * lets go of it before it is made to wait for a server.
  */
-TEST(no_kernel_lock_is_kept, .clauses = "WIDLE-1 WVIOL-2 R17")
+TEST(no_kernel_lock_is_kept)
 {
 	pthread_t thread;
 
@@ -98,7 +98,7 @@ static void read_from_disk(struct worker *worker)
  * Pages that the disk alone brings back, perhaps before the server looks. Some are
  * in memory yet, and some come before the worker gets to sleep.
  */
-TEST(page_fault_from_disk, .clauses = "BLOCK-2 R32 R15")
+TEST(page_fault_from_disk)
 {
 	int file = open("/usr/bin/python3", O_RDONLY);
 	off_t size = lseek(file, 0, SEEK_END);

@@ -32,7 +32,7 @@ static void enter_alone(void *arg)
 	}
 }
 
-TEST(one_server_runs_one_worker, .clauses = "WRUN-1 WRUN-4 WIDLE-1 BLOCK-7 R37")
+TEST(one_server_runs_one_worker)
 {
 	mn_init(&mn, 1, 40, 0);
 	for (int i = 0; i < 40; i++)
@@ -77,8 +77,7 @@ static void *call_all(void *arg)
 	return arg;
 }
 
-TEST(no_task_waits_beside_an_idle_server, .deadline = 60,
-     .clauses = "WIDLE-1 WIDLE-2 WIDLE-3 BLOCK-1 R38")
+TEST(no_task_waits_beside_an_idle_server, .deadline = 60)
 {
 	pthread_t caller;
 
@@ -101,7 +100,7 @@ static void wait_for_the_other(void *arg)
 		;
 }
 
-TEST(idle_servers_steal, .clauses = "WRUN-1 WIDLE-3")
+TEST(idle_servers_steal)
 {
 	mn_init(&mn, 2, 2, 0);
 	mn_spawn(&mn, 0, wait_for_the_other, NULL);
@@ -113,7 +112,7 @@ TEST(idle_servers_steal, .clauses = "WRUN-1 WIDLE-3")
 	expect_all_ended(2);
 }
 
-TEST(tick_preempts, .clauses = "WPREEMPT-1 R14")
+TEST(tick_preempts)
 {
 	need_capabilities(UMCG_PREEMPTS);
 	mn_init(&mn, 1, 2, SLICE);
@@ -133,7 +132,7 @@ static void run_until_preempted(void *arg)
 		;
 }
 
-TEST(ticks_come_at_any_time, .deadline = 120, .clauses = "WPREEMPT-1 WPREEMPT-5 R14 R55")
+TEST(ticks_come_at_any_time, .deadline = 120)
 {
 	unsigned int until = 500;
 
@@ -161,7 +160,7 @@ static void expect_in_order(unsigned int tasks, unsigned int of_each)
 	expect_all_ended(tasks);
 }
 
-TEST(priorities_decide, .clauses = "WRUN-1 WIDLE-3 WIDLE-4")
+TEST(priorities_decide)
 {
 	mn_init(&mn, 1, 32, 0);
 	for (uintptr_t i = 0; i < 32; i++)
@@ -193,7 +192,7 @@ static void ring(void *arg)
 	note_priority(arg);
 }
 
-TEST(higher_priority_takes_over, .clauses = "WPREEMPT-1 WIDLE-1 BLOCK-1 R14")
+TEST(higher_priority_takes_over)
 {
 	ASSERT_EQ(0, pipe(bell));
 	need_capabilities(UMCG_PREEMPTS);

@@ -42,10 +42,10 @@ static inline void is_reported(const struct sleeper *sleeper)
 	EXPECT_EQ(0, w.result);
 }
 
-/* SLEEPS(name, prepare, release, clauses) { what the worker does } */
-#define SLEEPS(_name, _prepare, _release, ...)				\
+/* SLEEPS(name, prepare, release) { what the worker does } */
+#define SLEEPS(_name, _prepare, _release)				\
 	static int _name##_sleep(void);					\
-	TEST(_name, .clauses = "BLOCK-2" __VA_ARGS__)			\
+	TEST(_name)							\
 	{								\
 		static const struct sleeper sleeper = {			\
 			_prepare, _name##_sleep, _release		\

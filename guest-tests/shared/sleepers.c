@@ -135,14 +135,14 @@ static void send_signal(void)
 	ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
 }
 
-SLEEPS(sleep_long, handle_signals, send_signal, " WSIG-4")
+SLEEPS(sleep_long, handle_signals, send_signal)
 {
 	struct timespec day = { .tv_sec = 86400 };
 
 	return nanosleep(&day, NULL) == -1 && errno == EINTR ? 0 : -1;
 }
 
-SLEEPS(wait_for_signal, handle_signals, send_signal, " WSIG-4")
+SLEEPS(wait_for_signal, handle_signals, send_signal)
 {
 	return pause() == -1 && errno == EINTR ? 0 : -1;
 }
@@ -177,7 +177,7 @@ SLEEPS(child_to_wait_for, make_child, open_gate)
 }
 
 /* The child that runs in its memory is nobody. */
-SLEEPS(vfork_child, make_gate, open_gate, " WLIFE-3 R4")
+SLEEPS(vfork_child, make_gate, open_gate)
 {
 	pid_t pid = vfork();
 

@@ -17,7 +17,7 @@ static void expect_all_done(void)
 		EXPECT_EQ(TURNS, atomic_load(&crowd[i].steps));
 }
 
-TEST(a_bit_of_everything, .clauses = "WLIFE-5 WRUN-9 WIDLE-3 WIDLE-4 BLOCK-1 R1 R13 R20", .deadline = 60)
+TEST(a_bit_of_everything, .deadline = 60)
 {
 	start_crowd(do_a_bit_of_everything, TURNS);
 	serve_crowd();
@@ -33,7 +33,7 @@ static void pin_to_cpu_0(void)
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
 }
 
-TEST(everything_on_one_cpu, .clauses = "WLIFE-5 WRUN-9 BLOCK-1 R1", .deadline = 60)
+TEST(everything_on_one_cpu, .deadline = 60)
 {
 	pin_to_cpu_0();
 	start_crowd(do_a_bit_of_everything, TURNS);
@@ -91,7 +91,7 @@ static void *preempt_all(void *arg)
 	return arg;
 }
 
-TEST(crowd_preempted, .clauses = "WPREEMPT-1 WPREEMPT-2 WLIFE-5 R14 R17 R55", .deadline = 60)
+TEST(crowd_preempted, .deadline = 60)
 {
 	need_capabilities(UMCG_PREEMPTS);
 	on_signal(SIGUSR1, count, SA_RESTART);
@@ -113,7 +113,7 @@ static void *fork_often(void *arg)
 	return arg;
 }
 
-TEST(crowd_forked, .clauses = "WLIFE-3 WLIFE-5 BLOCK-6 R4 R47", .deadline = 60)
+TEST(crowd_forked, .deadline = 60)
 {
 	bothered_by(fork_often);
 }
@@ -135,7 +135,7 @@ static void *take_pages(void *arg)
 	return arg;
 }
 
-TEST(crowd_swapped_out, .clauses = "BLOCK-6 WLIFE-5 R15 R17 R26 R34 R46", .deadline = 60)
+TEST(crowd_swapped_out, .deadline = 60)
 {
 	swap_on();
 	bothered_by(take_pages);
@@ -176,7 +176,7 @@ static void run_until_signalled(struct worker *w)
 		sched_yield();
 }
 
-TEST(crowd_signalled, .clauses = "WSIG-1 WSIG-4 WPREEMPT-4 R2 R44", .deadline = 60)
+TEST(crowd_signalled, .deadline = 60)
 {
 	pthread_t *thread;
 
@@ -231,7 +231,7 @@ static void *serve_a_little(void *arg)
 	return arg;
 }
 
-TEST(all_come_and_go, .clauses = "WLIFE-2 WLIFE-5 WREG-5 R3 R4 R20 R56 R57", .deadline = 60)
+TEST(all_come_and_go, .deadline = 60)
 {
 	pthread_t *servers, *workers;
 
@@ -264,7 +264,7 @@ static void be_a_crowd(void *arg)
 	serve_crowd();
 }
 
-TEST(crowd_killed, .clauses = "WSIG-2 WLIFE-1 WLIFE-5 R4 R49", .deadline = 60)
+TEST(crowd_killed, .deadline = 60)
 {
 	for (int i = 0; i < 10; i++) {
 		pid_t pid = fork();
@@ -299,7 +299,7 @@ static void crowd_with_execs(void *turns)
 	_exit(1);
 }
 
-TEST(crowd_execs, .clauses = "WLIFE-3 WLIFE-5 R4 R51", .deadline = 60)
+TEST(crowd_execs, .deadline = 60)
 {
 	for (uintptr_t turns = 1; turns <= 10; turns++)
 		EXPECT_EQ(0, status_of_child(crowd_with_execs, (void *)(turns * 3)));
@@ -360,7 +360,7 @@ static void expect_standing_by(struct bystander *b)
 	EXPECT_FALSE(atomic_load(&b->returned));
 }
 
-TEST(crowd_in_ruins, .clauses = "WVIOL-1 WVIOL-2 VIOL-3 BLOCK-6 R15 R26", .deadline = 60)
+TEST(crowd_in_ruins, .deadline = 60)
 {
 	static struct bystander bystander;
 

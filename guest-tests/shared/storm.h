@@ -106,9 +106,9 @@ static inline void start_crowd(void (*body)(struct worker *), int turns)
 /* Run the crowd to its end, under `me` and two servers more. */
 static inline void serve_crowd(void)
 {
-	struct shift shift = { .left = CROWD };
+	struct shift shift = { .pool = &pool, .left = CROWD };
 
-	serve_all(&shift, 2);
+	serve_all(&me, &shift, 2);
 	for (int i = 0; i < CROWD; i++)
 		worker_join(&crowd[i]);
 	expect_none_queued();

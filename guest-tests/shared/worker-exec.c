@@ -33,7 +33,7 @@ static void fork_and_pass(struct worker *worker)
 	atomic_fetch_add(&worker->steps, 1);
 }
 
-TEST(fork_of_a_worker, .clauses = "WLIFE-3 R4")
+TEST(fork_of_a_worker)
 {
 	begin(fork_and_pass);
 	finish_in_time(&w);
@@ -57,7 +57,7 @@ static void start_a_thread(struct worker *worker)
 	worker->result = status;
 }
 
-TEST(thread_of_a_worker, .clauses = "WLIFE-3 R4")
+TEST(thread_of_a_worker)
 {
 	begin(start_a_thread);
 	finish_in_time(&w);
@@ -110,7 +110,7 @@ static void hire_all(void)
 		nap(MS);
 }
 
-TEST(fork_beside_workers, .clauses = "WLIFE-3 R4")
+TEST(fork_beside_workers)
 {
 	pid_t pid;
 
@@ -138,7 +138,7 @@ static void fail_to_exec(struct worker *worker)
 	worker->result = umcg_give_way(&worker->own);
 }
 
-TEST(failed_exec_changes_nothing, .clauses = "WLIFE-3")
+TEST(failed_exec_changes_nothing)
 {
 	begin(fail_to_exec);
 	/* Looking for a program may sleep. */
@@ -197,17 +197,17 @@ static void plain_thread_execs(void *arg)
 		umcg_wait(&me, 0);
 }
 
-TEST(worker_execs_and_is_nobody, .clauses = "WLIFE-3 R4 R51")
+TEST(worker_execs_and_is_nobody)
 {
 	EXPECT_EQ(0, status_of_child(worker_execs, NULL));
 }
 
-TEST(server_execs_away_from_workers, .clauses = "WLIFE-3 LIFE-2 R4 R51")
+TEST(server_execs_away_from_workers)
 {
 	EXPECT_EQ(0, status_of_child(server_execs, NULL));
 }
 
-TEST(plain_thread_execs_away, .clauses = "WLIFE-3 LIFE-2 R4 R51")
+TEST(plain_thread_execs_away)
 {
 	EXPECT_EQ(0, status_of_child(plain_thread_execs, NULL));
 }

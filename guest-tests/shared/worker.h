@@ -12,6 +12,7 @@
 
 #include "kit.h"
 #include "need.h"
+#include "shift.h"
 
 /* What all of a program needs of the ABI, beside workers. */
 #define UMCG_TEST_MAIN							\
@@ -154,63 +155,6 @@ static inline void finish_in_time(struct worker *w)
 		until_back(w);
 	}
 	worker_join(w);
-}
-
-/* Servers that run the workers of the pool until all have ended. */
-struct shift {
-	atomic_int left;	/* workers */
-};
-
-static inline void serve(struct umcg *server, struct shift *shift)
-{
-	while (atomic_load(&shift->left) > 0) {
-		struct umcg *worker = umcg_take_idle(&pool), *next;
-
-		if (!worker) {
-			/* The deadline is for who waits when the last one ends. */
-			int err = umcg_await_idle(server, &pool, from_now(SOON));
-
-			ASSERT_TRUE(err == 0 || err == -EBUSY || err == -ETIMEDOUT);
-			if (err == -EBUSY)
-				sched_yield();
-			continue;
-		}
-		for (; worker; worker = next) {
-			int event;
-
-			next = umcg_next_idle(worker);
-			event = umcg_run(server, worker, 0);
-			ASSERT_LT(0, event);
-			if (event == UMCG_EXITED)
-				atomic_fetch_sub(&shift->left, 1);
-			else if (event != UMCG_BLOCKED)
-				/* It may yet have to finish its system call. */
-				while (umcg_requeue(server, worker) == -EAGAIN)
-					sched_yield();
-		}
-	}
-}
-
-static inline void *serve_body(void *arg)
-{
-	struct umcg server;
-
-	ASSERT_EQ(0, umcg_register_server(&server, &pool));
-	serve(&server, arg);
-	ASSERT_EQ(0, umcg_unregister(&server));
-	return NULL;
-}
-
-/* `me` and `others` more run the workers that have been started. */
-static inline void serve_all(struct shift *shift, int others)
-{
-	pthread_t thread[others + 1];
-
-	for (int i = 0; i < others; i++)
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, serve_body, shift));
-	serve(&me, shift);
-	for (int i = 0; i < others; i++)
-		pthread_join(thread[i], NULL);
 }
 
 #endif

@@ -127,7 +127,8 @@ class Guest:
     ) -> Exec:
         """Run one command; stdout and stderr go to `log` as they arrive.
 
-        After a time-out the command still runs: the guest is for the morgue.
+        A command that timed out may still be running, so the caller must discard
+        the guest.
         """
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -222,8 +223,8 @@ class Guest:
         self, command: str, out: Output, timeout: float, env: Mapping[str, str]
     ) -> Exec:
         exports = "".join(f"export {k}={shlex.quote(v)}; " for k, v in env.items())
-        # A shell stays behind to turn a signal into a status: paramiko tells a
-        # command that a signal ended from a connection that broke by nothing.
+        # The outer shell turns a signal into an exit status: paramiko reports a
+        # command killed by a signal and a broken connection the same way.
         wrapped = f"{exports}({command}\n); exit $?"
         start = time.monotonic()
         try:

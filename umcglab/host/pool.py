@@ -36,7 +36,7 @@ _FORK = multiprocessing.get_context("fork")
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSTANT = 2.0
-"""What ended within so many seconds was in the cache, and is no measure."""
+"""Jobs shorter than this, in seconds, came from the cache: no duration is recorded."""
 _GRACE = 15.0
 """Seconds a cancelled job has to clean up before it is killed."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A developer's own kernel tree: what is in it, found out without writing to it.
+"""A developer's own kernel tree: read without modifying it.
 
 Git says which files there are, and nothing more: what is in them is read. An edit
 can be hidden from git (`update-index --assume-unchanged`, filters, equal times).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -93,18 +93,30 @@ def load_plan(sources: Path, abi: str) -> Manifest:
 
     Raise UserError with file, line and column.
     """
-    parts = (
-        load_manifest(sources / "harness/manifest.yaml"),
-        load_manifest(sources / "abi" / abi / "manifest.yaml", abi),
-        load_manifest(sources / "bench/manifest.yaml"),
+    file = sources / "abi" / abi / "manifest.yaml"
+    own = load_manifest(file, abi)
+    benches = load_manifest(sources / "bench/manifest.yaml").programs
+    absent = {p.name: p.absent for p in own.of_kind("bench")}
+    if unknown := sorted(absent.keys() - {b.name for b in benches if b.needs_umcg}):
+        raise UserError(
+            f"{unknown[0]}: not a bench that needs UMCG",
+            where=str(file),
+            hint=f"{sources / 'bench/manifest.yaml'} has those",
+        )
+    return Manifest(
+        (
+            *load_manifest(sources / "harness/manifest.yaml").programs,
+            *own.of_kind("test", "py", "fuzz"),
+            *(replace(b, absent=absent.get(b.name)) for b in benches),
+        )
     )
-    return Manifest(tuple(p for part in parts for p in part.programs))
 
 
 def load_manifest(file: Path, abi: str | None = None) -> Manifest:
     """Read and check a manifest; raise UserError with file, line and column.
 
-    That of an ABI has programs called `<abi>/<name>`, and no others.
+    That of an ABI has programs called `<abi>/<name>`, benches that it cannot have, and
+    no others.
     """
     node = yamlfile.compose(file)
     if node is None:
@@ -123,15 +135,19 @@ class _Reader(yamlfile.Reader):
     def program(self, name: str, node: yaml.Node) -> Program:
         if not _NAME.fullmatch(name):
             raise self.error(node, f"{name!r}: a program is called `<family>/<name>`")
-        if self.abi and name.partition("/")[0] != self.abi:
-            raise self.error(
-                node, f"{name!r}: a program of {self.abi} is called `{self.abi}/<name>`"
-            )
         pairs = self.mapping(node, name, _KEYS)
         word = self.one_of(
             self.need(node, pairs, name, "kind"), "kind", map(str, get_args(Kind))
         )
         kind = cast(Kind, word)
+        if self.abi and kind == "bench" and pairs.keys() != {"kind", "absent"}:
+            raise self.error(
+                node, f"{name}: of a bench, {self.abi} can only say why it is `absent`"
+            )
+        if self.abi and kind != "bench" and name.partition("/")[0] != self.abi:
+            raise self.error(
+                node, f"{name!r}: a program of {self.abi} is called `{self.abi}/<name>`"
+            )
         clauses: dict[str, tuple[str, ...]] = {}
         if kind == "bench":
             if "tests" in pairs:

@@ -66,6 +66,8 @@ class BenchPlanFacts:
     bench: str
     sched: str
     needs_umcg: bool = False
+    absent: str | None = None
+    """Why the ABI lacks what it measures: it has to skip, for this reason."""
 
 
 @dataclass(frozen=True)

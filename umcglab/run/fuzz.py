@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from umcglab.lab.config import Lab, Target
     from umcglab.verdict.runs import Run
 
-OPS = 1_000_000
+OPS = 100_000
 SEED = 1
 
 _SLOWEST = 400

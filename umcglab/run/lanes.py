@@ -285,7 +285,11 @@ def benches(bundle: Bundle) -> Mapping[facts.BenchPlanFacts, Step]:
             for sched in SCHEDS:
                 step = Step(f"{name}:{sched}", (*bench.argv, "--sched", sched, *more))
                 made = facts.BenchPlanFacts(
-                    step.name, name, sched, needs_umcg=bench.needs_umcg
+                    step.name,
+                    name,
+                    sched,
+                    needs_umcg=bench.needs_umcg,
+                    absent=bench.absent,
                 )
                 plan[made] = step
     return plan

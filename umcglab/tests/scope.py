@@ -9,7 +9,11 @@ from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 
 ARCHES = ("x86_64", "arm64")
-BENCH = tuple(f"{arch}-{abi}" for arch in ARCHES for abi in ("control", "umcg-v0.5"))
+BENCH = tuple(
+    f"{arch}-{name}"
+    for arch in ARCHES
+    for name in ("control", "umcg-v0.5", "umcg-v0.5-7.3")
+)
 """Targets that `make test` runs whole."""
 DEBUG = "x86_64-umcg-v0.5-debug"
 SMOKE = "umcg-v0.5/worker*"

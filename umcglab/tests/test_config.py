@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,47 +39,43 @@ def complaint(toy: ToyLab, text: str) -> str:
 
 def test_the_labs_own_file_is_right() -> None:
     lab = config.load(config.ROOT / "lab.yaml")
-    assert [(t.name, t.arch.name, t.abi, t.base) for t in lab.targets] == [
-        ("x86_64-control", "x86_64", "control", "6.12"),
-        ("x86_64-umcg-v0.5", "x86_64", "umcg-v0.5", "6.12"),
-        ("arm64-control", "arm64", "control", "6.12"),
-        ("arm64-umcg-v0.5", "arm64", "umcg-v0.5", "6.12"),
-        ("x86_64-umcg-v0.5-6.1", "x86_64", "umcg-v0.5", "6.1"),
-        ("arm64-umcg-v0.5-6.1", "arm64", "umcg-v0.5", "6.1"),
-        ("x86_64-umcg-v0.5-debug", "x86_64", "umcg-v0.5", "6.12"),
-        ("arm64-umcg-v0.5-debug", "arm64", "umcg-v0.5", "6.12"),
-        ("x86_64-control-6.1", "x86_64", "control", "6.1"),
-        ("arm64-control-6.1", "arm64", "control", "6.1"),
-        ("x86_64-umcg-v0.5-kcsan", "x86_64", "umcg-v0.5", "6.12"),
-        ("arm64-umcg-v0.5-kcsan", "arm64", "umcg-v0.5", "6.12"),
-        ("x86_64-control-7.3", "x86_64", "control", "7.3"),
-        ("x86_64-umcg-v0.5-7.3", "x86_64", "umcg-v0.5", "7.3"),
-        ("arm64-control-7.3", "arm64", "control", "7.3"),
-        ("arm64-umcg-v0.5-7.3", "arm64", "umcg-v0.5", "7.3"),
-        ("x86_64-umcg-v0.5-7.3-debug", "x86_64", "umcg-v0.5", "7.3"),
-        ("arm64-umcg-v0.5-7.3-debug", "arm64", "umcg-v0.5", "7.3"),
-        ("arm64-umcg-v0.5-a57", "arm64", "umcg-v0.5", "6.12"),
-        ("x86_64-umcg-v0.5-smp8", "x86_64", "umcg-v0.5", "6.12"),
-        ("arm64-umcg-v0.5-smp8", "arm64", "umcg-v0.5", "6.12"),
-        ("x86_64-umcg-v0.5-none", "x86_64", "umcg-v0.5", "6.12"),
-        ("x86_64-umcg-v0.5-voluntary", "x86_64", "umcg-v0.5", "6.12"),
-        ("arm64-umcg-v0.5-none", "arm64", "umcg-v0.5", "6.12"),
-        ("arm64-umcg-v0.5-voluntary", "arm64", "umcg-v0.5", "6.12"),
-    ]
-    at_night = ("kcsan", "a57", "smp8", "none", "voluntary", "control-6.1",
-                "-7.3", "-7.3-debug")  # fmt: skip
+    by_default = ("control-7.3", "umcg-v0.5-7.3", "control", "umcg-v0.5")
+    at_night = (
+        ("control-6.1", "bench"),
+        ("umcg-v0.5-6.1", "bench"),
+        ("umcg-v0.5-7.3-debug", "debug"),
+        ("umcg-v0.5-7.3-kcsan", "kcsan"),
+        ("umcg-v0.5-debug", "debug"),
+        ("umcg-v0.5-kcsan", "kcsan"),
+        ("umcg-v0.5-distro", "distro"),
+        ("umcg-v0.5-smp8", "bench"),
+        ("umcg-v0.5-none", "debug"),
+        ("umcg-v0.5-voluntary", "debug"),
+        ("umcg-v0.5-7.3-lazy", "debug"),
+        ("control-7.3-lowres", "bench"),
+    )
+    expected = {
+        (f"{arch}-{name}", arch, flavor, nightly)
+        for arch in ("x86_64", "arm64")
+        for name, flavor, nightly in (
+            *((name, "bench", False) for name in by_default),
+            *((name, flavor, True) for name, flavor in at_night),
+        )
+    } | {("arm64-umcg-v0.5-a57", "arm64", "bench", True)}
+    assert {(t.name, t.arch.name, t.flavor, t.nightly) for t in lab.targets} == expected
     for target in lab.targets:
-        assert target.nightly == target.name.endswith(at_night), target.name
-    flavors = ["bench"] * 6 + ["debug"] * 2 + ["bench"] * 2 + ["kcsan"] * 2
-    flavors += ["bench"] * 4 + ["debug"] * 2 + ["bench"] * 3
-    assert [t.flavor for t in lab.targets] == [*flavors, *["debug"] * 4]
+        base = re.search(r"-(7\.3|6\.1)(-|$)", target.name)
+        assert target.base == (base[1] if base else "6.12"), target.name
+        assert target.is_control == ("-control" in target.name)
     assert set(lab.sources) == {"7.3", "6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
 
 
 def test_every_base_has_a_control_on_each_architecture() -> None:
     lab = config.load(config.ROOT / "lab.yaml")
-    controls = {(t.arch.name, t.base): t for t in lab.targets if t.is_control}
+    controls = {
+        (t.arch.name, t.base): t for t in lab.targets if t.is_control and not t.cmdline
+    }
     patched = {(t.arch.name, t.base) for t in lab.targets if not t.is_control}
     assert controls.keys() == patched
     for control in controls.values():

@@ -254,6 +254,25 @@ def test_two_equal_sound_outputs() -> None:
     assert [s.bench for s in verdict.skipped] == ["switch/s"]
 
 
+def test_a_bench_that_the_abi_lacks_skips_for_that_reason() -> None:
+    plan = [replace(b, absent="no" if b.needs_umcg else None) for b in BENCHES]
+
+    def said(output: str, context: Context) -> list[str]:
+        both, consoles = [output + DONE] * 2, [""] * 2
+        verdict = exact.judge(plan, both, consoles, None, context)
+        assert {p.fault for p in verdict.problems} <= {LAB, context.fault}
+        return [p.text for p in verdict.problems]
+
+    for context in (PATCHED, CONTROL):
+        assert said(FUTEX + NO_SWITCH, context) == []
+    other = NO_SWITCH.replace('"skip":"no"', '"skip":"tired"')
+    assert said(FUTEX + other, CONTROL) == []
+    assert said(FUTEX + other, PATCHED) == ["switch/s fair: skipped (tired)"]
+    assert said(FUTEX + SWITCH, PATCHED) == [
+        "switch/s fair: measured, and its ABI is said to lack that: no"
+    ]
+
+
 def test_a_difference_is_the_labs_error() -> None:
     verdict = exact_lane(
         *[FUTEX + SWITCH + DONE] * 2, difference=Difference(2, "futex", "a", "b")

@@ -61,6 +61,10 @@ def built(lab: Lab, name: str) -> Built:
         scope.nightly("arm64-umcg-v0.5-debug", DEBUG),
         scope.nightly("x86_64-umcg-v0.5-kcsan", KCSAN),
         scope.nightly("arm64-umcg-v0.5-kcsan", KCSAN),
+        scope.nightly("x86_64-umcg-v0.5-7.3-debug", DEBUG),
+        scope.nightly("arm64-umcg-v0.5-7.3-debug", DEBUG),
+        scope.nightly("x86_64-umcg-v0.5-7.3-kcsan", KCSAN),
+        scope.nightly("arm64-umcg-v0.5-7.3-kcsan", KCSAN),
     ],
 )
 def test_a_bug_under_a_passing_test_is_found_and_named(
@@ -84,7 +88,15 @@ def test_a_bug_under_a_passing_test_is_found_and_named(
     assert done.exit_code == 1
 
 
-@pytest.mark.parametrize("name", [scope.DEBUG, scope.nightly("arm64-umcg-v0.5-debug")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        scope.DEBUG,
+        scope.nightly("arm64-umcg-v0.5-debug"),
+        scope.nightly("x86_64-umcg-v0.5-7.3-debug"),
+        scope.nightly("arm64-umcg-v0.5-7.3-debug"),
+    ],
+)
 def test_lost_memory_is_found_when_all_tests_are_done(lab: Lab, name: str) -> None:
     loses = provoked("lab/loses", "MEMORY_LEAK")
     done = run_programs(lab, built(lab, name), name, loses, leaks.PROGRAM)
@@ -97,8 +109,24 @@ def test_lost_memory_is_found_when_all_tests_are_done(lab: Lab, name: str) -> No
     assert len(done.targets[0].facts.boots) == 1
 
 
-@pytest.mark.parametrize("name", [scope.DEBUG, scope.nightly("arm64-umcg-v0.5-debug")])
-@pytest.mark.parametrize("mode", ["none", "voluntary", "full"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *((scope.DEBUG, mode) for mode in ("none", "voluntary", "full")),
+        *(
+            scope.nightly(f"{arch}-umcg-v0.5{debug}", mode)
+            for arch, debug, mode in (
+                ("arm64", "-debug", "none"),
+                ("arm64", "-debug", "voluntary"),
+                ("arm64", "-debug", "full"),
+                ("x86_64", "-7.3-debug", "lazy"),
+                ("x86_64", "-7.3-debug", "full"),
+                ("arm64", "-7.3-debug", "lazy"),
+                ("arm64", "-7.3-debug", "full"),
+            )
+        ),
+    ],
+)
 def test_preemption_is_chosen_on_the_command_line(
     lab: Lab, name: str, mode: str, tmp_path: Path
 ) -> None:

@@ -37,8 +37,16 @@ def test_the_series_is_free_of_warnings_with_the_abi_off(target: config.Target) 
     kernels.check_without_abi(target, LAB, Silent(), CORES)
 
 
-@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize(
+    ("base", "flavor"),
+    [
+        *(("", flavor) for flavor in FLAVORS),
+        *(scope.nightly("-7.3", flavor) for flavor in ("bench", "debug", "kcsan")),
+    ],
+)
 @pytest.mark.parametrize("arch", ARCHES)
-def test_every_flavor_gets_the_config_it_asks_for(arch: str, flavor: str) -> None:
-    target = next(t for t in PATCHED if t.arch.name == arch)
+def test_every_flavor_gets_the_config_it_asks_for(
+    arch: str, base: str, flavor: str
+) -> None:
+    (target,) = config.select(LAB, [f"{arch}-umcg-v0.5{base}"])
     kernels.check_config(replace(target, flavor=flavor), LAB, Silent(), CORES)

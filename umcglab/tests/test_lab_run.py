@@ -119,9 +119,12 @@ def test_every_target_end_to_end(whole_run: Run) -> None:
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("bench", ["yard/signal", "yard/io_uring"])
 def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) -> None:
-    """A signal costs 18 instructions more on x86_64 and 6 on arm64, io_uring none.
+    """Two instructions: a look at one pointer ahead of signals.
 
-    Three of the 18 are those that each system call costs more (see yard/syscall).
+    On x86_64 a signal costs 8 more, and io_uring 6 less, that are none of UMCG's: with
+    retpolines x64_sys_call() is a tree of comparisons, which two more system calls
+    balance otherwise. `umcglab anatomy` shows tgkill() and rt_sigreturn() by 4 longer
+    each, and io_uring_enter() by 6 shorter; else only the exit loop differs, by 2.
     """
     control, patched = (
         {
@@ -132,8 +135,9 @@ def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) ->
         }
         for abi in ("control", "umcg-v0.5")
     )
+    tree = 8 if (arch, bench) == ("x86_64", "yard/signal") else 0
     for sched in ("fair", "fifo"):
-        assert patched[bench, sched] - control[bench, sched] <= 20
+        assert patched[bench, sched] - control[bench, sched] <= 2 + tree
 
 
 @pytest.mark.timeout(3600)

@@ -73,9 +73,14 @@ def objects(folder: Path) -> dict[str, Path]:
     }
 
 
+@pytest.mark.parametrize("base", ["", "-7.3", "-6.1"])
 @pytest.mark.parametrize("arch", ARCHES)
-def test_with_the_abi_off_nothing_is_different(arch: str, tmp_path: Path) -> None:
-    control, patched = config.select(LAB, [f"{arch}-control", f"{arch}-umcg-v0.5"])
+def test_with_the_abi_off_nothing_is_different(
+    arch: str, base: str, tmp_path: Path
+) -> None:
+    control, patched = config.select(
+        LAB, [f"{arch}-control{base}", f"{arch}-umcg-v0.5{base}"]
+    )
     theirs, ours = (
         objects(
             kernels.work_tree(

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +24,14 @@ from umcglab.verdict.runs import abi_clauses
 
 SUITE = ROOT / "guest-tests"
 ABI = "umcg-v0.5"
+SHARED = {p.stem for p in (SUITE / "shared").glob("*.c")} | {
+    p.stem.removeprefix("test_") for p in (SUITE / "shared/py").glob("test_*.py")
+}
+"""Programs that are built once for each ABI, by name."""
+
+EPISODES = "c9cc8976e3f13bb00bf6b66151852677d1ad02d6a0953515efb8889ac4e153ea"
+"""Digest of what the fuzzer chooses for some seeds, as it has since it was written."""
+
 UAPI = "include/uapi/linux/umcg.h"
 
 
@@ -65,8 +76,10 @@ def run(argv: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[s
 
 
 def planned(program: Program) -> list[str]:
-    """Return what `-l` should print."""
-    return [f"{t}\t{' '.join(program.clauses.get(t, ()))}" for t in program.tests]
+    """Return what `-l` should print: of shared programs only the manifest has clauses."""
+    shared = program.abi and program.name.partition("/")[2] in SHARED
+    clauses = {} if shared else program.clauses
+    return [f"{t}\t{' '.join(clauses.get(t, ()))}" for t in program.tests]
 
 
 def test_plan_is_what_the_programs_have(suite: Path, manifest: Manifest) -> None:
@@ -137,12 +150,26 @@ def test_on_the_control_the_rest_passes(
 ) -> None:
     (program,) = (p for p in manifest.programs if p.name == name)
     assert not program.needs_umcg
-    # That one keeps a CPU from everybody else for a while: it is for guests.
-    chosen = [t for t in program.tests if t != "cpu_that_does_not_schedule_fails"]
+    # Those keep a CPU from everybody else for a while: they are for guests.
+    chosen = [t for t in program.tests if "does_not_schedule" not in t]
     argv = [*program.argv, *(arg for test in chosen for arg in ("-t", test))]
     said = run(argv, suite, UMCGLAB_CONTROL_RELEASE=platform.release())
     assert said.returncode == 0, said.stdout
     assert said.stdout.count("\nok ") == len(chosen)
+
+
+def test_a_seed_stands_for_the_same_episodes(suite: Path) -> None:
+    """Those in results/fuzz-seeds.txt, and what people have in their notes.
+
+    A new operation or weight changes them: then the kept seeds say nothing any more.
+    """
+    plans = hashlib.sha256()
+    for seed in (1, 2, 5):
+        for episode in range(40):
+            said = run(["bin/umcg-v0.5/fuzz", "--plan", f"{seed}:{episode}"], suite)
+            assert said.stdout.startswith(f"episode {seed}:{episode}: ")
+            plans.update(said.stdout.encode())
+    assert plans.hexdigest() == EPISODES
 
 
 def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
@@ -175,6 +202,27 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
     assert said.returncode == 1
     assert "no_such_module" in said.stdout
     (suite / "py/umcg-v0.5/test_victims.py").unlink()
+
+
+def test_python_tests_fail_where_a_cpu_does_not_schedule(suite: Path) -> None:
+    """With a watch that says so; harness/selftest has a CPU that does not, in a guest."""
+    (suite / "py/test_two.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    watch = suite / "bin/helpers/watch_cpus"
+    real = watch.rename(watch.with_name("real"))
+    # It is asked twice for each test: before, which does not count, and after.
+    watch.write_text(
+        "#!/bin/sh\nfor said in '5000 0' '1000 1' '5000 0' '999 0'; do\n"
+        'read _ && echo "$said"\ndone\nread _\n'
+    )
+    watch.chmod(0o755)
+    said = run(["python3", "py/run.py", "test_two.py"], suite)
+    assert said.returncode == 1
+    assert "# a: CPU 1 did not schedule for 1000 ms\nnot ok 1 a\n" in said.stdout
+    assert "\nok 2 b\n" in said.stdout
+    slow = run(["python3", "py/run.py", "test_two.py"], suite, UMCGLAB_SLOW="2")
+    assert slow.returncode == 0
+    real.rename(watch)
+    (suite / "py/test_two.py").unlink()
 
 
 GOOD = """\
@@ -259,9 +307,30 @@ def test_programs_of_an_abi_have_its_name(tmp_path: Path) -> None:
         load_manifest(file, "umcg-y")
 
 
-SHARED = {p.stem for p in (SUITE / "shared").glob("*.c")} | {
-    p.stem.removeprefix("test_") for p in (SUITE / "shared/py").glob("test_*.py")
-}
+def test_an_abi_can_say_which_benches_it_lacks(tmp_path: Path) -> None:
+    for part, text in {
+        "harness": "harness/a: {kind: test, tests: {one: }}\n",
+        "bench": "yard/a: {kind: bench}\nswitch/b: {kind: bench, needs-umcg: true}\n",
+    }.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "manifest.yaml").write_text(text)
+    file = tmp_path / "abi/umcg-x/manifest.yaml"
+    file.parent.mkdir(parents=True)
+    own = "umcg-x/a: {kind: test, tests: {one: }}\n"
+    file.write_text(own + "switch/b: {kind: bench, absent: no switches}\n")
+    plan = load_plan(tmp_path, "umcg-x").programs
+    assert [(p.name, p.absent) for p in plan] == [
+        ("harness/a", None), ("umcg-x/a", None), ("yard/a", None),
+        ("switch/b", "no switches"),
+    ]  # fmt: skip
+    assert plan[-1].needs_umcg
+    for bench in ("yard/a", "switch/c"):
+        file.write_text(own + f"{bench}: {{kind: bench, absent: no switches}}\n")
+        with pytest.raises(UserError, match=f"{bench}: not a bench that needs UMCG"):
+            load_plan(tmp_path, "umcg-x")
+    file.write_text(own + "switch/b: {kind: bench, needs-umcg: true}\n")
+    with pytest.raises(UserError, match="can only say why it is `absent`"):
+        load_plan(tmp_path, "umcg-x")
 
 
 @pytest.mark.parametrize("abi", abis(SUITE))
@@ -286,9 +355,17 @@ def headers(*folders: str) -> set[str]:
     return {p.name for f in folders for p in (SUITE / f).glob("*.h")}
 
 
+PORTABLE = ("port", "kit", "harness", "bench", "mn", "shared", "fuzz")
+
+
+def names(text: str) -> set[str]:
+    """Return what a source has of UMCG: functions, types, constants, fields."""
+    return set(re.findall(r"\b(?:umcg|UMCG)_\w+\b|(?<=->task\.)\w+|__NR_umcg\w+", text))
+
+
 def test_what_is_shared_includes_no_abi() -> None:
-    port = headers("port", "kit", "harness", "bench", "mn", "shared")
-    for folder in ("port", "kit", "harness", "bench", "mn", "shared"):
+    port = headers(*PORTABLE)
+    for folder in PORTABLE:
         for path in (SUITE / folder).rglob("*.[ch]"):
             assert includes(path) <= port, path
             assert "linux/umcg.h" not in path.read_text(), path
@@ -296,10 +373,26 @@ def test_what_is_shared_includes_no_abi() -> None:
             assert "UMCG_TF_" not in path.read_text(), path
 
 
+def test_what_is_shared_has_names_of_the_port_only() -> None:
+    """No word of any ABI, and no clause: those are in the table of the ABI."""
+    port = names((SUITE / "port/port.h").read_text()) | {"UMCG_TEST_MAIN"}
+    for folder in PORTABLE:
+        for path in (SUITE / folder).rglob("*.[ch]"):
+            text = path.read_text()
+            assert names(text) <= port, path
+            assert not re.search(r'"[A-Z]+-[0-9]+"', text), path
+
+
+def test_it_would_be_seen() -> None:
+    for file in ("words.c", "server.c", "hostile.c"):
+        text = (SUITE / "abi/umcg-v0.5/fuzz" / file).read_text()
+        assert names(text) - names((SUITE / "port/port.h").read_text())
+
+
 def test_an_abi_includes_no_other() -> None:
     for abi in abis(SUITE):
         own = f"abi/{abi}"
-        mine = headers("port", "kit", "harness", own, f"{own}/fuzz")
+        mine = headers("port", "kit", "harness", "fuzz", own, f"{own}/fuzz")
         for path in (SUITE / own).rglob("*.[ch]"):
             assert includes(path) <= mine, path
 
@@ -339,6 +432,12 @@ def skips_for_its_reason(out: Path, plan: Manifest) -> None:
         said = run([*program.argv], out)
         assert said.returncode == 4, said.stdout
         assert said.stdout.count(f"# SKIP {program.absent}") == len(program.tests)
+    benches = [b for b in plan.of_kind("bench") if b.needs_umcg]
+    assert benches
+    for bench in benches:
+        said = run([*bench.argv, "--sched", "fair"], out)
+        assert said.returncode == 4, said.stdout
+        assert json.loads(said.stdout)["skip"] == bench.absent
 
 
 def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
@@ -346,13 +445,29 @@ def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
     skips_for_its_reason(tmp_path, load_plan(SUITE, STUB))
 
 
+def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
+    """In a copy: the file is for the folder it lies in."""
+    suite = tmp_path / "guest-tests"
+    shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "build"))
+    make = ["make", "-s", "-C", str(suite), "ABI=stub", "compile_commands.json"]
+    subprocess.run(make, check=True)
+    entries = json.loads((suite / "compile_commands.json").read_text())
+    files = {entry["file"] for entry in entries}
+    assert files == {str(p.relative_to(suite)) for p in suite.rglob("*.c")}
+    for name in ("fuzz/ops.c", "abi/stub/fuzz/ops.c", "shared/mn.c"):
+        (entry,) = (e for e in entries if e["file"] == name)
+        argv = [*shlex.split(entry["command"]), "-fsyntax-only"]
+        subprocess.run(argv, cwd=entry["directory"], check=True)
+
+
 def test_one_folder_adds_an_abi(tmp_path: Path) -> None:
     """In a copy of the suite, with nothing else changed."""
     suite = tmp_path / "guest-tests"
     shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "stub"))
     assert abis(suite) == ()
-    for path in (SUITE / "abi/stub").iterdir():
-        new = suite / "abi/umcg-new" / path.name
+    stub = SUITE / "abi/stub"
+    for path in (p for p in stub.rglob("*") if p.is_file()):
+        new = suite / "abi/umcg-new" / path.relative_to(stub)
         new.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text().replace("UMCG_ABI_stub", "UMCG_ABI_umcg_new")
         new.write_text(re.sub(r"^stub/", "umcg-new/", text, flags=re.M))

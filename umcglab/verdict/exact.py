@@ -98,19 +98,25 @@ def _skips(
 ) -> list[Problem]:
     """Return which benches ran, or did not, on the wrong kernel."""
     needs = {(p.bench, p.sched) for p in plan if p.needs_umcg}
+    absent = {(p.bench, p.sched): p.absent for p in plan if p.absent is not None}
     problems = []
     for skipped in output.skipped:
-        if not context.is_control or (skipped.bench, skipped.sched) not in needs:
+        case = (skipped.bench, skipped.sched)
+        legal = context.is_control and case in needs
+        if not legal and absent.get(case) != skipped.reason:
             problems.append(
                 Problem(
                     f"{skipped.bench} {skipped.sched}: skipped ({skipped.reason})",
                     context.fault,
                 )
             )
-    if context.is_control:
-        for made in output.benches:
-            if (made.bench, made.sched) in needs:
-                problems.append(
-                    Problem(f"{made.bench} {made.sched}: measured without UMCG", LAB)
-                )
+    for made in output.benches:
+        case = (made.bench, made.sched)
+        why = absent.get(case)
+        if why is not None:
+            why = f"measured, and its ABI is said to lack that: {why}"
+        elif context.is_control and case in needs:
+            why = "measured without UMCG"
+        if why is not None:
+            problems.append(Problem(f"{made.bench} {made.sched}: {why}", LAB))
     return problems

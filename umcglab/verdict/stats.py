@@ -47,5 +47,5 @@ def spread(hist: Histogram) -> float:
 
 
 def change(seen: float, expected: float) -> float:
-    """Return by which part of `expected` `seen` is off; negative when below."""
+    """Return (seen - expected) / expected."""
     return seen / expected - 1

@@ -206,7 +206,10 @@ class _Windows:
         self.logs = {n: _bytes(run_dir.console(target.name, n)) for n in numbers}
 
     def _in_boot(self, n: int) -> list[facts.ProgramFacts]:
-        """Return what ran in boot `n`, in order; the plan's among silent ones."""
+        """Return the programs of boot `n` in console order.
+
+        Those that printed nothing keep the order of the plan.
+        """
         ran = [p for p in self.ran.values() if p.boot == n]
         return sorted(ran, key=lambda p: (p.console_from, p.console_to))
 

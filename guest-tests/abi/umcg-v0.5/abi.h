@@ -32,6 +32,7 @@ struct umcg {
 };
 
 _Static_assert(sizeof(struct umcg) == UMCG_SIZE, "UMCG_SIZE");
+_Static_assert(_Alignof(struct umcg) == 64, "port.h has it aligned to 64");
 _Static_assert(sizeof(struct umcg_pool) == UMCG_POOL_SIZE, "UMCG_POOL_SIZE");
 
 /*

@@ -11,6 +11,7 @@
 #define CREW_H
 
 #include "peer.h"
+#include "shift.h"
 
 #define NONE		UMCG_TASK_NONE
 #define LOCKED		UMCG_TF_LOCKED
@@ -266,81 +267,10 @@ static inline uint32_t gone_server(void)
 	return gone.tid;
 }
 
-/* Servers that run the workers of a pool until all have ended. */
-struct shift {
-	struct umcg_pool *pool;
-	atomic_int left;	/* workers */
-	atomic_long runs;
-};
-
 /* For bodies of workers that a shift runs, in place of umcg_yield(me, 0). */
 static inline int give_way(struct worker *w)
 {
 	return umcg_give_way(w->umcg);
-}
-
-/* Is it for the server that ran the worker until now to put it into the pool? */
-static inline bool must_requeue(struct umcg *server, struct umcg *worker, uint32_t word)
-{
-	if (word == (IDLE | PREEMPTED))
-		return true;
-	return (word & UMCG_TASK_STATE_MASK) == IDLE &&
-	       umcg_word(&worker->task) & UMCG_YIELDS && runs_under(server, worker);
-}
-
-static inline void serve(struct umcg *server, struct shift *shift)
-{
-	while (atomic_load(&shift->left) > 0) {
-		struct umcg *worker = umcg_take_idle(shift->pool), *next;
-
-		if (!worker) {
-			/* The deadline is for who waits when the last one ends. */
-			int err = umcg_await_idle(server, shift->pool,
-						  from_now(SOON));
-
-			ASSERT_TRUE(err == 0 || err == -EBUSY || err == -ETIMEDOUT);
-			if (err == -EBUSY)
-				sched_yield();
-			continue;
-		}
-		for (; worker; worker = next) {
-			uint32_t word;
-
-			next = umcg_next_idle(worker);
-			__atomic_fetch_and(&worker->task.state, ~UMCG_YIELDS,
-					   __ATOMIC_SEQ_CST);
-			word = run_under(server, worker);
-			atomic_fetch_add(&shift->runs, 1);
-			if (word == NONE)
-				atomic_fetch_sub(&shift->left, 1);
-			else if (must_requeue(server, worker, word))
-				/* It may yet have to finish its system call. */
-				while (umcg_requeue(server, worker) == -EAGAIN)
-					sched_yield();
-		}
-	}
-}
-
-static inline void *serve_body(void *arg)
-{
-	struct umcg server;
-
-	ASSERT_EQ(0, umcg_register_server(&server, NULL));
-	serve(&server, arg);
-	ASSERT_EQ(0, umcg_unregister(&server));
-	return NULL;
-}
-
-/* `me` and `others` more run the workers that have been started. */
-static inline void serve_all(struct shift *shift, int others)
-{
-	pthread_t thread[others + 1];
-
-	for (int i = 0; i < others; i++)
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, serve_body, shift));
-	serve(&me, shift);
-	for (int i = 0; i < others; i++)
-		pthread_join(thread[i], NULL);
 }
 
 #endif

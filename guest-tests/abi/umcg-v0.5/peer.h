@@ -28,7 +28,7 @@ static inline uint64_t from_now(uint64_t ns)
 }
 
 /*
- * Set the clock to what it would be by now, and let a while pass: Linux 7.3 ends
+ * Set the clock to what it would be by now, and let a while pass: Linux 7.3 may end
  * absolute sleeps that begin right after that (linux/clock.c).
  */
 static inline void set_clock_back(uint64_t booted)
@@ -121,6 +121,18 @@ static struct umcg me;
 static inline void become_server(void)
 {
 	ASSERT_EQ(0, umcg_register_server(&me, NULL));
+}
+
+/* Become a server, and have one in another process asleep; its id. */
+static inline pid_t process_asleep(struct peer **p)
+{
+	pid_t pid;
+
+	*p = shared_memory(sizeof(**p));
+	become_server();
+	pid = peer_fork(*p);
+	until_asleep(*p);
+	return pid;
 }
 
 /* Wake by the kernel alone: the word of `tid` stays as it is. */

@@ -142,8 +142,8 @@ int umcg_resume(struct umcg *me, struct umcg *worker, uint64_t deadline)
 
 /*
  * Whether the worker's state and flags, as far as in `mask`, are `word`, under this
- * server. In this order: who takes it from the pool makes it nobody's before its
- * word says that it runs again.
+ * server. Taking a worker from the pool clears `server` first and sets the state to
+ * RUNNING second, so the two are read in the opposite order.
  */
 static bool stands(struct umcg *me, struct umcg *worker, uint32_t mask, uint32_t word)
 {

@@ -41,7 +41,7 @@ static void allow_threads(const char *many)
 
 static const char *setup(void)
 {
-	const char *why = bench_no_umcg();
+	const char *why = bench_lacks(UMCG_WORKERS);
 
 	if (why)
 		return why;

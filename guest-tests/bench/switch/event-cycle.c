@@ -25,7 +25,7 @@ static void reading(struct umcg *me)
 
 static const char *setup(void)
 {
-	const char *why = bench_no_umcg();
+	const char *why = bench_lacks(UMCG_WORKERS);
 
 	if (why)
 		return why;

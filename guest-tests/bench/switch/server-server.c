@@ -24,7 +24,7 @@ static void *other(void *arg)
 
 static const char *setup(void)
 {
-	const char *why = bench_no_umcg();
+	const char *why = bench_lacks(UMCG_SWITCHES);
 
 	if (why)
 		return why;

@@ -17,7 +17,7 @@ static void back(struct umcg *me)
 
 static const char *setup(void)
 {
-	const char *why = bench_no_umcg();
+	const char *why = bench_lacks(UMCG_WORKERS | UMCG_YIELDS_TO);
 
 	if (why)
 		return why;

@@ -5,7 +5,7 @@
 
 static const char *setup(void)
 {
-	const char *why = bench_no_umcg();
+	const char *why = bench_lacks(UMCG_WORKERS);
 
 	if (!why) {
 		work_fault_setup();

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "pair.h"
 
 static int fd[2];	/* whose turn it is */
 
@@ -28,15 +29,6 @@ static void hand_over(int whom)
 		bench_die("write");
 }
 
-static void *other(void *arg)
-{
-	for (;;) {
-		wait_turn(1);
-		hand_over(0);
-	}
-	return arg;
-}
-
 static const char *setup(void)
 {
 	fd[0] = eventfd(0, 0);
@@ -45,14 +37,6 @@ static const char *setup(void)
 		bench_die("eventfd");
 	bench_thread(other);
 	return NULL;
-}
-
-static void rounds(unsigned int rounds)
-{
-	while (rounds--) {
-		hand_over(1);
-		wait_turn(0);
-	}
 }
 
 static const struct bench bench = {

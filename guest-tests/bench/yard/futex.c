@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "pair.h"
 
 static atomic_int turn[2];	/* whose it is to run */
 
@@ -25,27 +26,10 @@ static void hand_over(int whom)
 	syscall(SYS_futex, &turn[whom], FUTEX_WAKE_PRIVATE, 1);
 }
 
-static void *other(void *arg)
-{
-	for (;;) {
-		wait_turn(1);
-		hand_over(0);
-	}
-	return arg;
-}
-
 static const char *setup(void)
 {
 	bench_thread(other);
 	return NULL;
-}
-
-static void rounds(unsigned int rounds)
-{
-	while (rounds--) {
-		hand_over(1);
-		wait_turn(0);
-	}
 }
 
 static const struct bench bench = {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "pair.h"
 
 static int fd[2][2];	/* whose turn it is */
 
@@ -26,29 +27,12 @@ static void hand_over(int whom)
 		bench_die("write");
 }
 
-static void *other(void *arg)
-{
-	for (;;) {
-		wait_turn(1);
-		hand_over(0);
-	}
-	return arg;
-}
-
 static const char *setup(void)
 {
 	if (pipe(fd[0]) || pipe(fd[1]))
 		bench_die("pipe");
 	bench_thread(other);
 	return NULL;
-}
-
-static void rounds(unsigned int rounds)
-{
-	while (rounds--) {
-		hand_over(1);
-		wait_turn(0);
-	}
 }
 
 static const struct bench bench = {

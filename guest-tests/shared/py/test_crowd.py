@@ -8,18 +8,15 @@ import fcntl
 import mmap
 import os
 import random
-import select
 import signal
 import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from child import Child
 from groups import Group
 from patience import PATIENCE, until
-
-clauses = pytest.mark.clauses
 
 HERE = Path(__file__).resolve().parent
 STORM = HERE.parent.parent / "bin" / HERE.name / "storm"
@@ -36,23 +33,14 @@ PIECE = 64
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Crowd:
+class Crowd(Child):
     """A process of workers that take turns at everything until told to end."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [STORM, "--crowd"],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.pid = self.process.pid
+        super().__init__(STORM, "--crowd")
 
     def turns(self) -> int:
-        self.process.stdin.write(b"\n")
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        assert ready, "the crowd does not answer"
-        return int(self.process.stdout.readline())
+        return int(self.ask())
 
     def goes_on(self, turns: int = PIECE) -> None:
         """Wait until it has taken some more turns."""
@@ -69,10 +57,9 @@ class Crowd:
         stats = Path(f"/proc/{self.pid}/task").glob("*/stat")
         return {p.read_text().rpartition(")")[2].split()[0] for p in stats}
 
-    def end(self) -> None:
+    def ends(self) -> None:
         """See every worker come to its end, and the process well."""
-        self.process.stdin.close()
-        assert self.process.wait(PATIENCE) == 0
+        assert self.end() == 0
 
 
 @pytest.fixture
@@ -80,9 +67,8 @@ def crowd() -> Iterator[Crowd]:
     crowd = Crowd()
     crowd.goes_on()
     yield crowd
-    crowd.process.kill()
-    crowd.process.wait()
-    crowd.process.stdout.close()
+    crowd.kill()
+    crowd.bury()
 
 
 def freeze_often(group: Group) -> None:
@@ -93,30 +79,26 @@ def freeze_often(group: Group) -> None:
         group.freeze(True)
         group.freeze(False)
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
-@clauses("WSIG-3 BLOCK-2 WLIFE-5")
 def test_cgroup_freezer(group: Group) -> None:
     freeze_often(group)
 
 
-@clauses("WSIG-3 BLOCK-2 WLIFE-5")
 def test_suspend_freezer(suspended: Group) -> None:
     freeze_often(suspended)
 
 
-@clauses("WSIG-3 BLOCK-2 WLIFE-5")
 def test_killed_while_frozen(group: Group) -> None:
     crowd = Crowd()
     crowd.goes_on()
     group.add(crowd.pid)
     group.freeze(True)
-    crowd.process.kill()
+    crowd.kill()
     assert crowd.process.wait(PATIENCE) == -signal.SIGKILL
 
 
-@clauses("WSIG-3 BLOCK-2")
 def test_stop_and_continue(crowd: Crowd) -> None:
     for _ in range(20):
         crowd.goes_on()
@@ -124,10 +106,9 @@ def test_stop_and_continue(crowd: Crowd) -> None:
         until(lambda: crowd.states == {"T"}, "a stop of all")
         os.kill(crowd.pid, signal.SIGCONT)
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
-@clauses("BLOCK-1 WRUN-9 WLIFE-5")
 def test_cpus_unplugged(crowd: Crowd) -> None:
     """Each CPU that can go does, under the crowd; one CPU alone stays."""
     switches = sorted(CPUS.glob("cpu[0-9]*/online"))
@@ -144,10 +125,9 @@ def test_cpus_unplugged(crowd: Crowd) -> None:
     finally:
         for switch in switches:
             switch.write_text("1")
-    crowd.end()
+    crowd.ends()
 
 
-@clauses("BLOCK-1 BLOCK-7 WRUN-9")
 def test_moved_about(crowd: Crowd) -> None:
     """Threads get other CPUs, priorities and classes, whatever they are at."""
     dice = random.Random(1)
@@ -164,10 +144,9 @@ def test_moved_about(crowd: Crowd) -> None:
         os.sched_setscheduler(tid, os.SCHED_OTHER, os.sched_param(0))
         os.sched_setaffinity(tid, cpus)
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
-@clauses("BLOCK-6 WLIFE-5 R46")
 def test_memory_compacted(crowd: Crowd) -> None:
     for _ in range(10):
         with mmap.mmap(-1, 64 * MIB, mmap.MAP_PRIVATE) as holes:
@@ -175,7 +154,7 @@ def test_memory_compacted(crowd: Crowd) -> None:
                 holes[at] = 1
             COMPACT.write_text("1")
         crowd.goes_on()
-    crowd.end()
+    crowd.ends()
 
 
 class Locked:
@@ -226,7 +205,6 @@ def spare() -> Iterator[int]:
     KEPT_FREE.write_text(before)
 
 
-@clauses("BLOCK-6 BLOCK-2 WLIFE-5 R15 R26 R34 R46")
 def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
     """More is wanted than there is, until much is in swap, the crowd as well."""
     hog = (
@@ -236,14 +214,11 @@ def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
         "print('full', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    with subprocess.Popen(
-        ["python3", "-c", hog, str(spare + 48 * MIB)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout.readline() == b"full\n"
-        assert meminfo("SwapTotal") - meminfo("SwapFree") > 8 * MIB
-        crowd.goes_on(10 * PIECE)
-        process.stdin.close()
+    eater = Child("python3", "-c", hog, str(spare + 48 * MIB))
+    # Its answer is for as long as it takes to swap others out.
+    assert eater.output.readline() == b"full\n"
+    assert meminfo("SwapTotal") - meminfo("SwapFree") > 8 * MIB
+    crowd.goes_on(10 * PIECE)
+    eater.end()
     crowd.goes_on()
-    crowd.end()
+    crowd.ends()

@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* All operations, and how a thread comes to do one. */
-#include <sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "ops.h"
+/* All operations: those of the engine, and v0.5's own. */
+#include "v0.5.h"
 
 #define EVERYONE (WORKER | SERVER | OTHER)
 
@@ -79,70 +73,3 @@ const struct op ops[] = {
 const unsigned int n_ops = sizeof(ops) / sizeof(ops[0]);
 
 _Static_assert(sizeof(ops) / sizeof(ops[0]) <= MAX_OPS, "MAX_OPS is too small");
-
-/* Each operation as many times as it weighs, by role. */
-static struct menu {
-	unsigned int n;
-	const struct op *op[256];
-} menus[VILLAIN + 1];
-
-void ops_prepare(void)
-{
-	for (int role = WORKER; role <= VILLAIN; role <<= 1) {
-		menus[role].n = 0;
-		for (const struct op *op = ops; op < ops + n_ops; op++) {
-			if (!(op->roles & role) || (op->needs && !has(op->needs)))
-				continue;
-			for (unsigned int i = 0; i < op->weight; i++)
-				menus[role].op[menus[role].n++] = op;
-		}
-	}
-}
-
-enum outcome perform(struct actor *me, const struct op *op)
-{
-	const struct op *outer = me->doing;
-	struct tally *tally = &arena->stats[op - ops];
-	enum outcome outcome;
-
-	me->doing = op;
-	me->result = 0;
-	outcome = op->run(me);
-	me->doing = outer;
-	if (outcome == NOTHING)
-		return outcome;
-	me->ring[me->turn++ % RING] = (struct done){ op, me->result };
-	atomic_fetch_add_explicit(&tally->done, 1, memory_order_relaxed);
-	if (outcome == DONE)
-		atomic_fetch_add_explicit(&tally->succeeded, 1, memory_order_relaxed);
-	if (atomic_fetch_sub_explicit(&arena->left, 1, memory_order_relaxed) == 1)
-		atomic_store(&arena->stop, true);
-	return outcome;
-}
-
-void step(struct actor *me)
-{
-	const struct menu *menu = &menus[me->role];
-
-	perform(me, menu->op[below(&me->rng, menu->n)]);
-}
-
-void doze(struct rng *rng, unsigned int microseconds)
-{
-	struct timespec ts = { 0, 1 + below(rng, microseconds * 1000) };
-
-	nanosleep(&ts, NULL);
-}
-
-/* ESRCH where the thread has just ended is no matter. */
-int send_signal(struct actor *to)
-{
-	return syscall(SYS_tgkill, getpid(), atomic_load(&to->tid), SIGUSR1);
-}
-
-int move_and_preempt(struct actor *worker)
-{
-	if (!umcg_move(&worker->u->task, RUNNING, RUNNING | PREEMPTED))
-		return -1;
-	return send_signal(worker);
-}

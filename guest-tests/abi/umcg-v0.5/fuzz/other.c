@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What any thread may do, and what one that is no party does to those that are. */
+/* What any thread may try, and what one that is no party does to those that are. */
 #include <errno.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "ops.h"
+#include "v0.5.h"
 
 #define CRIMES	40	/* of one villain */
 
@@ -35,11 +32,6 @@ enum outcome op_bad_ctl(struct actor *me)
 	return REFUSED;
 }
 
-static struct actor *any_worker(struct actor *me)
-{
-	return worker_at(below(&me->rng, arena->workers));
-}
-
 enum outcome op_preempt(struct actor *me)
 {
 	struct actor *w = any_worker(me);
@@ -47,37 +39,6 @@ enum outcome op_preempt(struct actor *me)
 	if (bare_word(w) != RUNNING)
 		return NOTHING;
 	return move_and_preempt(w) ? REFUSED : DONE;
-}
-
-enum outcome op_signal(struct actor *me)
-{
-	struct actor *to = one_in(&me->rng, 3) ?
-		server_at(below(&me->rng, arena->servers)) : any_worker(me);
-
-	if (!atomic_load(&to->tid))
-		return NOTHING;
-	return send_signal(to) ? REFUSED : DONE;
-}
-
-enum outcome op_sample(struct actor *me)
-{
-	check_sample(me, any_worker(me));
-	return DONE;
-}
-
-/* Nothing is lost: the memory is shared, and only not mapped just now. */
-enum outcome op_drop(struct actor *me)
-{
-	unsigned int n = below(&me->rng, arena->workers + arena->servers + arena->pools);
-	void *page;
-
-	if (n < arena->workers)
-		page = page_of(worker_at(n));
-	else if (n < arena->workers + arena->servers)
-		page = page_of(server_at(n - arena->workers));
-	else
-		page = pool_at(n - arena->workers - arena->servers);
-	return madvise(page, PAGE, MADV_DONTNEED) ? REFUSED : DONE;
 }
 
 enum outcome op_stranger(struct actor *me)
@@ -152,19 +113,4 @@ enum outcome op_visit(struct actor *me)
 		LEGAL(me, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0), 0, -ESRCH);
 	LEGAL(me, umcg_unregister(me->u), 0);
 	return DONE;
-}
-
-void *other_body(void *actor)
-{
-	struct actor *me = actor;
-
-	become(me);
-	while (!atomic_load(&arena->stop)) {
-		step(me);
-		doze(&me->rng, 30);
-		/* What is broken by then may never come to an end by itself. */
-		if (me->role == VILLAIN && me->turn == CRIMES)
-			kill(getpid(), SIGALRM);
-	}
-	return NULL;
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import mmap
 import os
-import select
 import struct
-import subprocess
+import sys
 from pathlib import Path
 
+from child import Child
 from patience import PATIENCE, until
 
 HERE = Path(__file__).resolve().parent
@@ -28,17 +28,13 @@ class Actor:
     def __init__(self, stage: Stage, slot: int) -> None:
         self.stage = stage
         self.slot = slot
-        self.process = subprocess.Popen(
-            [ACTOR, stage.path, str(slot)],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.pid = self.process.pid
+        self.child = Child(ACTOR, stage.path, str(slot))
+        self.pid = self.child.pid
 
     @property
     def word(self) -> int:
-        return struct.unpack_from("=I", self.stage.memory, self.slot * TASK_SIZE)[0]
+        at = self.slot * TASK_SIZE
+        return int.from_bytes(self.stage.memory[at : at + 4], sys.byteorder)
 
     @word.setter
     def word(self, value: int) -> None:
@@ -46,21 +42,19 @@ class Actor:
 
     def tell(self, command: str) -> None:
         """Send a command; `answer()` has what comes of it."""
-        self.process.stdin.write(command.encode() + b"\n")
+        self.child.tell(command)
 
     def answer(self, patience: float = PATIENCE) -> int:
-        ready, _, _ = select.select([self.process.stdout], [], [], patience)
-        assert ready, f"actor {self.pid} does not answer: {self.state}"
-        line = self.process.stdout.readline()
-        assert line, f"actor {self.pid} is gone: {self.process.wait()}"
-        return int(line)
+        silent = self.is_silent(patience)
+        assert not silent, f"actor {self.pid} does not answer: {self.state}"
+        return int(self.child.answer(0.0))
 
     def ask(self, command: str) -> int:
         self.tell(command)
         return self.answer()
 
     def is_silent(self, seconds: float = 0.05) -> bool:
-        return not select.select([self.process.stdout], [], [], seconds)[0]
+        return self.child.is_silent(seconds)
 
     def wake(self, other: Actor) -> int:
         """Make `other` RUNNING and wake it; return what the kernel says."""
@@ -85,6 +79,9 @@ class Actor:
     @property
     def state(self) -> str:
         return self.proc("stat").rpartition(")")[2].split()[0]
+
+    def is_in(self, state: str) -> bool:
+        return self.state == state
 
     @property
     def cpu_ticks(self) -> int:
@@ -121,8 +118,6 @@ class Stage:
 
     def close(self) -> None:
         for actor in self.actors:
-            actor.process.kill()
+            actor.child.kill()
         for actor in self.actors:
-            actor.process.wait(PATIENCE)
-            actor.process.stdin.close()
-            actor.process.stdout.close()
+            actor.child.bury()

@@ -8,11 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from actors import IDLE, RUNNING, Actor, Stage
+from actors import ACTOR, IDLE, RUNNING, Actor, Stage
 from groups import Group
 from patience import until
 
@@ -82,10 +83,10 @@ def test_stop_and_continue_many(stage: Stage, waker: Actor) -> None:
     for actor in idle:
         os.kill(actor.pid, signal.SIGSTOP)
     for actor in idle:
-        until(lambda a=actor: a.state == "T", "a stop")
+        until(partial(actor.is_in, "T"), "a stop")
         os.kill(actor.pid, signal.SIGCONT)
     for actor in idle:
-        until(lambda a=actor: a.state == "S", "a sleep again")
+        until(partial(actor.is_in, "S"), "a sleep again")
         assert actor.is_silent(0.0)
         assert waker.wake(actor) == 0
         assert actor.answer() == 0
@@ -97,9 +98,9 @@ def test_killing_some_leaves_the_others(stage: Stage, waker: Actor) -> None:
     for actor in idle:
         actor.go_idle()
     for victim in idle[::2]:
-        victim.process.kill()
+        victim.child.kill()
     for victim in idle[::2]:
-        victim.process.wait()
+        victim.child.process.wait()
         assert waker.wake(victim) == -errno.ESRCH
     for actor in idle[1::2]:
         assert waker.wake(actor) == 0
@@ -111,7 +112,7 @@ def test_exec_ends_a_server_for_others_too(stage: Stage, waker: Actor) -> None:
     actor = stage.server()
     assert waker.wake(actor) == 0
     # Into another life as an actor that is not registered.
-    actor.tell(f"exec {actor.process.args[0]} {stage.path} {actor.slot}")
+    actor.tell(f"exec {ACTOR} {stage.path} {actor.slot}")
     assert actor.ask("unregister") == -errno.EINVAL
     assert waker.wake(actor) == -errno.ESRCH
     actor.go_idle()

@@ -169,7 +169,7 @@ static void many_under(int servers)
 		worker_start(&many[i]);
 	}
 	ASSERT_EQ(0, pthread_create(&thread, NULL, open_door, NULL));
-	serve_all(&shift, servers - 1);
+	serve_all(&me, &shift, servers - 1);
 	pthread_join(thread, NULL);
 	for (int i = 0; i < MANY; i++) {
 		worker_join(&many[i]);

@@ -178,12 +178,9 @@ TEST(exit_unregisters, .clauses = "LIFE-3 R4 R49")
 
 TEST(killed_process_is_gone, .clauses = "LIFE-3 SIG-5 R4 R49")
 {
-	struct peer *p = shared_memory(sizeof(*p));
-	pid_t pid;
+	struct peer *p;
+	pid_t pid = process_asleep(&p);
 
-	become_server();
-	pid = peer_fork(p);
-	until_asleep(p);
 	EXPECT_EQ(0, wake_tid(pid, 0));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	until_state(pid, pid, 'Z');

@@ -359,7 +359,7 @@ TEST(workers_preempt_each_other, .clauses = "WPREEMPT-1 WLIFE-5 R17")
 		rival[i].body = preempt_each_other;
 		worker_start(&rival[i]);
 	}
-	serve_all(&shift, 1);
+	serve_all(&me, &shift, 1);
 	for (int i = 0; i < 2; i++)
 		worker_join(&rival[i]);
 	expect_none_queued(&pool);

@@ -19,12 +19,9 @@ static void become(uid_t uid)
 
 TEST(wake_another_process, .clauses = "XPROC-1 WAKE-1 R18")
 {
-	struct peer *p = shared_memory(sizeof(*p));
-	pid_t pid;
+	struct peer *p;
+	pid_t pid = process_asleep(&p);
 
-	become_server();
-	pid = peer_fork(p);
-	until_asleep(p);
 	/* The kernel does not look at the word of another process. */
 	EXPECT_EQ(0, wake_tid(pid, 0));
 	expect_asleep(p);

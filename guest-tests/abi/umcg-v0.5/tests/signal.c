@@ -223,12 +223,9 @@ TEST(stop_and_continue, .clauses = "SIG-6 TIME-6")
 
 TEST(woken_while_stopped, .clauses = "SIG-6 SIG-2")
 {
-	struct peer *p = shared_memory(sizeof(*p));
-	pid_t pid;
+	struct peer *p;
+	pid_t pid = process_asleep(&p);
 
-	become_server();
-	pid = peer_fork(p);
-	until_asleep(p);
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
 	until_state(pid, pid, 'T');
 	peer_wake(p);

@@ -277,7 +277,8 @@ static void *wake_me(void *arg)
 	return arg;
 }
 
-TEST(hand_over_to_the_running, .clauses = "SWITCH-3 R13")
+/* Name `to`, which is running, and sleep until the partner wakes us. */
+static void hand_over_to(const struct umcg *to)
 {
 	pthread_t thread;
 
@@ -285,24 +286,20 @@ TEST(hand_over_to_the_running, .clauses = "SWITCH-3 R13")
 	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_me, NULL));
 	at_stage(1);
 	umcg_set_word(&me.task, IDLE);
-	me.task.next_tid = partner.tid;
+	me.task.next_tid = to->tid;
 	EXPECT_EQ(0, umcg_sys_wait(0, 0));
 	EXPECT_EQ(2, atomic_load(&stage));
 	pthread_join(thread, NULL);
 }
 
+TEST(hand_over_to_the_running, .clauses = "SWITCH-3 R13")
+{
+	hand_over_to(&partner);
+}
+
 TEST(hand_over_to_oneself, .clauses = "SWITCH-4")
 {
-	pthread_t thread;
-
-	become_server();
-	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_me, NULL));
-	at_stage(1);
-	umcg_set_word(&me.task, IDLE);
-	me.task.next_tid = me.tid;
-	EXPECT_EQ(0, umcg_sys_wait(0, 0));
-	EXPECT_EQ(2, atomic_load(&stage));
-	pthread_join(thread, NULL);
+	hand_over_to(&me);
 	umcg_set_word(&me.task, IDLE);
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
 }

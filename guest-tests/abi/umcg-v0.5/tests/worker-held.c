@@ -3,16 +3,14 @@
  * Workers that come to be held with something else to be done on their way back
  * to user space: whatever it is, they can be stopped, traced, frozen and killed.
  */
-#include <linux/filter.h>
 #include <linux/io_uring.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/rseq.h>
 
 #include "held.h"
+#include "seccomp.h"
 
 static struct gate gate;
 static atomic_int handled;
@@ -112,21 +110,6 @@ static void bring_preempted(void)
 	ASSERT_EQ(IDLE | PREEMPTED, run(&w));
 	until_word(&w, IDLE | PREEMPTED);
 	EXPECT_EQ(0, atomic_load(&handled));
-}
-
-/* Have getppid() of this thread answered by `action`; 0 or a descriptor. */
-static int filter_getppid(uint32_t action, unsigned int flags)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, action),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { 4, code };
-
-	ASSERT_EQ(0, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 }
 
 static void be_trapped_by_seccomp(struct worker *worker)

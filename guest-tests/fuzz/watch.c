@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "peer.h"
-#include "ops.h"
+#include "fuzz-abi.h"
+#include "kit.h"
 #include "watch.h"
 
 #define TICKS	250	/* in a second */
@@ -25,7 +25,7 @@ static double seconds(void)
 static void tell_thread(pid_t pid, struct actor *a)
 {
 	uint32_t tid = atomic_load(&a->tid);
-	char ops_done[32 * RING] = "";
+	char ops_done[32 * RING] = "", seen[128];
 	int n = 0;
 
 	for (unsigned int i = a->turn > RING ? a->turn - RING : 0; i < a->turn; i++) {
@@ -36,26 +36,27 @@ static void tell_thread(pid_t pid, struct actor *a)
 		if (n >= (int)sizeof(ops_done))
 			break;
 	}
-	printf("#   %s %d: tid %u %c word %#x next_tid %u link %#llx%s%s, in %s; did%s\n",
+	abi_describe(&a->seen, seen, sizeof(seen));
+	printf("#   %s %d: tid %u %c %s%s%s, in %s; did%s\n",
 	       a->role == WORKER ? "worker" : a->role == SERVER ? "server" : "other",
 	       (int)(a - arena->actors), tid, thread_state(pid, tid),
-	       a->seen.state, a->seen.next_tid,
-	       (unsigned long long)a->seen.idle_workers_ptr,
-	       atomic_load(&a->parked) ? " parked" : "",
+	       seen, atomic_load(&a->parked) ? " parked" : "",
 	       atomic_load(&a->abandoned) ? " gone" : "",
 	       a->doing ? a->doing->name : "nothing", ops_done);
 }
 
 static void tell_all(pid_t pid)
 {
+	char seen[128];
+
 	printf("#   %u workers, %u servers, %u pools, features %#x%s, %s\n",
 	       arena->workers, arena->servers, arena->pools, arena->features,
 	       arena->hostile ? ", hostile" : "",
 	       atomic_load(&arena->stop) ? "draining" : "under way");
-	for (unsigned int i = 0; i < arena->pools; i++)
-		printf("#   pool %u: head %#llx, server %u\n", i,
-		       (unsigned long long)pool_at(i)->idle_workers,
-		       pool_at(i)->idle_server_tid);
+	for (unsigned int i = 0; i < arena->pools; i++) {
+		abi_describe_pool(pool_at(i), seen, sizeof(seen));
+		printf("#   pool %u: %s\n", i, seen);
+	}
 	for (int i = 0; i < MAX_ACTORS; i++)
 		if (atomic_load(&arena->actors[i].tid))
 			tell_thread(pid, &arena->actors[i]);

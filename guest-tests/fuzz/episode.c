@@ -13,10 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "peer.h"
 #include "episode.h"
+#include "fuzz-abi.h"
 #include "inject.h"
-#include "ops.h"
 #include "watch.h"
 
 #define OPS_ORDERLY	3000
@@ -89,32 +88,12 @@ static bool gone(struct actor *a)
 }
 
 /*
- * Preempted, it waits for its server to find it, which is gone. If it was gone by
- * then the kernel is about to queue the worker after all; so look when it sleeps.
- */
-static bool left_behind(struct actor *w, struct actor *dead)
-{
-	bool asleep;
-
-	do {
-		asleep = thread_state(getpid(), w->tid) == 'S';
-		if (bare_word(w) != (IDLE | PREEMPTED) ||
-		    w->u->task.next_tid != dead->tid)
-			return false;
-	} while (!asleep);
-	return true;
-}
-
-/*
  * The heir has a structure of its own: workers still have the old one in mind.
  * The kernel looks after a worker that was running.
  */
 static void replace(struct actor *dead, struct actor *heir)
 {
-	struct actor *w = worker_of_tid(dead->u->task.next_tid);
-
-	if (w && left_behind(w, dead))
-		park(w);
+	abi_bury(dead);
 	heir->rng = rng_of(rng_next(&dead->rng), 0);
 	heir->pool = dead->pool;
 	spawn(heir, server_body);
@@ -159,13 +138,24 @@ static void send_home(unsigned int heirs)
 	LEGAL(me, umcg_unregister(me->u), 0);
 }
 
+static void prepare_injections(void)
+{
+	struct rng rng = rng_of(arena->seed, MAX_ACTORS);
+
+	for (int point = 0; point < INJECT_POINTS; point++) {
+		inject_at[point].action = below(&rng, 2) ? INJECT_NOTHING :
+			below(&rng, 2) ? INJECT_SPIN : INJECT_YIELD;
+		inject_at[point].amount = inject_at[point].action == INJECT_SPIN ?
+			below(&rng, 300) : 1;
+	}
+}
+
 static void prepare_process(void)
 {
 	struct sigaction sa = { .sa_handler = on_usr1,
 				.sa_flags = arena->seed & 2 ? SA_RESTART : 0 };
 	struct itimerval end = { .it_value.tv_usec = HOSTILE_US };
 	pthread_mutexattr_t pi;
-	struct rng rng = rng_of(arena->seed, MAX_ACTORS);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_TIMERSLACK, 1);
@@ -176,12 +166,7 @@ static void prepare_process(void)
 			sigaction(SIGSEGV, &sa, NULL);
 		setitimer(ITIMER_REAL, &end, NULL);
 	}
-	for (int point = 0; point < INJECT_POINTS; point++) {
-		inject_at[point].action = below(&rng, 2) ? INJECT_NOTHING :
-			below(&rng, 2) ? INJECT_SPIN : INJECT_YIELD;
-		inject_at[point].amount = inject_at[point].action == INJECT_SPIN ?
-			below(&rng, 300) : 1;
-	}
+	prepare_injections();
 	pthread_mutexattr_init(&pi);
 	pthread_mutexattr_setprotocol(&pi, PTHREAD_PRIO_INHERIT);
 	pthread_mutexattr_setrobust(&pi, PTHREAD_MUTEX_ROBUST);
@@ -215,6 +200,26 @@ static void live_through(void)
 	pthread_join(echo, NULL);
 }
 
+/* What the ABI has not, no episode has. */
+static unsigned int possible(void)
+{
+	static const struct {
+		enum feature feature;
+		enum umcg_capability needs;
+	} table[] = {
+		{ TIMED, UMCG_DEADLINES },
+		{ PREEMPTS, UMCG_PREEMPTS },
+		{ SWITCHES, UMCG_SWITCHES | UMCG_YIELDS_TO },
+		{ WAKES, UMCG_REQUEUES },
+	};
+	unsigned int features = ALL;
+
+	for (unsigned int i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (umcg_lacks(table[i].needs))
+			features &= ~table[i].feature;
+	return features;
+}
+
 static void set_up(uint64_t seed, unsigned int number, const struct shape *shape)
 {
 	struct rng rng = rng_of(seed, number);
@@ -223,7 +228,7 @@ static void set_up(uint64_t seed, unsigned int number, const struct shape *shape
 	memset(pages, 0, PAGE * (MAX_ACTORS + MAX_POOLS));
 	arena->seed = rng_next(&rng);
 	arena->watcher = gettid();
-	arena->features = (rng_next(&rng) | rng_next(&rng)) & ALL;
+	arena->features = (rng_next(&rng) | rng_next(&rng)) & ALL & possible();
 	arena->workers = shape->workers ?: 2 + below(&rng, 11);
 	arena->servers = shape->servers ?: 1 + below(&rng, 4);
 	arena->pools = 1 + below(&rng, arena->servers < MAX_POOLS ? arena->servers : MAX_POOLS);
@@ -263,4 +268,33 @@ enum ending episode(uint64_t seed, unsigned int number, const struct shape *shap
 		_exit(0);
 	}
 	return watch(pid);
+}
+
+#define FORESEEN	40
+
+static void print_choices(struct actor *a)
+{
+	printf("%d, pool %d:", (int)(a - arena->actors),
+	       (int)(((char *)a->pool - (char *)pool_at(0)) / PAGE));
+	for (int i = 0; i < FORESEEN; i++)
+		printf(" %s", choose(a)->name);
+	printf("\n");
+}
+
+void print_plan(uint64_t seed, unsigned int number, const struct shape *shape)
+{
+	set_up(seed, number, shape);
+	prepare_injections();
+	ops_prepare();
+	printf("episode %lu:%u: %u workers, %u servers, %u pools, features %#x%s, inject",
+	       (unsigned long)seed, number, arena->workers, arena->servers, arena->pools,
+	       arena->features, arena->hostile ? ", hostile" : "");
+	for (int point = 0; point < INJECT_POINTS; point++)
+		printf(" %d:%u", inject_at[point].action, inject_at[point].amount);
+	printf("\n");
+	for (unsigned int i = 0; i < arena->workers; i++)
+		print_choices(worker_at(i));
+	for (unsigned int i = 0; i < arena->servers; i++)
+		print_choices(server_at(i));
+	print_choices(other_actor());
 }

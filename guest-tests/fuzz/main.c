@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A fuzzer of the UMCG v0.5 ABI: episodes of random operations by many threads,
- * each watched by a model of what may come of them.
+ * A fuzzer of a UMCG ABI: episodes of random operations by many threads, each watched
+ * by a model of what may come of them. fuzz-abi.h says what the ABI has to give.
  *
  *	fuzz [--ops N] [--seed N] [--threads N] [--servers N]
  *	     [--replay SEED:EPISODE]... [-l] [-t glob]...
+ *	fuzz --plan SEED:EPISODE
  *
  * What a thread does next is a matter of the seed alone; when it gets to it is
  * up to the scheduler, so that an episode is replayed a number of times. Replays
- * come first; with them and no --ops, there are no more.
+ * come first; with them and no --ops, there are no more. --plan prints what the seed
+ * chooses, and needs no UMCG.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "peer.h"
 #include "episode.h"
-#include "ops.h"
+#include "fuzz-abi.h"
+#include "need.h"
 #include "watch.h"
 
 #define REPLAYS		64
@@ -45,10 +47,7 @@ static bool one_episode(unsigned long seed, unsigned int number)
 	ending = episode(seed, number, &shape);
 	endings[ending]++;
 	if (ending != FAILED) {
-		/* We are a server too, and had no part in that. */
-		me.task.next_tid = me.tid;
-		EXPECT_EQ(RUNNING, umcg_word(&me.task));
-		EXPECT_EQ(0, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0));
+		abi_watcher_check();
 		return true;
 	}
 	TH_LOG("episode %u of seed %lu failed: %s", number, seed, arena->why);
@@ -111,7 +110,7 @@ static void episodes(void)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	episodes_begin();
-	become_server();
+	abi_watcher_begin();
 	for (unsigned int i = 0; more && i < n_replays; i++)
 		for (int times = 0; more && times < TIMES; times++)
 			more = one_episode(replays[i].seed, replays[i].episode);
@@ -126,16 +125,16 @@ static void episodes(void)
 /* A fuzzer that finds nothing must be one that could have. */
 static void finds_sabotage(void)
 {
-	static const char *const found[SABOTAGES] = {
+	const char *const found[SABOTAGES] = {
 		[LOSE_WORKER] = "does not come to its end",
 		[LOSE_WAKEUP] = "does not come to its end",
 		[RUN_ASTRAY] = "ran while it was parked",
-		[WRONG_ERROR] = "bad_flags: result -22",
+		[WRONG_ERROR] = abi_wrong_error,
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	episodes_begin();
-	become_server();
+	abi_watcher_begin();
 	patience = 3;
 	for (enum sabotage s = FAITHFUL + 1; s < SABOTAGES; s++) {
 		struct shape bad = { .workers = 6, .servers = 2, .sabotage = s };
@@ -175,20 +174,36 @@ static unsigned long number(const char *text, unsigned long least, unsigned long
 	return value;
 }
 
-static void add_replay(const char *text)
+static struct replay one_of_seed(const char *text)
 {
-	struct replay *replay = &replays[n_replays++];
+	struct replay replay;
 
-	if (n_replays > REPLAYS ||
-	    sscanf(text ?: "", "%lu:%u", &replay->seed, &replay->episode) != 2) {
-		fprintf(stderr, "fuzz: --replay takes SEED:EPISODE, %d times at most\n",
-			REPLAYS);
+	if (sscanf(text ?: "", "%lu:%u", &replay.seed, &replay.episode) != 2) {
+		fprintf(stderr, "fuzz: %s: not SEED:EPISODE\n", text ?: "nothing");
 		exit(KTAP_USAGE);
 	}
+	return replay;
+}
+
+static void add_replay(const char *text)
+{
+	if (n_replays == REPLAYS) {
+		fprintf(stderr, "fuzz: more than %d episodes to replay\n", REPLAYS);
+		exit(KTAP_USAGE);
+	}
+	replays[n_replays++] = one_of_seed(text);
+}
+
+static void need_fuzz(void)
+{
+	need_umcg();
+	/* Any server may run any worker. */
+	need_capabilities(UMCG_WORKERS | UMCG_POOLS);
 }
 
 int main(int argc, char **argv)
 {
+	const char *plan = NULL;
 	int n = 1;
 
 	/* Take out what is ours; the harness has the rest. */
@@ -203,17 +218,30 @@ int main(int argc, char **argv)
 			shape.servers = number(argv[++i], 1, MAX_SERVERS);
 		else if (!strcmp(argv[i], "--replay"))
 			add_replay(argv[++i]);
+		else if (!strcmp(argv[i], "--plan"))
+			plan = argv[++i] ?: "";
 		else
 			argv[n++] = argv[i];
 	}
 	argv[n] = NULL;
+	if (plan) {
+		struct replay chosen = one_of_seed(plan);
+
+		if (!n_ops) {
+			fprintf(stderr, "fuzz: this ABI has no operations\n");
+			return KTAP_SKIP;
+		}
+		episodes_begin();
+		print_plan(chosen.seed, chosen.episode, &shape);
+		return KTAP_PASS;
+	}
 	if (!n_ops_wanted && !n_replays)
 		n_ops_wanted = OPS;
-	tests[0].options.clauses = clauses();
+	tests[0].options.clauses = n_ops ? clauses() : NULL;
 	tests[0].options.deadline = 100 + n_ops_wanted / SLOWEST + 10 * n_replays;
 	tests[1].options.deadline = 100;
 	for (unsigned int i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		ktap_register(&tests[i]);
-	ktap_before_each = need_umcg;
+	ktap_before_each = need_fuzz;
 	return ktap_main(n, argv);
 }

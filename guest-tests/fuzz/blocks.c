@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ops.h"
+#include "fuzz-abi.h"
 
 int echo_pipes[4];
 pthread_mutex_t pi_mutex;
@@ -67,7 +67,7 @@ enum outcome op_mutex(struct actor *w)
 	else if (err)
 		broken(w, "pthread_mutex_lock: %d", err);
 	if (one_in(&w->rng, 2))
-		op_yield(w);
+		abi_give_way(w);
 	pthread_mutex_unlock(&pi_mutex);
 	check_running(w);
 	return DONE;

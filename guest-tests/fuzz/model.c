@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See model.h. */
-#include <errno.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "ops.h"
+#include "fuzz-abi.h"
 
 struct arena *arena;
 char *pages;
 
 uint64_t soon(struct rng *rng, unsigned int microseconds)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec +
-	       below(rng, microseconds * 1000);
+	return umcg_now() + below(rng, microseconds * 1000);
 }
 
 struct actor *worker_of_tid(uint32_t tid)
@@ -32,7 +26,7 @@ struct actor *worker_of_tid(uint32_t tid)
 void snapshot(void)
 {
 	for (struct actor *a = arena->actors; a < arena->actors + MAX_ACTORS; a++)
-		a->seen = a->u->task;
+		a->seen = *a->u;
 }
 
 static void tell(struct actor *a, const char *fmt, va_list args)
@@ -75,13 +69,10 @@ static void unheard_of(struct actor *a, const char *fmt, ...)
 
 bool legal(struct actor *a, int result, const int *allowed, unsigned int n)
 {
-	static const int any[] = { 0, -EINVAL, -EFAULT, -ESRCH, -EPERM,
-				   -ETIMEDOUT, -EAGAIN, -EBUSY };
-
 	a->result = result;
 	if (arena->hostile) {
-		allowed = any;
-		n = sizeof(any) / sizeof(any[0]);
+		allowed = abi_results;
+		n = n_abi_results;
 	}
 	for (unsigned int i = 0; i < n; i++)
 		if (allowed[i] == result)
@@ -92,49 +83,25 @@ bool legal(struct actor *a, int result, const int *allowed, unsigned int n)
 
 void check_running(struct actor *w)
 {
-	unsigned int runs = atomic_load(&w->runs);
-	uint32_t word = umcg_word(&w->u->task), tid, theirs;
-	struct umcg *server = w->u->server;
-
 	atomic_fetch_add_explicit(&w->progress, 1, memory_order_relaxed);
-	if ((word & UMCG_TASK_USER_MASK) != w->bits)
-		broken(w, "word %#x, its bits were %#x", word, w->bits);
-	word &= ~UMCG_TASK_USER_MASK;
-	if (word != RUNNING && word != (RUNNING | PREEMPTED))
-		broken(w, "word %#x of a worker that runs", word);
 	if (atomic_load(&w->parked))
 		broken(w, "runs, and nobody has taken its token");
-	tid = __atomic_load_n(&w->u->task.next_tid, __ATOMIC_SEQ_CST);
-	theirs = __atomic_load_n(&server->task.next_tid, __ATOMIC_SEQ_CST);
-	/* Preempted and run again in between, it has compared old with new. */
-	if (runs != atomic_load(&w->runs) || atomic_load(&actor_of(server)->abandoned))
-		return;
-	if (tid != server->tid)
-		broken(w, "runs under %u, was run by %u", tid, server->tid);
-	if (theirs != w->u->tid)
-		broken(w, "runs under %u, which runs %u", tid, theirs);
+	abi_check_running(w);
 }
 
+/* Who runs it from here on has to take the token, and to count, first. */
 void check_sample(struct actor *me, struct actor *w)
 {
 	unsigned int runs = atomic_load(&w->runs), before, after;
-	bool parked = atomic_load(&w->parked);
-	uint32_t word = bare_word(w), state = word & UMCG_TASK_STATE_MASK;
 
-	if (word & ~(UMCG_TASK_STATE_MASK | LOCKED | PREEMPTED) ||
-	    state > BLOCKED ||
-	    (word & LOCKED && (word & PREEMPTED || state == BLOCKED)) ||
-	    (word & (LOCKED | PREEMPTED) && state == NONE))
-		broken(me, "worker %u has word %#x", w->tid, word);
-	/* Who runs it from here on has to take the token, and to count, first. */
-	if (word & LOCKED || (state != BLOCKED && !(state == IDLE && parked)))
+	if (!abi_stands_still(me, w))
 		return;
 	before = atomic_load(&w->progress);
 	for (int i = 0; i < 3; i++)
 		sched_yield();
 	after = atomic_load(&w->progress);
 	if (runs == atomic_load(&w->runs) && before != after)
-		broken(me, "worker %u was at %#x, and ran unasked", w->tid, word);
+		broken(me, "worker %u was idle or blocked, and ran unasked", w->tid);
 }
 
 void park(struct actor *w)

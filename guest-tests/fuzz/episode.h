@@ -18,4 +18,10 @@ enum ending { ENDED, DIED, FAILED };
 /* Set one up, run it in a child, and say how it ended; FAILED has been told. */
 enum ending episode(uint64_t seed, unsigned int number, const struct shape *shape);
 
+/*
+ * Print how an episode is set up, and what each thread would choose if its operations
+ * drew no random numbers themselves. That is a matter of the seed alone.
+ */
+void print_plan(uint64_t seed, unsigned int number, const struct shape *shape);
+
 #endif

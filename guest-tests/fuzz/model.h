@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What is true of every UMCG program that keeps the contract, whatever it does,
- * and the state that tells.
+ * What is true of every UMCG program that keeps the contract, whatever its ABI, and
+ * the state that tells.
  *
- * A worker that runs is one that a server, or a worker in the server's name, has
- * made RUNNING since it was last seen IDLE or BLOCKED: `runs` counts the former
- * and `progress` what the worker has done in user space. A worker that is IDLE
- * and on no list belongs to whoever takes its token, `parked`; between the two
- * its progress must be `stamp`.
+ * A worker that runs is one that a server, or a worker in the server's name, has run
+ * since it was last idle or blocked: `runs` counts the former and `progress` what the
+ * worker has done in user space. A worker that is idle and in no pool belongs to
+ * whoever takes its token, `parked`; between the two its progress must be `stamp`.
  *
  * A server that is free looks for tokens before it goes to sleep. Whoever leaves
  * a token leaves a server awake, or running another worker whose end will wake
@@ -21,15 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "port.h"
 #include "rng.h"
-#include "abi.h"
-
-#define NONE		UMCG_TASK_NONE
-#define RUNNING		UMCG_TASK_RUNNING
-#define IDLE		UMCG_TASK_IDLE
-#define BLOCKED		UMCG_TASK_BLOCKED
-#define LOCKED		UMCG_TF_LOCKED
-#define PREEMPTED	UMCG_TF_PREEMPTED
 
 #define MAX_WORKERS	32
 #define MAX_SERVERS	8
@@ -64,7 +56,7 @@ struct actor {
 	atomic_uint tid;
 	struct rng rng;
 	struct umcg *u;		/* in a page of its own */
-	struct umcg_task seen;	/* what was there when something went wrong */
+	struct umcg seen;	/* what was there when something went wrong */
 	pthread_t thread;
 	bool alive;		/* has a thread; the episode's main thread knows */
 	atomic_bool leaving;	/* it is about to end */
@@ -72,7 +64,7 @@ struct actor {
 	const struct op *doing;
 	struct done ring[RING];
 	unsigned int turn;
-	uint32_t bits;		/* what bits 24-31 of the word are to be */
+	uint32_t bits;		/* for the ABI; 0 when the worker registers */
 	struct umcg_pool *pool;	/* of a worker; a server's own to wait at */
 	/* workers */
 	atomic_uint progress, runs, stamp;
@@ -160,13 +152,7 @@ static inline bool has(enum feature feature)
 	return arena->features & feature;
 }
 
-/* The state and flags of a word. */
-static inline uint32_t bare_word(const struct actor *a)
-{
-	return umcg_word(&a->u->task) & ~UMCG_TASK_USER_MASK;
-}
-
-/* An absolute time for umcg_wait(), some microseconds from now. */
+/* A deadline, some microseconds from now. */
 uint64_t soon(struct rng *rng, unsigned int microseconds);
 
 /* The worker whose tid this is, or NULL. */

@@ -13,7 +13,7 @@ enum outcome {
 
 struct op {
 	const char *name;
-	const char *clause;	/* the one it is mostly about */
+	const char *clause;	/* of the ABI, the one it is mostly about */
 	enum role roles;
 	enum feature needs;	/* 0: every episode has it */
 	unsigned int weight;
@@ -26,13 +26,11 @@ enum {
 	OP_SWITCH,
 };
 
-extern const struct op ops[];
-extern const unsigned int n_ops;
-
 /* Do one operation: count it, remember it. */
 enum outcome perform(struct actor *me, const struct op *op);
 
-/* Do one that the thread's role and the episode's features allow. */
+/* Choose one that the thread's role and the episode's features allow; do one. */
+const struct op *choose(struct actor *me);
 void step(struct actor *me);
 
 /* Work out what those are. */
@@ -47,38 +45,38 @@ void become(struct actor *me);
 
 void doze(struct rng *rng, unsigned int microseconds);
 int send_signal(struct actor *to);
-int move_and_preempt(struct actor *worker);
+
+/* Leave tokens for all idle workers of a pool; true if there were some. */
+bool collect(struct actor *server, struct umcg_pool *pool);
+
+/* Any worker or server, and its page or that of a pool. */
+struct actor *any_worker(struct actor *me);
+struct actor *any_party(struct actor *me);
+void *any_page(struct actor *me);
+
+/* Start a thread that nobody joins. */
+bool spawn_extra(void *(*body)(void *), void *arg);
 
 extern int echo_pipes[4];	/* to the echo and back */
 extern pthread_mutex_t pi_mutex;
 
 #define OPERATION(_name) enum outcome _name(struct actor *me)
+/* Operations for the table of any ABI: they stand on port.h. */
 /* worker.c */
-OPERATION(op_enlist); OPERATION(op_yield); OPERATION(op_yield_far);
-OPERATION(op_yield_timed); OPERATION(op_yield_to); OPERATION(op_park);
-OPERATION(op_worker_wakes); OPERATION(op_wait_while_running);
-OPERATION(op_lock); OPERATION(op_lock_and_sleep); OPERATION(op_user_bits);
-OPERATION(op_preempt_self); OPERATION(op_leave); OPERATION(op_exit);
-OPERATION(op_fork);
+OPERATION(op_enlist); OPERATION(op_lock); OPERATION(op_lock_and_sleep);
+OPERATION(op_leave); OPERATION(op_exit); OPERATION(op_fork);
 /* blocks.c */
 OPERATION(op_sleep); OPERATION(op_futex); OPERATION(op_echo);
 OPERATION(op_mutex); OPERATION(op_fault); OPERATION(op_sched_yield);
 OPERATION(op_compute); OPERATION(op_signal_self);
 /* server.c */
-OPERATION(op_register); OPERATION(op_serve); OPERATION(op_run); OPERATION(op_again);
-OPERATION(op_abandon); OPERATION(op_idle); OPERATION(op_give_back);
-OPERATION(op_requeue); OPERATION(op_wake_server); OPERATION(op_wake_worker);
-OPERATION(op_switch); OPERATION(op_wait_timed); OPERATION(op_reregister);
-OPERATION(op_wake_nobody); OPERATION(op_wake_missing); OPERATION(op_bad_word);
-OPERATION(op_wake_watcher);
+OPERATION(op_register); OPERATION(op_serve); OPERATION(op_abandon);
+OPERATION(op_idle); OPERATION(op_give_back); OPERATION(op_requeue);
+OPERATION(op_wake_server); OPERATION(op_switch); OPERATION(op_wait_timed);
+OPERATION(op_reregister);
 /* other.c */
-OPERATION(op_bad_flags); OPERATION(op_bad_ctl); OPERATION(op_preempt);
 OPERATION(op_signal); OPERATION(op_sample); OPERATION(op_drop);
-OPERATION(op_stranger); OPERATION(op_bad_register); OPERATION(op_visit);
 /* hostile.c */
-OPERATION(op_protect); OPERATION(op_unmap); OPERATION(op_scribble);
-OPERATION(op_cycle); OPERATION(op_wrong_tid); OPERATION(op_merge);
-OPERATION(op_overlap); OPERATION(op_share); OPERATION(op_mirror);
-#undef OPERATION
+OPERATION(op_protect); OPERATION(op_unmap); OPERATION(op_merge);
 
 #endif

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests of no ABI for harness/selftest to run and see fail, or not."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+
+def busy(cpu: int) -> int:
+    """Return for how many ms `cpu` has been busy since boot, as the watch has it."""
+    (line,) = (
+        line
+        for line in Path("/proc/stat").read_text().splitlines()
+        if line.startswith(f"cpu{cpu} ")
+    )
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, line.split()[1:])
+    return (user + nice + system + irq + softirq) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
+def spin(ms: int) -> None:
+    """Keep the CPU busy for longer than the limit that the selftest sets."""
+    cpu = ctypes.CDLL(None).sched_getcpu()
+    end = busy(cpu) + ms
+    while busy(cpu) < end:
+        pass
+
+
+def test_hogs_a_cpu() -> None:
+    first = os.sched_param(os.sched_get_priority_max(os.SCHED_FIFO))
+    os.sched_setscheduler(0, os.SCHED_FIFO, first)
+    spin(800)
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def test_is_busy() -> None:
+    spin(800)
