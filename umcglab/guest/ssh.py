@@ -166,7 +166,7 @@ class Guest:
         it is sent, and that is slow.
         """
         command = f"mkdir -p {shlex.quote(dest)} && tar -xf - -C {shlex.quote(dest)}"
-        data = tar(source, skip)
+        data = tar([source], skip)
         start = time.monotonic()
         out = io.BytesIO()
         try:
@@ -312,8 +312,11 @@ def _drain(channel: paramiko.Channel, out: Output) -> None:
         out.write(channel.recv(65536))
 
 
-def tar(folder: Path, skip: Collection[str]) -> bytes:
-    """Return the files of `folder` but `skip`, owned by root, as a tar archive."""
+def tar(folders: Sequence[Path], skip: Collection[str]) -> bytes:
+    """Return the files of `folders` but `skip`, owned by root, as one tar archive.
+
+    What several have is that of the last.
+    """
 
     def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         if member.name.removeprefix("./") in skip:
@@ -324,7 +327,8 @@ def tar(folder: Path, skip: Collection[str]) -> bytes:
 
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
-        archive.add(folder, arcname=".", filter=as_root)
+        for folder in folders:
+            archive.add(folder, arcname=".", filter=as_root)
     return data.getvalue()
 
 

@@ -180,8 +180,7 @@ class _Guest(threading.Thread):
 
     def _script(self) -> str:
         place = shlex.quote(lanes.GUEST_BUNDLE)
-        # -i: an archive may follow another.
-        steps = [f"mkdir -p {place}", f"tar -ixf - -C {place}"]
+        steps = [f"mkdir -p {place}", f"tar -xf - -C {place}"]
         if self._program:
             variables = lanes.environment(self._ready).items()
             steps += [f"export {k}={shlex.quote(v)}" for k, v in variables]
@@ -194,8 +193,8 @@ class _Guest(threading.Thread):
         assert remote.stdin
         # A guest that stands still may never take it.
         with contextlib.suppress(OSError), remote.stdin as stdin:
-            for bundle in reversed((ready.bundle, *ready.more)):
-                stdin.write(ssh.tar(bundle.dir, skip))
+            bundles = reversed((ready.bundle, *ready.more))
+            stdin.write(ssh.tar([bundle.dir for bundle in bundles], skip))
 
     def end(self) -> Iterator[str]:
         """Yield how the program ended, and the last of what it printed."""
