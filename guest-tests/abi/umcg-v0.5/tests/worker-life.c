@@ -165,7 +165,7 @@ static void *preempt_it(void *arg)
 	return arg;
 }
 
-/* Nobody but its server knew of it: it is for any other one now. */
+/* It had been told: whoever it has told of the worker may run it, or nobody does. */
 TEST(server_leaves_a_preempted_worker, .clauses = "WLIFE-2 WPREEMPT-1 R56")
 {
 	on_signal(SIGUSR1, count, 0);
@@ -177,8 +177,8 @@ TEST(server_leaves_a_preempted_worker, .clauses = "WLIFE-2 WPREEMPT-1 R56")
 		ASSERT_EQ(0, pthread_create(&thread, NULL, preempt_it, NULL));
 		let_go_by(&leaver);
 		pthread_join(thread, NULL);
-		until_back(&w);
-		EXPECT_EQ(IDLE, bare_word(&w.own));
+		expect_word(&w, IDLE | PREEMPTED);
+		expect_none_queued(&pool);
 		/* Its signal is still to come. */
 		EXPECT_EQ(way, atomic_load(&handled));
 	}
