@@ -147,46 +147,6 @@ TEST(server_leaves_a_running_worker, .clauses = "WLIFE-2 WRUN-4 R56")
 	finish(&w);
 }
 
-static atomic_int handled;
-
-static void count(int signal)
-{
-	(void)signal;
-	atomic_fetch_add(&handled, 1);
-}
-
-static void *preempt_it(void *arg)
-{
-	int steps = atomic_load(&w.steps);
-
-	while (bare_word(&w.own) != RUNNING || atomic_load(&w.steps) == steps)
-		nap(MS);
-	ASSERT_EQ(0, umcg_preempt(&w.own, SIGUSR1));
-	return arg;
-}
-
-/* Nobody but its server knew of it: it is for any other one now. */
-TEST(server_leaves_a_preempted_worker, .clauses = "WLIFE-2 WPREEMPT-1 R56")
-{
-	on_signal(SIGUSR1, count, 0);
-	begin(spin);
-	for (enum way way = 0; way < WAYS; way++) {
-		struct leaver leaver = { .way = way, .until_blocked = true };
-		pthread_t thread;
-
-		ASSERT_EQ(0, pthread_create(&thread, NULL, preempt_it, NULL));
-		let_go_by(&leaver);
-		pthread_join(thread, NULL);
-		until_back(&w);
-		EXPECT_EQ(IDLE, bare_word(&w.own));
-		/* Its signal is still to come. */
-		EXPECT_EQ(way, atomic_load(&handled));
-	}
-	atomic_store(&go, true);
-	finish(&w);
-	EXPECT_EQ(WAYS, atomic_load(&handled));
-}
-
 /* Who waits at the pool is told of it. */
 TEST(idle_server_takes_over, .clauses = "WLIFE-2 WIDLE-1 R56")
 {
