@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A guest's console: wait on it while it boots, read its log ever after.
+"""A guest's console: wait on it while it boots, read its log afterwards.
 
 QEMU writes the log itself, byte for byte, whoever listens. pexpect reads the
 socket beside it during boot only: a client that stops reading freezes the

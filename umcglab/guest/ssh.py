@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A booted guest: commands and files over SSH, and what it says when it breaks.
+"""A booted guest: commands and files over SSH, and evidence when it breaks.
 
 The one live thing of the lab. `boot` yields a `Guest` that a command has run in;
 when the context ends its QEMU is gone, whatever happened.
