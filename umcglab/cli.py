@@ -13,6 +13,7 @@ from umcglab.verbs import (
     build,
     check,
     clean,
+    gdb,
     listing,
     mutants,
     report,
@@ -27,6 +28,7 @@ VERBS = {
     "report": report,
     "list": listing,
     "shell": shell,
+    "gdb": gdb,
     "mutants": mutants,
     "check": check,
     "anatomy": anatomy,
@@ -43,6 +45,7 @@ examples:
   umcglab run --tests umcg-v0.5/wait:woken_before_the_call
                                             one test on every target
   umcglab shell --only x86_64-umcg-v0.5     a root shell where the tests are
+  umcglab gdb --only x86_64-umcg-v0.5       its kernel, stopped before it starts
   umcglab check x86_64-umcg-v0.5            its series, as a reviewer will look at it
   umcglab series x86_64-umcg-v0.5 --mbox    its patches, as one mailbox
   umcglab report results/latest             render a finished run again

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cpu_watch.h"
 #include "episode.h"
 #include "fuzz-abi.h"
 #include "inject.h"
@@ -34,6 +35,8 @@ void episodes_begin(void)
 		perror("mmap");
 		_exit(1);
 	}
+	/* The harness has one too, in its own process, which knows nothing of episodes. */
+	cpu_watch_start();
 }
 
 /* The signal that preempts, and the one that only interrupts. */

@@ -41,7 +41,9 @@ enum feature {
 };
 
 /* Bugs that the test of the fuzzer itself has it find. */
-enum sabotage { FAITHFUL, LOSE_WORKER, LOSE_WAKEUP, RUN_ASTRAY, WRONG_ERROR, SABOTAGES };
+enum sabotage {
+	FAITHFUL, LOSE_WORKER, LOSE_WAKEUP, RUN_ASTRAY, WRONG_ERROR, HOG_CPU, SABOTAGES
+};
 
 struct op;
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a thread that is no party does to those that are. */
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cpu_watch.h"
 #include "fuzz-abi.h"
+#include "ktap.h"
 
 #define CRIMES	40	/* of one villain */
+#define HOG_MS	800
 
 struct actor *any_worker(struct actor *me)
 {
@@ -44,11 +48,24 @@ enum outcome op_drop(struct actor *me)
 	return madvise(page, PAGE, MADV_DONTNEED) ? REFUSED : DONE;
 }
 
+/* As the kernel would that loops: nothing else runs on this CPU. */
+static void hog(void)
+{
+	struct sched_param first = {
+		.sched_priority = sched_get_priority_max(SCHED_FIFO),
+	};
+
+	sched_setscheduler(0, SCHED_FIFO, &first);
+	cpu_watch_spin(ktap_slow * HOG_MS);
+}
+
 void *other_body(void *actor)
 {
 	struct actor *me = actor;
 
 	become(me);
+	if (arena->sabotage == HOG_CPU)
+		hog();
 	while (!atomic_load(&arena->stop)) {
 		step(me);
 		doze(&me->rng, 30);

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See watch.h. */
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "cpu_watch.h"
 #include "fuzz-abi.h"
 #include "kit.h"
 #include "watch.h"
 
-#define TICKS	250	/* in a second */
+#define LOOK	0.1	/* seconds, from one look at CPUs to the next */
 
-unsigned int patience = 30;
+unsigned int patience = 30, cpu_patience = 1000;
 
 static double seconds(void)
 {
@@ -90,44 +88,20 @@ static enum ending judge(pid_t pid, int status)
 }
 
 /*
- * Timer interrupts of the CPU that had most. They come while a CPU is busy, and one
- * that the host does not run has none: so they tell how long, for the guest.
+ * Whether a CPU has not scheduled for longer than it may, since the episode began. The
+ * kernel can loop on what user space does to its memory.
  */
-static unsigned long ticks(void)
+static bool hogged(pid_t pid)
 {
-	static char text[65536];
-	int fd = open("/proc/interrupts", O_RDONLY);
-	unsigned long most = 0;
-	size_t size = 0;
-	ssize_t n;
-	char *at, *next;
+	char why[64];
+	int cpu;
+	unsigned int ms = cpu_watch_so_far(&cpu);
 
-	while ((n = read(fd, text + size, sizeof(text) - 1 - size)) > 0)
-		size += n;
-	close(fd);
-	text[size] = '\0';
-	at = strstr(text, "LOC:");
-	if (at) {
-		at += 4;
-	} else {
-		at = strstr(text, "arch_timer");
-		while (at && at > text && at[-1] != '\n')
-			at--;
-		at = at ? strchr(at, ':') + 1 : text + size;
-	}
-	for (;; at = next) {
-		unsigned long count = strtoul(at, &next, 10);
-
-		if (next == at)
-			return most;
-		most = count > most ? count : most;
-	}
-}
-
-/* Has this process, which hardly ever does anything, waited that long for a CPU? */
-static bool starved(unsigned long before)
-{
-	return ticks() - before > ktap_slow * TICKS;
+	if (ms < ktap_slow * cpu_patience)
+		return false;
+	snprintf(why, sizeof(why), "CPU %d did not schedule for %u ms", cpu, ms);
+	failed(pid, why);
+	return true;
 }
 
 static bool reaped(pid_t pid, int *status)
@@ -152,21 +126,20 @@ static enum ending end(pid_t pid, enum ending ending)
 
 enum ending watch(pid_t pid)
 {
-	double since = seconds();
-	unsigned long looked = ticks();
+	double since = seconds(), looked = since;
 	bool draining = false;
 	long left = 0;
-	int status;
+	int status, cpu;
 
+	cpu_watch_longest(&cpu);
 	while (!reaped(pid, &status)) {
 		long now = atomic_load(&arena->left);
 
-		if (starved(looked)) {
-			failed(pid, "a CPU was not given to others for a second");
-			return end(pid, FAILED);
+		if (seconds() > looked + LOOK) {
+			if (hogged(pid))
+				return end(pid, FAILED);
+			looked = seconds();
 		}
-		looked = ticks();
-
 		/* With what is lost, some go on and on: draining has to end. */
 		if (!draining && now != left) {
 			draining = atomic_load(&arena->stop);
@@ -180,7 +153,5 @@ enum ending watch(pid_t pid)
 		}
 		nap(MS / 2);
 	}
-	if (starved(looked))
-		return failed(pid, "a CPU was not given to others for a second");
-	return judge(pid, status);
+	return hogged(pid) ? FAILED : judge(pid, status);
 }

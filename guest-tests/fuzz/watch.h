@@ -10,6 +10,9 @@
 /* Seconds with no operation, or to drain, after which a fast kernel has lost something. */
 extern unsigned int patience;
 
+/* Milliseconds after which a CPU that does not schedule is the fault of the episode. */
+extern unsigned int cpu_patience;
+
 /* Wait for the end; tell of one that is not legal. The process is gone then. */
 enum ending watch(pid_t pid);
 

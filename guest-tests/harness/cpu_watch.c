@@ -50,10 +50,23 @@ uint64_t cpu_watch_busy(int cpu)
 	return ticks * 1000 / sysconf(_SC_CLK_TCK);
 }
 
-static void look(int cpu)
+void cpu_watch_spin(unsigned int ms)
 {
-	struct beat *beat = &beats[cpu];
-	uint64_t at = now(), ran = cpu_watch_busy(cpu);
+	int cpu = sched_getcpu();
+	uint64_t start = cpu_watch_busy(cpu);
+	cpu_set_t here;
+
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	sched_setaffinity(0, sizeof(here), &here);
+	while (cpu_watch_busy(cpu) < start + ms)
+		;
+}
+
+/* Note it if the CPU has been late since its last beat; that beat stays the last. */
+static void note(int cpu, uint64_t at, uint64_t ran)
+{
+	const struct beat *beat = &beats[cpu];
 	unsigned int late = at - beat->at;
 
 	if (ran - beat->busy < late)
@@ -62,8 +75,15 @@ static void look(int cpu)
 		longest = late;
 		longest_cpu = cpu;
 	}
-	beat->at = at;
-	beat->busy = ran;
+}
+
+static void look(int cpu)
+{
+	uint64_t at = now(), ran = cpu_watch_busy(cpu);
+
+	note(cpu, at, ran);
+	beats[cpu].at = at;
+	beats[cpu].busy = ran;
 }
 
 static void *watch(void *cpu)
@@ -106,6 +126,21 @@ bool cpu_watch_start(void)
 	}
 	pthread_attr_destroy(&attr);
 	return !err;
+}
+
+unsigned int cpu_watch_so_far(int *cpu)
+{
+	unsigned int ms;
+	int i;
+
+	pthread_mutex_lock(&lock);
+	for (i = 0; i < CPU_SETSIZE; i++)
+		if (beats[i].watched)
+			note(i, now(), cpu_watch_busy(i));
+	ms = longest;
+	*cpu = longest_cpu;
+	pthread_mutex_unlock(&lock);
+	return ms;
 }
 
 /*

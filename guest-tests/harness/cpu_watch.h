@@ -22,6 +22,19 @@ bool cpu_watch_start(void);
 uint64_t cpu_watch_busy(int cpu);
 
 /*
+ * For tests of the watch: keep the CPU that the caller is on busy for so long, by the
+ * clock of the watch. The caller stays on that CPU from then on.
+ */
+void cpu_watch_spin(unsigned int ms);
+
+/*
+ * Return for how long a CPU has not scheduled, as far as that is known by now, in ms,
+ * and which CPU: the longest such time since cpu_watch_longest() was called. Other than
+ * that one it may be called often.
+ */
+unsigned int cpu_watch_so_far(int *cpu);
+
+/*
  * Return the longest time for which a CPU did not schedule since the last call, in
  * ms, and which CPU that was. 0 if the watch has not been started.
  */

@@ -115,16 +115,6 @@ TEST(unkillable)
 	TH_LOG("child %d", child);
 }
 
-/* By the clock of the watch: on a loaded host there may be few ticks in a second. */
-static void spin(unsigned int ms)
-{
-	int cpu = sched_getcpu();
-	uint64_t start = cpu_watch_busy(cpu);
-
-	while (cpu_watch_busy(cpu) < start + ms)
-		;
-}
-
 /*
  * Of real-time tasks none ends another's turn. When the kernel gives ordinary tasks
  * theirs, after 950 ms, those of the watch wait as well.
@@ -136,14 +126,14 @@ TEST(hogs_a_cpu)
 	};
 
 	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &first));
-	spin(800);
+	cpu_watch_spin(800);
 	first.sched_priority = 0;
 	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &first));
 }
 
 TEST(is_busy)
 {
-	spin(800);
+	cpu_watch_spin(800);
 }
 
 FIXTURE(counter) { int value; };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A guest's console: wait on it while it boots, read its log ever after.
+"""A guest's console: wait on it while it boots, read its log afterwards.
 
 QEMU writes the log itself, byte for byte, whoever listens. pexpect reads the
 socket beside it during boot only: a client that stops reading freezes the
@@ -25,6 +25,8 @@ from umcglab.verdict import splat
 
 MARK = "umcglab-init: "
 """What our init programs begin their lines with."""
+READY = f"{MARK}ready"
+"""What that of a guest with SSH says when it listens."""
 
 POWER_OFF = "reboot: Power down"
 """The kernel's last line when init asked it to power off."""
@@ -38,7 +40,7 @@ Outcome = Literal["ready", "failed", "panic", "exit", "silence"]
 
 _OUTCOMES: tuple[Outcome, ...] = ("ready", "failed", "panic", "exit", "silence")
 _NEWS: list[re.Pattern[str] | re.Pattern[bytes] | str | bytes | type] = [
-    re.compile(rf"{MARK}ready".encode()),
+    re.compile(READY.encode()),
     re.compile(rf"{MARK}failed: [^\r\n]*[\r\n]".encode()),
     re.compile(rf"{splat.PANIC}[^\r\n]*[\r\n]".encode()),
     pexpect.EOF,

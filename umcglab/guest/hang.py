@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where a guest that does not get on stands: its programs, or its CPUs."""
+"""Where a guest that hangs is stuck: its programs, or its CPUs."""
 
 from __future__ import annotations
 

@@ -69,6 +69,8 @@ class Vm:
     disk: Path | None = None
     ssh: bool = False
     exact: Exact | None = None
+    gdb: Path | None = None
+    """A socket on which it waits for a debugger, before its first instruction."""
     console_fd: int | None = None
     qmp_fd: int | None = None
 
@@ -117,6 +119,8 @@ def argv(vm: Vm) -> tuple[str, ...]:
             "-netdev", "user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
             "-device", f"{arch.nic},netdev=net",
         ]
+    if vm.gdb:
+        args += ["-S", "-gdb", f"unix:{option_value(vm.gdb)},server=on,wait=off"]
     if vm.exact:
         args += [
             "-icount", "shift=0,sleep=off",
@@ -252,8 +256,8 @@ def start(vm: Vm, *, attach: bool, keep: bool = False) -> Iterator[Qemu]:
 
     The kernel kills QEMU when the *thread* that called this ends, however it
     ends (PR_SET_PDEATHSIG): do not start a guest in a thread it must outlive.
-    With `keep` it does not, so that leave_running() can be called, and an
-    interrupt from the terminal does not reach QEMU.
+    With `keep` it does not, so that leave_running() can be called. An interrupt
+    from the terminal does not reach a QEMU that is kept, or has a debugger.
     """
     if not shutil.which(vm.arch.qemu):
         raise InfraError(f"{vm.arch.qemu} is not installed", hint="make setup")
@@ -277,7 +281,7 @@ def start(vm: Vm, *, attach: bool, keep: bool = False) -> Iterator[Qemu]:
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
                 argv(vm) if keep else guarded(argv(vm)),
-                process_group=0 if keep else None,
+                process_group=0 if keep or vm.gdb else None,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A booted guest: commands and files over SSH, and what it says when it breaks.
+"""A booted guest: commands and files over SSH, and evidence when it breaks.
 
 The one live thing of the lab. `boot` yields a `Guest` that a command has run in;
 when the context ends its QEMU is gone, whatever happened.
@@ -166,7 +166,7 @@ class Guest:
         it is sent, and that is slow.
         """
         command = f"mkdir -p {shlex.quote(dest)} && tar -xf - -C {shlex.quote(dest)}"
-        data = _tar(source, skip)
+        data = tar([source], skip)
         start = time.monotonic()
         out = io.BytesIO()
         try:
@@ -204,21 +204,7 @@ class Guest:
 
     def ssh_command(self, *options: str) -> tuple[str, ...]:
         """Return the `ssh` command line that reaches this guest."""
-        # fmt: off
-        return (
-            "ssh",
-            "-F", "none",
-            "-i", str(self._keys.client),
-            "-p", str(self._port),
-            "-o", "IdentitiesOnly=yes",
-            "-o", f"HostKeyAlias={HOST_ALIAS}",
-            "-o", f"UserKnownHostsFile={self._keys.known_hosts}",
-            "-o", "StrictHostKeyChecking=yes",
-            "-o", "LogLevel=ERROR",
-            *options,
-            "root@127.0.0.1",
-        )
-        # fmt: on
+        return ssh_command(self._keys, self._port, *options)
 
     def _open(self, command: str) -> paramiko.Channel:
         channel = self._ssh.open_session(timeout=_ANSWER_TIMEOUT)
@@ -301,14 +287,36 @@ class Guest:
         )
 
 
+def ssh_command(secret: Keys, port: int, *options: str) -> tuple[str, ...]:
+    """Return the `ssh` command line that reaches the guest behind `port`."""
+    # fmt: off
+    return (
+        "ssh",
+        "-F", "none",
+        "-i", str(secret.client),
+        "-p", str(port),
+        "-o", "IdentitiesOnly=yes",
+        "-o", f"HostKeyAlias={HOST_ALIAS}",
+        "-o", f"UserKnownHostsFile={secret.known_hosts}",
+        "-o", "StrictHostKeyChecking=yes",
+        "-o", "LogLevel=ERROR",
+        *options,
+        "root@127.0.0.1",
+    )
+    # fmt: on
+
+
 def _drain(channel: paramiko.Channel, out: Output) -> None:
     """Copy what came after the last look for output and before the end was seen."""
     while channel.recv_ready():
         out.write(channel.recv(65536))
 
 
-def _tar(folder: Path, skip: Collection[str]) -> bytes:
-    """Return the files of `folder` but `skip`, owned by root, as a tar archive."""
+def tar(folders: Sequence[Path], skip: Collection[str]) -> bytes:
+    """Return the files of `folders` but `skip`, owned by root, as one tar archive.
+
+    What several have is that of the last.
+    """
 
     def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         if member.name.removeprefix("./") in skip:
@@ -318,8 +326,9 @@ def _tar(folder: Path, skip: Collection[str]) -> bytes:
         return member
 
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as tar:
-        tar.add(folder, arcname=".", filter=as_root)
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for folder in folders:
+            archive.add(folder, arcname=".", filter=as_root)
     return data.getvalue()
 
 
@@ -345,21 +354,10 @@ def boot(
     secret = keys(lab)
     console_log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
-        ramdisk = Path(folder) / "initrd"
-        ramdisk.touch(mode=0o600)
-        ramdisk.write_bytes(
-            initrd.archive(
-                {
-                    "init": initrd.program("guest", kernel.arch, lab.cache),
-                    "keys/authorized_keys": File(secret.client_public.encode() + b"\n"),
-                    "keys/host_key": File(secret.host, 0o600),
-                }
-            )
-        )
         vm = Vm(
             arch=kernel.arch,
             kernel=kernel.image,
-            initrd=ramdisk,
+            initrd=ramdisk(lab, kernel, secret, Path(folder)),
             console_log=console_log,
             cmdline=(*kernel.arch.clocked_cmdline, *cmdline),
             accel=accel.name,
@@ -379,6 +377,22 @@ def boot(
             guest.uname = _uname(guest)
             guest.to_ssh = time.monotonic() - start
             yield guest
+
+
+def ramdisk(lab: Lab, kernel: Kernel, secret: Keys, folder: Path) -> Path:
+    """Write the initrd of a guest with SSH into `folder`; return it."""
+    path = folder / "initrd"
+    path.touch(mode=0o600)
+    path.write_bytes(
+        initrd.archive(
+            {
+                "init": initrd.program("guest", kernel.arch, lab.cache),
+                "keys/authorized_keys": File(secret.client_public.encode() + b"\n"),
+                "keys/host_key": File(secret.host, 0o600),
+            }
+        )
+    )
+    return path
 
 
 class Nameless(InfraError):

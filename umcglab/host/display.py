@@ -89,7 +89,7 @@ class Display:
         self._rows: dict[str, _Row] = {}
         self._log: Path | None = None
         # Drawn only from refresh(): a refreshing thread of Live's own would be
-        # alive while the engine forks.
+        # alive while the pool forks.
         self._live = (
             Live(console=self._console, auto_refresh=False, transient=True)
             if self._console.is_terminal and not self._console.is_dumb_terminal

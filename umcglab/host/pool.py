@@ -51,7 +51,7 @@ class Job(Generic[T]):
 
 @dataclass(frozen=True)
 class _Pipe:
-    """The job's end: a Progress that sends events to the engine."""
+    """The job's end: a Progress that sends events to the pool's process."""
 
     conn: Connection
 
@@ -85,7 +85,7 @@ def catch_signals() -> None:
 
 def _child(job: Job[T], conn: Connection, parent: int) -> None:
     """Run the job in its process; the last message is its result."""
-    # When the engine is killed outright its jobs still clean up.
+    # When the pool's process is killed outright its jobs still clean up.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     catch_signals()
     result: object

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which artifacts of a cache a run is at work with, so that none of them is removed.
+"""Which artifacts of a cache a run is using, so that none of them is removed.
 
 Each process that uses a cache writes what it finds into a file of its own, which it
 holds locked until it ends, however it ends; so do the jobs it forks. A file that

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -212,6 +213,27 @@ def work_tree(
             _compile(recipe, built, folder, progress)
         complete.touch()
     return _build_in(recipe, lab, folder, jobs)
+
+
+@contextlib.contextmanager
+def source_tree(target: Target, lab: Lab, progress: Progress) -> Iterator[Path | None]:
+    """Yield the folder of the target's source as it was compiled, or None.
+
+    It is patched and not configured. What was built elsewhere was compiled where its
+    vmlinux is.
+    """
+    fetched = source.fetch(target.source, lab.cache, progress)
+    if target.source.kind == "image":
+        vmlinux = target.source.vmlinux
+        yield Path(vmlinux).parent if vmlinux else None
+        return
+    recipe = _recipe(target, lab, fetched)
+    key = digest("source", recipe.key, os.getpid())
+    with lab.cache.scratch("trees", key) as folder:
+        progress.phase("unpack")
+        source.unpack(fetched, lab.cache, folder / "linux")
+        series.apply(recipe.series, folder / "linux", progress)
+        yield folder / "linux"
 
 
 def configure(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernels that somebody else built: looked at, and copied into the cache."""
+"""Kernels that somebody else built: checked, and copied into the cache."""
 
 from __future__ import annotations
 

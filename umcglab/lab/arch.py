@@ -31,6 +31,8 @@ class Arch:
     """QEMU's virtio block device."""
     nic: str
     """QEMU's virtio network device."""
+    gdb: str
+    """gdb's name of the architecture."""
     console: str
     """Kernel name of the console UART."""
     exact_serial: tuple[str, ...]
@@ -62,6 +64,7 @@ X86_64 = Arch(
     cpus=("max",),
     disk="virtio-blk-pci",
     nic="virtio-net-pci,romfile=",
+    gdb="i386:x86-64",
     console="ttyS0",
     exact_serial=("-serial", "chardev:exact"),
     exact_tty="ttyS1",
@@ -86,6 +89,7 @@ ARM64 = Arch(
     cpus=("max", "cortex-a57", "neoverse-n1"),
     disk="virtio-blk-device",
     nic="virtio-net-device",
+    gdb="aarch64",
     console="ttyAMA0",
     exact_serial=("-device", "pci-serial,chardev=exact"),
     exact_tty="ttyS0",

@@ -9,10 +9,11 @@ source `6.10` does not become the number 6.1.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -48,9 +49,15 @@ _OPTIONAL_KEYS: Mapping[SourceKind, tuple[str, ...]] = {"debian": ("suite",)}
 _SUITE = r"[a-z][a-z0-9-]*"
 """It becomes a word of a sources.list."""
 
-_TOP_KEYS = ("sources", "targets", "cache", "cache-size", "results")
+_TOP_KEYS = ("sources", "defaults", "targets", "cache", "cache-size", "results")
 _TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
                 "cpu", "cmdline", "boot-timeout", "nightly", "patches")  # fmt: skip
+_DEFAULT_KEYS = ("flavor", "smp", "memory", "cmdline", "boot-timeout", "nightly")
+"""What a target can have from `defaults`: what means the same for any of them."""
+_AXES = ("arch", "source", "abi", "flavor")
+"""What can be a list, so that an entry is a target for each combination."""
+_PLACE = re.compile(r"\{([^{}]*)\}")
+"""Where the name of such an entry has a value."""
 _MAX_SMP = 8
 """NR_CPUS of our kernels."""
 _MAX_NAME = 100
@@ -228,11 +235,14 @@ class _Reader(yamlfile.Reader):
             name: self.source(name, value)
             for name, value in self.mapping(sources_node, "sources").items()
         }
+        defaults: Mapping[str, yaml.Node] = {}
+        if "defaults" in top:
+            defaults = self.mapping(top["defaults"], "defaults", _DEFAULT_KEYS)
+            for key, value in defaults.items():
+                if not isinstance(value, yaml.ScalarNode):
+                    raise self.error(value, f"defaults: {key} must be one value")
         targets_node = self.need(node, top, "the lab", "targets")
-        targets = tuple(
-            self.target(name, value, sources)
-            for name, value in self.mapping(targets_node, "targets").items()
-        )
+        targets = self.targets(targets_node, defaults, sources)
         if not targets:
             raise self.error(targets_node, "targets: there are none")
         results = self.root / "results"
@@ -249,6 +259,73 @@ class _Reader(yamlfile.Reader):
             sources=sources,
             targets=targets,
         )
+
+    def targets(
+        self,
+        node: yaml.Node,
+        defaults: Mapping[str, yaml.Node],
+        sources: Mapping[str, SourceSpec],
+    ) -> tuple[Target, ...]:
+        """Return all targets in order; no two may have one name."""
+        found: dict[str, Target] = {}
+        for pattern, value in self.mapping(node, "targets").items():
+            own = self.mapping(value, f"target {pattern!r}", _TARGET_KEYS)
+            for name, pairs in self.product(pattern, value, {**defaults, **own}):
+                if name in found:
+                    raise self.error(
+                        value,
+                        f"target {pattern!r}: there is a target {name!r} already",
+                    )
+                found[name] = self.target(name, value, pairs, sources)
+        return tuple(found.values())
+
+    def product(
+        self, pattern: str, node: yaml.Node, pairs: Mapping[str, yaml.Node]
+    ) -> Iterator[tuple[str, dict[str, yaml.Node]]]:
+        """Yield name and pairs of each target that an entry stands for.
+
+        The last of its lists changes fastest. `{arch}` in its name is the arch, and so on.
+        """
+        what = f"target {pattern!r}"
+        places = _PLACE.findall(pattern)
+        for place in places:
+            if place not in _AXES or place not in pairs:
+                known = [axis for axis in _AXES if axis in pairs]
+                raise self.error(
+                    node,
+                    f"{what}: no {place!r} to put into the name"
+                    f"{yamlfile.did_you_mean(place, known)}",
+                    f"it may have {', '.join(f'{{{axis}}}' for axis in known)}",
+                )
+        lists = {
+            axis: self.values(pairs[axis], axis) for axis in _AXES if axis in pairs
+        }
+        for axis, values in lists.items():
+            if len(values) > 1 and axis not in places:
+                raise self.error(
+                    pairs[axis],
+                    f"{what}: {axis} is a list, so the name needs {{{axis}}}",
+                    f"such as {pattern}-{{{axis}}}",
+                )
+        for chosen in itertools.product(*lists.values()):
+            own = dict(zip(lists, chosen, strict=True))
+            name = pattern
+            for axis in places:
+                name = name.replace(f"{{{axis}}}", self.text(own[axis], axis))
+            yield name, {**pairs, **own}
+
+    def values(self, node: yaml.Node, what: str) -> tuple[yaml.Node, ...]:
+        """Return the items of a list, each different; what is no list is one item."""
+        if not isinstance(node, yaml.SequenceNode):
+            return (node,)
+        if not node.value:
+            raise self.error(node, f"{what}: the list is empty")
+        seen: set[str] = set()
+        for item in node.value:
+            if (text := self.text(item, what)) in seen:
+                raise self.error(item, f"{what}: {text!r} is there twice")
+            seen.add(text)
+        return tuple(node.value)
 
     def cache(self, node: yaml.Node | None) -> Path:
         """Return where the cache is: the environment wins over the file."""
@@ -318,8 +395,13 @@ class _Reader(yamlfile.Reader):
         return str(self.path(node, kind)) if is_path else text
 
     def target(
-        self, name: str, node: yaml.Node, sources: Mapping[str, SourceSpec]
+        self,
+        name: str,
+        node: yaml.Node,
+        pairs: Mapping[str, yaml.Node],
+        sources: Mapping[str, SourceSpec],
     ) -> Target:
+        """Return the target that `node`, or one choice of its lists, describes."""
         what = f"target {name!r}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise self.error(node, f"{what}: names are of letters, digits and . _ -")
@@ -329,7 +411,6 @@ class _Reader(yamlfile.Reader):
                 f"target {name[:20]}...: a name has at most {_MAX_NAME} characters, "
                 f"this has {len(name)}",
             )
-        pairs = self.mapping(node, what, _TARGET_KEYS)
         arch = self.one_of(self.need(node, pairs, what, "arch"), "arch", ARCHES)
         source = self.one_of(self.need(node, pairs, what, "source"), "source", sources)
         folder = self.root / "kernel-patches"

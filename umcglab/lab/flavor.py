@@ -18,7 +18,7 @@ class Flavor:
     exact: bool = True
     """Whether it is measured."""
     leaks: bool = False
-    """Whether it has kmemleak, to be asked when the tests are done."""
+    """Whether it has kmemleak, which scans after the last test."""
     patches: str | None = None
     """A folder of kernel-patches with what only such kernels need."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Memory that the kernel lost: kmemleak, asked when all tests of a guest are done."""
+"""Memory leaks of the kernel: a kmemleak scan after the last test of a guest."""
 
 from __future__ import annotations
 

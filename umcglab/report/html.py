@@ -24,7 +24,7 @@ from umcglab.verdict.findings import Finding
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Bound
 from umcglab.verdict.programs import ProgramVerdict
-from umcglab.verdict.runs import Run
+from umcglab.verdict.runs import ClauseTable, Cover, Run
 from umcglab.verdict.targets import FUTEX, Number, TargetResult
 
 EXCERPT = 60
@@ -32,8 +32,38 @@ EXCERPT = 60
 
 
 @dataclass(frozen=True)
+class GridTarget:
+    """One target in the grid: what tells it from others in its cell, and its outcome."""
+
+    name: str
+    variant: str
+    word: str
+    tally: str
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One ABI on one base; the cells are those of the grid's columns."""
+
+    abi: str
+    base: str
+    cells: tuple[tuple[GridTarget, ...], ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All targets of a run: ABI and base by architecture and flavor."""
+
+    arches: tuple[tuple[str, int], ...]
+    """Each architecture and how many flavors it has columns for."""
+    flavors: tuple[str, ...]
+    """Of each column."""
+    rows: tuple[GridRow, ...]
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One cell of the grid; `link` is the id of what explains it."""
+    """What one stage or program came to; `link` is the id of what explains it."""
 
     text: str
     kind: str
@@ -43,10 +73,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One program, or stage, across all targets."""
+    """One stage, or program, of one target; a program has a verdict for each run."""
 
     name: str
-    cells: tuple[Cell, ...]
+    cell: Cell
+    programs: tuple[ProgramVerdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +149,8 @@ def render(run: Run, path: Path) -> Path:
         findings=found,
         notes=findings.notes(run),
         tally=findings.tally(run.counts()),
-        grid=tuple(grid(run, found)),
+        grid=grid(run),
+        programs={t.name: tuple(rows(t, found)) for t in run.targets},
         numbers=tuple(numbers(run)),
         by_base=tuple(by_base(run)),
         limits=tuple(limits(run)),
@@ -129,6 +161,7 @@ def render(run: Run, path: Path) -> Path:
             for table in run.clauses
             for row in table.rows
         },
+        by_outcome=by_outcome,
         duration=duration(run),
         boot_aim=runs.BOOT_RATIO,
         excerpt=EXCERPT,
@@ -137,6 +170,15 @@ def render(run: Run, path: Path) -> Path:
     out = path / "report.html"
     files.write(out, text)
     return out
+
+
+def by_outcome(table: ClauseTable, row: Cover) -> dict[Outcome | None, list[str]]:
+    """Return the targets by what came of a clause's tests there, the worst first."""
+    found: dict[Outcome | None, list[str]] = {}
+    for target, outcome in zip(table.targets, row.outcomes, strict=True):
+        found.setdefault(outcome, []).append(target)
+    order = (Outcome.FAIL, Outcome.MISSING, None, Outcome.SKIP, Outcome.PASS)
+    return {outcome: found[outcome] for outcome in order if outcome in found}
 
 
 def css(word: object) -> str:
@@ -174,18 +216,58 @@ def flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, plain
 
 
-def grid(run: Run, found: Sequence[Finding]) -> Iterator[Row]:
-    """Yield the target x program grid, the stages around the programs included."""
-    ids = {(f.target, f.subject): f.id for f in found}
-    programs = dict.fromkeys(
-        p.plan.repeats or p.name for t in run.targets for p in t.programs
+def grid(run: Run) -> Grid:
+    """Return the targets of a run by what they are, however many there are."""
+    columns: dict[str, dict[str, None]] = {}
+    cells: dict[tuple[str, str], dict[tuple[str, str], list[GridTarget]]] = {}
+    for target in run.targets:
+        facts = target.facts
+        columns.setdefault(facts.arch, {})[facts.flavor] = None
+        row = cells.setdefault((facts.abi, facts.base), {})
+        row.setdefault((facts.arch, facts.flavor), []).append(
+            GridTarget(
+                target.name,
+                _variant(target),
+                target.word,
+                findings.tally(target.counts()),
+            )
+        )
+    order = [(arch, flavor) for arch, flavors in columns.items() for flavor in flavors]
+    return Grid(
+        tuple((arch, len(flavors)) for arch, flavors in columns.items()),
+        tuple(flavor for _, flavor in order),
+        tuple(
+            GridRow(abi, base, tuple(tuple(row.get(at, ())) for at in order))
+            for (abi, base), row in cells.items()
+        ),
     )
-    yield Row("build", tuple(_built(t, ids) for t in run.targets))
-    yield Row("boot", tuple(_booted(t, ids) for t in run.targets))
-    for name in programs:
-        yield Row(name, tuple(_program(t, name, ids) for t in run.targets))
-    if any(t.facts.benches for t in run.targets):
-        yield Row("exact lane", tuple(_exact(t, ids) for t in run.targets))
+
+
+def _variant(target: TargetResult) -> str:
+    """Return what of a target's name neither its row nor its column says."""
+    facts = target.facts
+    if not facts.arch:
+        # All that is known of it.
+        return target.name
+    rest = target.name
+    for known in (facts.arch, facts.abi, facts.base, facts.flavor):
+        rest = re.sub(rf"(^|-){re.escape(known)}(?=-|$)", "", rest, count=1)
+    return rest.strip("-")
+
+
+def rows(target: TargetResult, found: Sequence[Finding]) -> Iterator[Row]:
+    """Yield the stages and programs of a target, in order."""
+    ids = {(f.target, f.subject): f.id for f in found}
+    yield Row("build", _built(target, ids))
+    yield Row("boot", _booted(target, ids))
+    programs: dict[str, list[ProgramVerdict]] = {}
+    for program in target.programs:
+        programs.setdefault(program.plan.repeats or program.name, []).append(program)
+    for name, verdicts in programs.items():
+        cell = _program(target, name, ids)
+        yield Row(name, cell, tuple(verdicts))
+    if target.facts.benches:
+        yield Row("exact lane", _exact(target, ids))
 
 
 def _error(target: TargetResult, stage: str) -> int | None:
@@ -227,10 +309,8 @@ def _program(
 ) -> Cell:
     if again := [p for p in target.programs if p.plan.repeats == name]:
         return _repeated(target, again, ids)
-    program = next((p for p in target.programs if p.name == name), None)
-    if program is None:
-        return Cell("-", "missing")
-    link = ids.get((target.name, name)) or f"{target.name}--tests"
+    program = next(p for p in target.programs if p.name == name)
+    link = ids.get((target.name, name), "")
     outcomes = [t.outcome for t in program.tests]
     said = []
     for outcome, word in (

@@ -1,81 +1,208 @@
 # SPDX-License-Identifier: MIT
-"""A judged run for machines: run.json, with what was derived as its result."""
+"""A judged run for machines: run.json, with what was derived as its result.
+
+`run.schema.json` beside this file is the JSON schema of it, as `schema` makes it of these
+classes. Their names are no part of it; those of their fields are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from umcglab.results import codec
+from umcglab.results.facts import ErrorFacts, RunFacts
 from umcglab.results.rundir import RunDir
+from umcglab.verdict.bench_output import Skipped
+from umcglab.verdict.exact import ExactVerdict
+from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import ProgramVerdict
 from umcglab.verdict.repeats import repeats
-from umcglab.verdict.runs import Run
+from umcglab.verdict.runs import Run, Verdict
 from umcglab.verdict.targets import TargetResult
+
+SCHEMA = Path(__file__).with_name("run.schema.json")
+
+
+@dataclass(frozen=True)
+class TestJson:
+    """One test; `planned` is false if the manifest does not have it."""
+
+    name: str
+    outcome: Outcome
+    reason: str
+    planned: bool
+    clauses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SplatJson:
+    """One kernel report; `line` is that of the console's log."""
+
+    kind: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ProgramJson:
+    """One program of the test lane."""
+
+    program: str
+    outcome: Outcome
+    problems: tuple[str, ...]
+    splats: tuple[SplatJson, ...]
+    tests: tuple[TestJson, ...]
+
+
+@dataclass(frozen=True)
+class BenchJson:
+    """One figure: instructions per operation; `spread` and `change` are fractions."""
+
+    bench: str
+    version: int
+    sched: str
+    op: str
+    per_op: float
+    spread: float
+    ratio_to_futex: float | None
+    reference: float | None
+    change: float | None
+
+
+@dataclass(frozen=True)
+class LimitJson:
+    """One figure that has a limit, in instructions per operation."""
+
+    bench: str
+    sched: str
+    seen: float
+    limit: float
+    rule: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class ExactJson:
+    """The exact lane; `identical` is null if there are not two outputs to compare."""
+
+    identical: bool | None
+    problems: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    benches: tuple[BenchJson, ...]
+    limits: tuple[LimitJson, ...]
+
+
+@dataclass(frozen=True)
+class TargetJson:
+    """One target; `faults` are exit codes, and whose fault what went wrong is."""
+
+    name: str
+    outcome: Outcome
+    faults: tuple[int, ...]
+    errors: tuple[ErrorFacts, ...]
+    problems: tuple[str, ...]
+    boot_ratio: float | None
+    programs: tuple[ProgramJson, ...]
+    exact: ExactJson | None
+
+
+@dataclass(frozen=True)
+class RepeatJson:
+    """One test that was run several times, and how often it passed."""
+
+    target: str
+    program: str
+    test: str
+    outcomes: tuple[Outcome, ...]
+    passed: int
+
+
+@dataclass(frozen=True)
+class ResultJson:
+    """What was derived from the facts and logs of a run."""
+
+    verdict: Verdict
+    exit_code: int
+    counts: dict[Outcome, int]
+    targets: tuple[TargetJson, ...]
+    repeats: tuple[RepeatJson, ...]
+
+
+@dataclass(frozen=True)
+class RunJson(RunFacts):
+    """run.json. A run that is not finished has no result yet."""
+
+    result: ResultJson | None = None
+
+
+def schema() -> dict[str, object]:
+    """Return the JSON schema of run.json."""
+    return codec.schema(RunJson)
 
 
 def write(run: Run, path: Path) -> None:
     """Write run.json again, with what was derived as its `result`."""
-    result = {
-        "verdict": run.verdict,
-        "exit_code": run.exit_code,
-        "counts": run.counts(),
-        "targets": [_target_json(target) for target in run.targets],
-        "repeats": [asdict(one) | {"passed": one.passed} for one in repeats(run)],
-    }
-    codec.write_json(RunDir(path).run, asdict(run.facts) | {"result": result})
+    result = ResultJson(
+        verdict=run.verdict,
+        exit_code=run.exit_code,
+        counts=run.counts(),
+        targets=tuple(map(_target, run.targets)),
+        repeats=tuple(
+            RepeatJson(o.target, o.program, o.test, o.outcomes, o.passed)
+            for o in repeats(run)
+        ),
+    )
+    codec.write_json(RunDir(path).run, asdict(run.facts) | {"result": asdict(result)})
 
 
-def _target_json(target: TargetResult) -> dict[str, object]:
-    exact = target.exact
-    return {
-        "name": target.name,
-        "outcome": target.outcome,
-        "faults": sorted(target.faults),
-        "errors": [asdict(e) for e in target.errors],
-        "problems": [p.text for p in target.problems],
-        "boot_ratio": target.boot_ratio,
-        "programs": [_program_json(p) for p in target.programs],
-        "exact": exact
-        and {
-            "identical": exact.identical,
-            "problems": [p.text for p in exact.problems],
-            "skipped": [asdict(s) for s in exact.skipped],
-            "benches": [
-                {
-                    "bench": n.bench.bench,
-                    "version": n.bench.version,
-                    "sched": n.bench.sched,
-                    "op": n.bench.op,
-                    "per_op": n.bench.per_op,
-                    "spread": n.bench.spread,
-                    "ratio_to_futex": n.ratio,
-                    "reference": n.agreement and n.agreement.reference,
-                    "change": n.agreement and n.agreement.change,
-                }
-                for n in target.numbers
-            ],
-            "limits": [asdict(b) | {"holds": b.holds} for b in target.bounds],
-        },
-    }
+def _target(target: TargetResult) -> TargetJson:
+    return TargetJson(
+        name=target.name,
+        outcome=target.outcome,
+        faults=tuple(sorted(target.faults)),
+        errors=target.errors,
+        problems=tuple(p.text for p in target.problems),
+        boot_ratio=target.boot_ratio,
+        programs=tuple(map(_program, target.programs)),
+        exact=_exact(target, target.exact) if target.exact else None,
+    )
 
 
-def _program_json(program: ProgramVerdict) -> dict[str, object]:
-    return {
-        "program": program.name,
-        "outcome": program.outcome,
-        "problems": [p.text for p in program.problems],
-        "splats": [
-            {"kind": s.kind, "line": s.line, "text": s.text} for s in program.splats
-        ],
-        "tests": [
-            {
-                "name": t.name,
-                "outcome": t.outcome,
-                "reason": t.reason,
-                "planned": t.planned,
-                "clauses": t.clauses,
-            }
+def _program(program: ProgramVerdict) -> ProgramJson:
+    return ProgramJson(
+        program=program.name,
+        outcome=program.outcome,
+        problems=tuple(p.text for p in program.problems),
+        splats=tuple(SplatJson(s.kind, s.line, s.text) for s in program.splats),
+        tests=tuple(
+            TestJson(t.name, t.outcome, t.reason, t.planned, t.clauses)
             for t in program.tests
-        ],
-    }
+        ),
+    )
+
+
+def _exact(target: TargetResult, exact: ExactVerdict) -> ExactJson:
+    return ExactJson(
+        identical=exact.identical,
+        problems=tuple(p.text for p in exact.problems),
+        skipped=exact.skipped,
+        benches=tuple(
+            BenchJson(
+                bench=n.bench.bench,
+                version=n.bench.version,
+                sched=n.bench.sched,
+                op=n.bench.op,
+                per_op=n.bench.per_op,
+                spread=n.bench.spread,
+                ratio_to_futex=n.ratio,
+                reference=n.agreement.reference if n.agreement else None,
+                change=n.agreement.change if n.agreement else None,
+            )
+            for n in target.numbers
+        ),
+        limits=tuple(
+            LimitJson(b.bench, b.sched, b.seen, b.limit, b.rule, b.holds)
+            for b in target.bounds
+        ),
+    )

@@ -7,11 +7,12 @@ so that an older lab reads what a newer one wrote.
 
 from __future__ import annotations
 
+import enum
 import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -52,6 +53,66 @@ def read(path: Path, kind: type[Facts]) -> Facts:
         return typing.cast(Facts, _build(kind, data, ""))
     except (TypeError, ValueError) as e:
         raise UserError(f"{path}: {e}") from e
+
+
+def schema(kind: type) -> dict[str, object]:
+    """Return the JSON schema of what `write` makes of a dataclass.
+
+    A field that has a default may be missing, and unknown keys are allowed, as in `read`.
+    """
+    named: dict[str, object] = {}
+    top = _schema(kind, named)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **top,
+        "$defs": dict(sorted(named.items())),
+    }
+
+
+def _schema(hint: Any, named: dict[str, object]) -> dict[str, object]:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return {}
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [_schema(arg, named) for arg in args]}
+    if origin is Literal:
+        return {"enum": list(args)}
+    if origin is tuple:
+        return {"type": "array", "items": _schema(args[0], named)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _schema(args[1], named)}
+    if is_dataclass(hint):
+        name = typing.cast(type, hint).__name__
+        if name not in named:
+            # First, in case it has itself in it.
+            named[name] = None
+            named[name] = _object_schema(typing.cast(type, hint), named)
+        return {"$ref": f"#/$defs/{name}"}
+    if issubclass(hint, enum.Enum):
+        return {"enum": [member.value for member in hint]}
+    return {"type": _JSON_TYPES[hint]}
+
+
+def _object_schema(kind: type, named: dict[str, object]) -> dict[str, object]:
+    hints = typing.get_type_hints(kind)
+    own = [f for f in fields(kind) if f.init]
+    return {
+        "type": "object",
+        "description": " ".join((kind.__doc__ or "").split()),
+        "properties": {f.name: _schema(hints[f.name], named) for f in own},
+        "required": [
+            f.name for f in own if f.default is MISSING and f.default_factory is MISSING
+        ],
+    }
+
+
+_JSON_TYPES = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 
 
 def _build(hint: Any, value: Any, where: str) -> Any:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What happens to one target once all is built: the test lane and the exact lane.
 
-Each function is one engine job. It writes facts and raw logs into the run's
+Each function is one job of `host.pool`. It writes facts and raw logs into the run's
 folder as it goes and returns what the parent does not know; a `LabError` becomes
 a recorded fact, for what was measured before it must survive.
 """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Kernels that are changed or looked into: mutants, checks, anatomy."""
+"""Kernels that are changed or inspected: mutants, checks, anatomy."""

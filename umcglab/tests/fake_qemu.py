@@ -15,8 +15,9 @@ environment's FAKE_QEMU:
   output    what arrives at the exact guest's UART
   late      seconds that a command's output stays behind its status
 
-Its SSH server takes the keys out of the initrd, as the real init does, and
-runs commands on the host, with FAKE_QEMU_PID in their environment.
+With `-S` it prints nothing before a debugger has sent a byte. Its SSH server takes
+the keys out of the initrd, as the real init does, and runs commands on the host, with
+FAKE_QEMU_PID in their environment.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ from paramiko.common import (
 )
 
 PART = json.loads(os.environ["FAKE_QEMU"])
+go_on = threading.Event()
+"""Not set while a debugger is waited for."""
 
 
 def option(name: str, start: str) -> dict[str, str] | None:
@@ -203,6 +206,21 @@ def monitor(port: int) -> None:
         say(peer, reply | ({"id": request["id"]} if "id" in request else {}))
 
 
+def await_debugger() -> None:
+    """Listen where `-gdb` says, and go on when a debugger sends something."""
+    value = sys.argv[sys.argv.index("-gdb") + 1]
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(value.removeprefix("unix:").split(",")[0])
+    listener.listen()
+
+    def accept() -> None:
+        connection, _ = listener.accept()
+        if connection.recv(1):
+            go_on.set()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
 def say(peer: socket.socket, message: object) -> None:
     peer.sendall(json.dumps(message).encode() + b"\r\n")
 
@@ -220,7 +238,12 @@ def main() -> None:
     if PART.get("ssh"):
         path = sys.argv[sys.argv.index("-initrd") + 1]
         port = ssh_server(unpack(Path(path).read_bytes()))
+    if "-S" in sys.argv:
+        await_debugger()
+    else:
+        go_on.set()
     threading.Thread(target=monitor, args=(port,), daemon=True).start()
+    go_on.wait()
     if (uart := option("-chardev", "file,id=exact")) and "output" in PART:
         Path(uart["path"]).write_text(PART["output"])
     console = Console()

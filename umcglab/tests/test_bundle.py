@@ -100,8 +100,8 @@ def test_a_bundle_has_what_its_abi_plans(lab: Lab, headers: Path) -> None:
     files = {str(p.relative_to(made.dir)) for p in made.dir.rglob("*") if p.is_file()}
     assert files == {
         "bin/harness/selftest", f"bin/{ABI}/word", f"bin/helpers/{ABI}/helper", "bin/helpers/victim",
-        "bench/yard/syscall", f"py/{ABI}/test_idle.py", "py/conftest.py", "py/groups.py",
-        "py/patience.py", "py/run.py",
+        "bin/helpers/watch_cpus", "bench/yard/syscall", f"py/{ABI}/test_idle.py", "py/child.py",
+        "py/conftest.py", "py/groups.py", "py/patience.py", "py/run.py", "py/victims.py",
     }  # fmt: skip
 
 

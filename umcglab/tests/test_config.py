@@ -151,7 +151,7 @@ TARGETS = "targets:\n  t: {arch: x86_64, source: '6.99', abi: control}\n"
         ("- a\n", "1:1: the lab must be a mapping"),
         ("sources: [\n", "2:1: not YAML: "),
         (f"{SOURCES}{TARGETS}cach: x\n", "5:1: the lab: unknown key 'cach'; did you"
-         " mean 'cache'? [known are sources, targets, cache, cache-size, results]"),
+         " mean 'cache'? [known are sources, defaults, targets, cache, cache-size, results]"),
         (f"{SOURCES}{TARGETS}{SOURCES}", "5:1: the lab: 'sources' is there twice"),
         (SOURCES, "1:1: the lab: 'targets' is missing"),
         (f"{SOURCES}targets: {{}}\n", "3:10: targets: there are none"),
@@ -212,6 +212,71 @@ def test_mistakes_in_targets(
     text = complaint(toy, f"{SOURCES}targets:\n  t: {{{flow}}}\n")
     assert said in text
     assert text.startswith("4:")
+
+
+PRODUCT = """\
+defaults: {memory: 2048, smp: 2}
+targets:
+  "{arch}-{abi}-{flavor}":
+    arch: [arm64, x86_64]
+    source: ["6.99"]
+    abi: [control, umcg-toy]
+    flavor: [bench, debug]
+    smp: 4
+  "{arch}-plain": {arch: x86_64, source: "6.99", abi: control}
+"""
+
+
+def test_lists_are_a_target_for_each_combination(toy: ToyLab) -> None:
+    toy.write("lab.yaml", SOURCES + PRODUCT)
+    targets = toy.load().targets
+    assert [t.name for t in targets] == [
+        *(
+            f"{arch}-{abi}-{flavor}"
+            for arch in ("arm64", "x86_64")
+            for abi in ("control", "umcg-toy")
+            for flavor in ("bench", "debug")
+        ),
+        "x86_64-plain",
+    ]
+    for target in targets[:-1]:
+        assert target.name == f"{target.arch.name}-{target.abi}-{target.flavor}"
+        assert (target.memory, target.smp) == (2048, 4)
+    assert (targets[-1].memory, targets[-1].smp) == (2048, 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[arm64, x86_64]", "[arm64, amr64]",
+         "6:19: unknown arch 'amr64'; did you mean 'arm64'?"),
+        ("[arm64, x86_64]", "[]", "6:11: arch: the list is empty"),
+        ("[arm64, x86_64]", "[arm64, arm64]", "6:19: arch: 'arm64' is there twice"),
+        ("[arm64, x86_64]", "[arm64, [x86_64]]", "6:19: arch must be a word"),
+        ("[arm64, x86_64]", "{arm64: }", "6:11: arch must be a word"),
+        ("-{flavor}", "", "9:13: target '{arch}-{abi}': flavor is a list, so the name"
+         " needs {flavor} [such as {arch}-{abi}-{flavor}]"),
+        ("-{flavor}", "-{flavour}", "6:5: target '{arch}-{abi}-{flavour}': no 'flavour'"
+         " to put into the name; did you mean 'flavor'? [it may have {arch}, {source}"),
+        ("{arch}-plain", "{arch}-{flavor}-plain", "target '{arch}-{flavor}-plain': no"
+         " 'flavor' to put into the name [it may have {arch}, {source}, {abi}]"),
+        ("{arch}-plain", "{arch}-{abi}-bench", "11:25: target '{arch}-{abi}-bench':"
+         " there is a target 'x86_64-control-bench' already"),
+        ("{arch}-plain", "{arch-plain", "11:18: target '{arch-plain': names are of"),
+        ("smp: 4", "smp: [2, 4]", "10:10: smp must be a whole number"),
+        ("memory: 2048", "memory: 2G", "3:20: memory must be a whole number"),
+        ("memory: 2048", "memroy: 2048", "3:12: defaults: unknown key 'memroy'; did you"
+         " mean 'memory'? [known are flavor, smp, memory, cmdline, boot-timeout, nigh"),
+        ("memory: 2048", "arch: arm64", "3:12: defaults: unknown key 'arch'"),
+        ("memory: 2048", "flavor: [bench]", "3:20: defaults: flavor must be one value"),
+        ("{memory: 2048, smp: 2}", "none", "3:11: defaults must be a mapping"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_products_and_defaults(
+    toy: ToyLab, old: str, new: str, said: str
+) -> None:
+    assert PRODUCT.count(old) == 1
+    assert said in complaint(toy, SOURCES + PRODUCT.replace(old, new))
 
 
 def test_a_target_named_twice(toy: ToyLab) -> None:

@@ -87,7 +87,7 @@ def test_every_size_is_held_to_the_cheapest_of_its_class() -> None:
         "scale/c-100:fair": True,
         "scale/c-1:fifo": True,
     }
-    assert made["scale/c-1:fair"].rule == "scale/c-10 100 + 10%, least batch of each"
+    assert made["scale/c-1:fair"].rule == "scale/c-10 100 + 10%, minimum batches"
 
 
 def test_elsewhere_it_goes_by_the_yardstick() -> None:

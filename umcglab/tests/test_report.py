@@ -11,10 +11,11 @@ import pytest
 from junitparser import JUnitXml
 
 from umcglab.report import html, junit, run_json
-from umcglab.results import facts
+from umcglab.results import codec, facts
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
 from umcglab.verdict import findings, runs
+from umcglab.verdict.ktap import Outcome
 
 VOID = {"meta", "br", "link", "hr", "img", "input"}
 
@@ -123,11 +124,104 @@ def test_what_was_repeated_is_one_row_and_a_count_of_each_test(
     assert "2 of 3 runs" in said
     assert "umcg/wait:wait_wake passed 2 of 3 (1 failed)" in said
     assert "umcg/wait:wake_before_wait passed 3 of 3" in said
-    grid = html.grid(runs.collect(path), ())
-    assert [row.name for row in grid if "wait" in row.name] == ["umcg/wait"]
+    (target,) = (t for t in runs.collect(path).targets if t.name == X86)
+    (row,) = (row for row in html.rows(target, ()) if "wait" in row.name)
+    assert (row.name, len(row.programs)) == ("umcg/wait", 3)
     seen = cases(path)
     kinds = [seen[f"{X86}.umcg/wait@{n}", "wait_wake"] for n in (1, 2, 3)]
     assert kinds == [[], ["Failure"], []]
+
+
+MANY = {
+    f"{arch}-{abi}-{base}" + (f"-{more}" if more else ""): (arch, abi, base, flavor)
+    for arch in ("x86_64", "arm64")
+    for abi in ("control", "umcg-v0.1", "umcg-v0.5", "umcg-v0.9.1")
+    for base in ("6.1", "6.12", "7.3")
+    for flavor, more in (("bench", ""), ("debug", "debug"), ("debug", "smp8"))
+}
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of 72 targets, of which one could not be read."""
+    path = tmp_path_factory.mktemp("many") / "run"
+    made = Golden(path, ["x86_64-control"])
+    made.change_run(plan=(*MANY, "arm64-lost"))
+    for name, (arch, abi, base, flavor) in MANY.items():
+        plan = facts.PlanFacts("umcg/wait", "test", ("wakes", "sleeps"))
+        about = facts.TargetFacts(name, arch, abi, base, flavor, programs=(plan,))
+        codec.write(made.dir.target(name), about)
+    html.render(runs.collect(path), path)
+    return path
+
+
+def test_the_grid_is_abi_and_base_by_arch_and_flavor(many: Path) -> None:
+    grid = html.grid(runs.collect(many))
+    assert grid.arches == (("x86_64", 2), ("arm64", 2), ("", 1))
+    assert grid.flavors == ("bench", "debug", "bench", "debug", "")
+    assert [(row.abi, row.base) for row in grid.rows] == [
+        *(
+            (abi, base)
+            for abi in ("control", "umcg-v0.1", "umcg-v0.5", "umcg-v0.9.1")
+            for base in ("6.1", "6.12", "7.3")
+        ),
+        ("", ""),
+    ]
+    row = grid.rows[7]
+    said = [[(one.name, one.variant) for one in cell] for cell in row.cells]
+    assert said == [
+        [("x86_64-umcg-v0.5-6.12", "")],
+        [("x86_64-umcg-v0.5-6.12-debug", ""), ("x86_64-umcg-v0.5-6.12-smp8", "smp8")],
+        [("arm64-umcg-v0.5-6.12", "")],
+        [("arm64-umcg-v0.5-6.12-debug", ""), ("arm64-umcg-v0.5-6.12-smp8", "smp8")],
+        [],
+    ]
+    assert [one.variant for one in grid.rows[-1].cells[-1]] == ["arm64-lost"]
+    every = [one.name for row in grid.rows for cell in row.cells for one in cell]
+    assert sorted(every) == sorted([*MANY, "arm64-lost"])
+
+
+def test_no_table_is_wider_with_more_targets(many: Path) -> None:
+    """Of those that every run has; a cell of the grid opens a list of programs."""
+    text = page(many)
+    seen = Page(text)
+    assert seen.open == []
+    for name in MANY:
+        assert f"#{name}--tests" in seen.links
+        assert f"{name}--tests" in seen.ids
+    widest = max(
+        len(re.findall(r"<t[hd]\b", row))
+        for row in re.findall(r"<tr.*?</tr>", text, re.S)
+    )
+    assert widest <= 8
+
+
+def test_a_clause_names_the_few_targets_that_it_fails_on(tmp_path: Path) -> None:
+    golden.failing(tmp_path)
+    run = runs.collect(tmp_path)
+    (table,) = run.clauses
+    (row,) = (row for row in table.rows if row.clause.id == "WAIT-1")
+    found = html.by_outcome(table, row)
+    assert found == {Outcome.FAIL: [X86], Outcome.PASS: [ARM]}
+    assert list(found) == [Outcome.FAIL, Outcome.PASS]
+    text = html.render(run, tmp_path).read_text()
+    assert f"FAIL {X86} PASS {ARM}" in " ".join(Page(text).words.split())
+
+
+def test_a_list_of_programs_has_the_stages_and_each_outcome(
+    folder: Callable[[Make], Path],
+) -> None:
+    run = runs.collect(folder(golden.lost))
+    target = run.targets[-1]
+    listed = {row.name: row.cell for row in html.rows(target, findings.findings(run))}
+    assert list(listed) == ["build", "boot", *golden.TESTS, "exact lane"]
+    assert (listed["umcg/ctl"].text, listed["umcg/ctl"].kind) == (
+        "splat, 2 missing, 1 pass",
+        "fail",
+    )
+    assert listed["umcg/ctl"].link
+    assert (listed["umcg/wait"].text, listed["umcg/wait"].link) == ("3 pass", "")
+    assert listed["boot"].text.endswith("2 boots")
 
 
 def test_rendering_again_gives_the_same_bytes(folder: Callable[[Make], Path]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Read KTAP pessimistically: what was not said clearly was not said.
+"""Read KTAP pessimistically: a result that is not stated clearly is missing.
 
 The parser survives truncation at any byte, nesting by indentation or by `# `,
 kernel messages between and after lines, and tests that lie about their plan.

@@ -62,15 +62,15 @@ class Limits:
     """bench -> scheduling class -> instructions per operation"""
     over: dict[str, Over]
     flat: dict[str, float]
-    """Bench with sizes -> by which part any may cost more than the cheapest, in the
-    least batch of each.
+    """Bench with sizes -> the most by which any size may exceed the cheapest, as a
+    fraction, comparing minimum batches.
 
-    Not in the median: in the fair class a bench goes on in one of two ways for
-    thousands of hand-offs, whatever its size, 15 % apart. EEVDF's delayed dequeue
-    leaves who sleeps on the run queue, or does not.
+    Medians do not work: EEVDF's delayed dequeue (since Linux 6.12), which may leave a
+    task that sleeps on the run queue, puts long stretches of a run into one of two modes
+    about 15 % apart.
     """
     ratios: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
-    """architecture -> bench -> scheduling class -> part of what the yardstick costs in
+    """architecture -> bench -> scheduling class -> fraction of what the yardstick costs in
     the same boot and class"""
     schema: int = codec.SCHEMA
 
@@ -149,5 +149,5 @@ def _flat(limits: Limits, least: Costs) -> Iterator[Bound]:
         sizes = {key: n for key, n in least.items() if key[0].startswith(f"{family}-")}
         for (bench, sched), seen in sizes.items():
             cheapest, size = min((n, b) for (b, s), n in sizes.items() if s == sched)
-            rule = f"{size} {cheapest:,.0f} + {part:.0%}, least batch of each"
+            rule = f"{size} {cheapest:,.0f} + {part:.0%}, minimum batches"
             yield Bound(bench, sched, seen, cheapest * (1 + part), rule)

@@ -42,7 +42,7 @@ def median(hist: Histogram) -> int:
 
 
 def spread(hist: Histogram) -> float:
-    """Return how far the middle nine tenths reach, as a part of the median."""
+    """Return how far the middle nine tenths reach, as a fraction of the median."""
     return (percentile(hist, 95) - percentile(hist, 5)) / median(hist)
 
 

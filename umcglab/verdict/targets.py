@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What one target's folder proves: its facts and logs, brought before `judge`."""
+"""Read the folder of one target, its facts and logs, and have both judged."""
 
 from __future__ import annotations
 

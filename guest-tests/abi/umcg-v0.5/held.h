@@ -6,11 +6,11 @@
 #ifndef HELD_H
 #define HELD_H
 
-#include <sys/mount.h>
 #include <sys/ptrace.h>
-#include <sys/stat.h>
 
+#include "cgroup.h"
 #include "crew.h"
+#include "trace.h"
 
 /* Shared by the process and the test. */
 struct held {
@@ -77,63 +77,20 @@ static inline void stops_and_goes_on(pid_t pid)
 
 static inline void is_traced(pid_t pid)
 {
-	int status;
-
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, held->tid, NULL, NULL));
-	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, held->tid, NULL, NULL));
-	ASSERT_EQ(held->tid, waitpid(held->tid, &status, __WALL));
-	EXPECT_TRUE(WIFSTOPPED(status));
+	trace_begin(held->tid);
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, held->tid, NULL, NULL));
 	until_state(pid, held->tid, 'S');
 }
 
-#define HELD_CGROUPS	"/sys/fs/cgroup"
-#define HELD_CGROUP	HELD_CGROUPS "/umcg-held"
+#define HELD_CGROUP	CGROUPS "/umcg-held"
 
-static inline void tell_cgroup(const char *file, const char *text)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), HELD_CGROUP "/%s", file);
-	fd = open(path, O_WRONLY);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(strlen(text), write(fd, text, strlen(text)));
-	close(fd);
-}
-
-static inline void until_frozen(bool frozen)
-{
-	const char *said = frozen ? "frozen 1" : "frozen 0";
-	char text[128];
-	ssize_t n;
-	int fd;
-
-	tell_cgroup("cgroup.freeze", frozen ? "1" : "0");
-	do {
-		nap(MS);
-		fd = open(HELD_CGROUP "/cgroup.events", O_RDONLY);
-		n = read(fd, text, sizeof(text) - 1);
-		ASSERT_LT(0, n);
-		text[n] = '\0';
-		close(fd);
-	} while (!strstr(text, said));
-}
-
-/* One that a failed test has left behind is there already. */
 static inline void freezes_and_thaws(pid_t pid)
 {
-	char text[16];
-
-	mkdir(HELD_CGROUPS, 0755);
-	if (access(HELD_CGROUPS "/cgroup.procs", F_OK))
-		ASSERT_EQ(0, mount("none", HELD_CGROUPS, "cgroup2", 0, NULL));
-	if (mkdir(HELD_CGROUP, 0755))
-		ASSERT_EQ(EEXIST, errno);
-	snprintf(text, sizeof(text), "%d", pid);
-	tell_cgroup("cgroup.procs", text);
-	until_frozen(true);
-	until_frozen(false);
+	cgroup_mount();
+	cgroup_make(HELD_CGROUP);
+	cgroup_add(HELD_CGROUP, pid);
+	cgroup_freeze(HELD_CGROUP, true);
+	cgroup_freeze(HELD_CGROUP, false);
 	until_state(pid, held->tid, 'S');
 }
 
@@ -166,8 +123,7 @@ static inline void is_held_like_any_other(const struct way *way)
 	goes_through_all(pid);
 	atomic_store(&held->go, true);
 	EXPECT_EQ(0, reap_child(pid));
-	while (rmdir(HELD_CGROUP) && errno == EBUSY)
-		nap(MS);
+	cgroup_remove(HELD_CGROUP);
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <sys/ptrace.h>
 
 #include "crew.h"
+#include "trace.h"
 
 /*
  * One file, mapped twice. A list head at the beginning of the first mapping has
@@ -152,17 +153,13 @@ static pid_t fork_going_round(uint64_t base)
 static void is_a_thread_like_any_other(uint64_t base)
 {
 	pid_t pid = fork_going_round(base), tid = alias->worker_tid;
-	int status;
 
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
 	until_state(pid, tid, 'T');
 	ASSERT_EQ(0, kill(pid, SIGCONT));
 	until_slept(pid, tid, 10);
 
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
-	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tid, NULL, NULL));
-	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
-	EXPECT_TRUE(WIFSTOPPED(status));
+	trace_begin(tid);
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
 
 	ASSERT_EQ(0, kill(pid, SIGKILL));

@@ -8,6 +8,7 @@
 
 #include "away.h"
 #include "crew.h"
+#include "trace.h"
 
 /* One load, which is what is probed: where its operand is not there it sleeps. */
 int probed_load(const int *from);
@@ -154,12 +155,8 @@ TEST(stopped, .clauses = "WSIG-3")
 TEST(traced, .clauses = "WSIG-3")
 {
 	pid_t pid = step(), tid = firm->worker.tid;
-	int status;
 
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
-	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tid, NULL, NULL));
-	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
-	EXPECT_TRUE(WIFSTOPPED(status));
+	trace_begin(tid);
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
 	atomic_store(&firm->go_on, true);
 	EXPECT_EQ(0, reap_child(pid));

@@ -3,6 +3,7 @@
 #include <sys/ptrace.h>
 
 #include "crew.h"
+#include "trace.h"
 
 /*
  * A process: its first thread is the server, and its workers are in memory
@@ -170,15 +171,6 @@ TEST(stop_and_continue, .clauses = "WSIG-3 BLOCK-2 WIDLE-1")
 	EXPECT_TRUE(atomic_load(&firm->other.ended));
 }
 
-static void until_trap(pid_t tid)
-{
-	int status;
-
-	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tid, NULL, NULL));
-	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
-	ASSERT_TRUE(WIFSTOPPED(status));
-}
-
 /* Attach, stop and detach a worker that waits, while another runs on undisturbed. */
 TEST(idle_worker_traced, .clauses = "WSIG-3")
 {
@@ -187,13 +179,13 @@ TEST(idle_worker_traced, .clauses = "WSIG-3")
 	for (int i = 0; i < 5; i++) {
 		ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
 		for (int n = 0; n < 3; n++) {
-			until_trap(tid);
+			trace_stop(tid);
 			EXPECT_EQ(IDLE, bare_word(&firm->idle.own));
 			until_running(pid);
 			ASSERT_EQ(0, ptrace(PTRACE_CONT, tid, NULL, NULL));
 			until_state(pid, tid, 'S');
 		}
-		until_trap(tid);
+		trace_stop(tid);
 		ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
 		until_state(pid, tid, 'S');
 	}
@@ -208,8 +200,7 @@ TEST(run_while_traced, .clauses = "WSIG-3 WRUN-6 R2")
 {
 	pid_t pid = open_firm(take_turns), tid = firm->idle.tid;
 
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
-	until_trap(tid);
+	trace_begin(tid);
 	atomic_store(&firm->over, true);
 	while (bare_word(&firm->idle.own) != RUNNING)
 		nap(MS);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Timeouts of workers that are stopped or frozen. */
-#include <sys/mount.h>
-#include <sys/stat.h>
-
+#include "cgroup.h"
 #include "crew.h"
 
 /* A server, and a worker that times out in half a second, to be stopped. */
@@ -81,56 +79,24 @@ TEST(passes_while_stopped, .clauses = "WTIME-3 WSIG-3 R42")
 	EXPECT_EQ(0, reap_child(pid));
 }
 
-#define CGROUPS	"/sys/fs/cgroup"
 #define FREEZER	CGROUPS "/umcg-worker-time"
-
-static void write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(strlen(text), write(fd, text, strlen(text)));
-	close(fd);
-}
-
-static void freeze(bool on)
-{
-	const char *said = on ? "frozen 1" : "frozen 0";
-	char text[128];
-	ssize_t n;
-	int fd;
-
-	write_to(FREEZER "/cgroup.freeze", on ? "1" : "0");
-	do {
-		fd = open(FREEZER "/cgroup.events", O_RDONLY);
-		n = read(fd, text, sizeof(text) - 1);
-		ASSERT_LT(0, n);
-		text[n] = '\0';
-		close(fd);
-	} while (!strstr(text, said));
-}
 
 TEST(passes_while_frozen, .clauses = "WTIME-3 WSIG-3 R42")
 {
 	pid_t pid = start_stage();
-	char text[16];
 
-	mkdir(CGROUPS, 0755);
-	if (access(CGROUPS "/cgroup.procs", F_OK))
-		ASSERT_EQ(0, mount("none", CGROUPS, "cgroup2", 0, NULL));
-	ASSERT_EQ(0, mkdir(FREEZER, 0755));
-	snprintf(text, sizeof(text), "%d", pid);
-	write_to(FREEZER "/cgroup.procs", text);
-	freeze(true);
-	freeze(false);
-	freeze(true);
+	cgroup_mount();
+	cgroup_make(FREEZER);
+	cgroup_add(FREEZER, pid);
+	cgroup_freeze(FREEZER, true);
+	cgroup_freeze(FREEZER, false);
+	cgroup_freeze(FREEZER, true);
 	while (clock_ns(CLOCK_REALTIME) < stage->until + SOON)
 		nap(MS);
 	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
-	freeze(false);
+	cgroup_freeze(FREEZER, false);
 	EXPECT_EQ(0, reap_child(pid));
-	while (rmdir(FREEZER) && errno == EBUSY)
-		nap(MS);
+	cgroup_remove(FREEZER);
 }
 
 UMCG_TEST_MAIN

@@ -3,6 +3,7 @@
 #include <sys/ptrace.h>
 
 #include "breach.h"
+#include "trace.h"
 
 /* Longer than anything here takes that does not wait for ever. */
 static uint64_t long_from_now(void)
@@ -107,15 +108,6 @@ static uint64_t mask_in_proc(pid_t pid, pid_t tid)
 	return mask;
 }
 
-static void trap(pid_t tid)
-{
-	int status;
-
-	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tid, NULL, NULL));
-	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
-	ASSERT_TRUE(WIFSTOPPED(status));
-}
-
 /* It blocks nothing, whatever signals wait for it. */
 TEST(signal_mask_as_it_is, .clauses = "WSIG-1 WSIG-3")
 {
@@ -125,8 +117,7 @@ TEST(signal_mask_as_it_is, .clauses = "WSIG-1 WSIG-3")
 	nap(SOON);
 	until_state(pid, tid, 'S');
 	EXPECT_EQ(0, mask_in_proc(pid, tid));
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
-	trap(tid);
+	trace_begin(tid);
 	EXPECT_EQ(0, mask_of(tid));
 	EXPECT_EQ(0, mask_in_proc(pid, tid));
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
@@ -144,8 +135,7 @@ TEST(signal_mask_set_meanwhile, .clauses = "WSIG-1 WSIG-3")
 
 	ASSERT_EQ(0, tgkill(pid, tid, SIGUSR1));
 	nap(SOON);
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
-	trap(tid);
+	trace_begin(tid);
 	ASSERT_EQ(0, ptrace(PTRACE_SETSIGMASK, tid, sizeof(usr2), &usr2));
 	EXPECT_EQ(usr2, mask_of(tid));
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
