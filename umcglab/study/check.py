@@ -281,7 +281,9 @@ def _variant(variant: Variant, patches: Sequence[Patch]) -> _Work:
         variants.configure(variant, steps.target, steps.lab, built, with_abi=with_abi)
         said = _compile(built, patches, steps.progress)
         if with_abi and variant == OWN:
-            _all_added(built, patches)
+            _all_added(built, patches, kunit=False)
+        if variant.user_mode and not with_abi:
+            _all_added(built, patches, kunit=True)
         return said
 
     def work(steps: Steps) -> None:
@@ -297,13 +299,17 @@ def _variant(variant: Variant, patches: Sequence[Patch]) -> _Work:
     return work
 
 
-def _all_added(built: Build, patches: Sequence[Patch]) -> None:
-    """Raise PatchError if a file that patches add was not compiled."""
+def _all_added(built: Build, patches: Sequence[Patch], *, kunit: bool) -> None:
+    """Raise PatchError if a file that patches add was not compiled.
+
+    A KUnit suite is compiled where KUnit is, in user mode; see if those are, or others.
+    """
     made = _added(built, patches)
     names = (n for patch in patches for n in patch.added if n.endswith((".c", ".S")))
     for name in names:
         if (
-            not name.startswith("arch/")
+            name.endswith("_kunit.c") == kunit
+            and not name.startswith("arch/")
             and str(Path(name).with_suffix(".o")) not in made
         ):
             raise PatchError(f"{built.name}: {name} is not compiled")

@@ -194,6 +194,25 @@ def test_a_file_that_is_in_no_makefile_is_told(toy: ToyLab) -> None:
     assert "ABI on: kernel/umcg.c is not compiled" in said
 
 
+@ON_X86_64
+def test_a_kunit_suite_is_compiled_where_kunit_is(toy: ToyLab) -> None:
+    makefile = toy.tree / "kernel" / "Makefile"
+    text = makefile.read_text()
+    makefile.write_text(f"{text}obj-$(CONFIG_OTHER) += umcg_kunit.o\n")
+    old = (toy.tree / "Kconfig").read_text()
+    files = {
+        "kernel/umcg.c": ("", UMCG_C),
+        "kernel/umcg_kunit.c": ("", UMCG_C),
+        "Kconfig": (old, f"{old}config UMCG\n\tdepends SMP\n"),
+    }
+    toy.series("umcg-toy/6.99", toylab.patch("umcg: add", files))
+    status, said = run(toy, quick=True)
+    assert status == 0, said
+    status, said = run(toy, only=["ARCH=um"])
+    assert status == 1
+    assert "ARCH=um, ABI off: kernel/umcg_kunit.c is not compiled" in said
+
+
 def test_an_abi_that_cannot_be_on_where_it_must_is_told(toy: ToyLab) -> None:
     kconfig = toy.tree / "Kconfig"
     kconfig.write_text(kconfig.read_text().replace("config DEBUG\n", ""))
