@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a thread that is no party does to those that are. */
-#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,7 +9,7 @@
 #include "ktap.h"
 
 #define CRIMES	40	/* of one villain */
-#define HOG_MS	800
+#define HOG_MS	800	/* as the kernel would that loops */
 
 struct actor *any_worker(struct actor *me)
 {
@@ -48,24 +47,13 @@ enum outcome op_drop(struct actor *me)
 	return madvise(page, PAGE, MADV_DONTNEED) ? REFUSED : DONE;
 }
 
-/* As the kernel would that loops: nothing else runs on this CPU. */
-static void hog(void)
-{
-	struct sched_param first = {
-		.sched_priority = sched_get_priority_max(SCHED_FIFO),
-	};
-
-	sched_setscheduler(0, SCHED_FIFO, &first);
-	cpu_watch_spin(ktap_slow * HOG_MS);
-}
-
 void *other_body(void *actor)
 {
 	struct actor *me = actor;
 
 	become(me);
 	if (arena->sabotage == HOG_CPU)
-		hog();
+		cpu_watch_hog(ktap_slow * HOG_MS);
 	while (!atomic_load(&arena->stop)) {
 		step(me);
 		doze(&me->rng, 30);

@@ -23,9 +23,11 @@ uint64_t cpu_watch_busy(int cpu);
 
 /*
  * For tests of the watch: keep the CPU that the caller is on busy for so long, by the
- * clock of the watch. The caller stays on that CPU from then on.
+ * clock of the watch; cpu_watch_hog() lets no other thread have it meanwhile, and
+ * returns false if it may not do that. The caller stays on that CPU from then on.
  */
 void cpu_watch_spin(unsigned int ms);
+bool cpu_watch_hog(unsigned int ms);
 
 /*
  * Return for how long a CPU has not scheduled, as far as that is known by now, in ms,

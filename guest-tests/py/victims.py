@@ -19,22 +19,27 @@ def busy(cpu: int) -> int:
     return (user + nice + system + irq + softirq) * 1000 // os.sysconf("SC_CLK_TCK")
 
 
-def spin(ms: int) -> None:
-    """Keep the CPU busy for longer than the limit that the selftest sets."""
-    cpu = ctypes.CDLL(None).sched_getcpu()
-    # Real-time tasks, too, are moved to where they can run.
+def stay() -> int:
+    """Run on this CPU alone from now on; return which that is."""
+    cpu: int = ctypes.CDLL(None).sched_getcpu()
     os.sched_setaffinity(0, {cpu})
+    return cpu
+
+
+def spin(cpu: int, ms: int) -> None:
+    """Keep the CPU busy for longer than the limit that the selftest sets."""
     end = busy(cpu) + ms
     while busy(cpu) < end:
         pass
 
 
 def test_hogs_a_cpu() -> None:
+    cpu = stay()
     first = os.sched_param(os.sched_get_priority_max(os.SCHED_FIFO))
     os.sched_setscheduler(0, os.SCHED_FIFO, first)
-    spin(800)
+    spin(cpu, 800)
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def test_is_busy() -> None:
-    spin(800)
+    spin(stay(), 800)
