@@ -30,10 +30,19 @@ ffffffff82000000 T _etext
 def pytest_configure(config: pytest.Config) -> None:
     text = "a lab test that is too long for `make test`; run by `make nightly`"
     config.addinivalue_line("markers", f"nightly: {text}")
-    # A shell starts what runs in the background with these ignored, and the lab leaves
-    # them so. Tests that send them mean a lab that somebody can interrupt.
+
+
+@pytest.fixture(autouse=True)
+def signals() -> None:
+    """Begin each test with the signals that end a lab as a program has them at first.
+
+    A shell starts what runs in the background with some of them ignored, and the lab
+    leaves them so. A verb that an earlier test has called in this process has handlers,
+    which ignore all of them once one has come; what a test starts would inherit that.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 @pytest.fixture
