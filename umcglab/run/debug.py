@@ -34,6 +34,8 @@ from umcglab.run.lanes import Ready
 _COMMANDS = ("gdb-multiarch", "gdb")
 _TICK = 0.2
 """Seconds between two looks for the guest's init and gdb's end."""
+_GRACE = 2.0
+"""Seconds that a program has to end when gdb has: it may be about to."""
 _LINES = 20
 """Lines of the program's output to show at the end."""
 
@@ -169,13 +171,13 @@ class _Guest(threading.Thread):
             )
             sender = threading.Thread(target=self._send, args=(remote,))
             sender.start()
-            while remote.poll() is None:
-                if self.over.wait(_TICK):
-                    remote.kill()
-                    break
-            else:
-                self._status = remote.returncode
-            remote.wait()
+            while remote.poll() is None and not self.over.wait(_TICK):
+                pass
+            try:
+                self._status = remote.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                remote.kill()
+                remote.wait()
             sender.join()
 
     def _script(self) -> str:

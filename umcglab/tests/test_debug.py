@@ -107,7 +107,10 @@ def test_the_program_runs_when_gdb_lets_the_kernel_go(
     gdb: Callable[..., Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The program has said that it is done before it has ended.
+    monkeypatch.setattr(debug, "_GRACE", 30)
     play(console=["umcglab-init: ready"], ssh="yes")
     record = gdb(wait_for=str(tmp_path / "done"), stopped=0.5)
     tree, logs = tmp_path / "tree", tmp_path / "logs"
