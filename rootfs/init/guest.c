@@ -5,21 +5,31 @@
  * configured that the lab already knows, and nothing is forked before the
  * first connection: under TCG every process counts.
  *
- * The initrd holds this program and the keys of the lab; the disk, which all
- * users and labs share, holds none.
+ * The initrd holds this program, the keys of the lab and the test suite; the
+ * disk, which all users and labs share, holds none of them.
+ *
+ * A guest may be one that was kept when it had booted. The host then runs this
+ * program once more, as `/proc/1/exe SECONDS SEED`, to set what only it knows,
+ * and as `/proc/1/exe settle` before it ends the guest.
  */
 #include "init.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
+#include <linux/random.h>
 #include <net/if.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #define SSH_PORT 22
 #define DISK "/dev/vda"
+#define SUITE "/suite"
+#define SEED_SIZE 32
 
 /* The disk is there when its driver has probed it, which may be after we start. */
 static void mount_disk(void)
@@ -56,6 +66,19 @@ static void mount_run(void)
 	copy_secret("/keys/host_key", "/root/run/ssh/host_key");
 }
 
+/*
+ * From memory, not from a disk: a test must not sleep because a page of its own
+ * program has to be read.
+ */
+static void mount_suite(void)
+{
+	if (access(SUITE, F_OK))
+		return;
+	make_dir("/root/run/umcglab");
+	if (mount(SUITE, "/root/run/umcglab", NULL, MS_BIND, NULL))
+		fatal("mount " SUITE);
+}
+
 static void switch_root(void)
 {
 	mount_on("tmpfs", "/rw", "tmpfs", 0, NULL);
@@ -64,6 +87,7 @@ static void switch_root(void)
 	mount_on("overlay", "/root", "overlay", 0,
 		 "lowerdir=/disk,upperdir=/rw/upper,workdir=/rw/work");
 	mount_run();
+	mount_suite();
 	mount_on("/dev", "/root/dev", NULL, MS_MOVE, NULL);
 	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
 		fatal("switch root");
@@ -158,9 +182,54 @@ static void serve(int connection)
 	_exit(127);
 }
 
-int main(void)
+/* The clock stood still while this guest was kept; others were resumed from it. */
+static int resume(const char *seconds, const char *seed)
+{
+	struct timespec now = { .tv_sec = atoll(seconds) };
+	struct {
+		struct rand_pool_info head;
+		char data[SEED_SIZE];
+	} pool = { .head = { .entropy_count = 8 * SEED_SIZE, .buf_size = SEED_SIZE } };
+	int random = open("/dev/random", O_RDONLY);
+
+	if (clock_settime(CLOCK_REALTIME, &now)) {
+		perror("clock_settime");
+		return 1;
+	}
+	memcpy(pool.data, seed, strnlen(seed, SEED_SIZE));
+	if (ioctl(random, RNDADDENTROPY, &pool) || ioctl(random, RNDRESEEDCRNG)) {
+		perror("/dev/random");
+		return 1;
+	}
+	return 0;
+}
+
+/* Twice: what waits for the end of a first grace period is done after it. */
+static int settle(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0)) {
+			perror("membarrier");
+			return 1;
+		}
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
 {
 	int listener, connection;
+
+	if (getpid() != 1) {
+		if (argc == 3)
+			return resume(argv[1], argv[2]);
+		if (argc == 2 && !strcmp(argv[1], "settle"))
+			return settle();
+		fprintf(stderr, "usage: %s SECONDS SEED | settle\n", argv[0]);
+		return 2;
+	}
 
 	mount_on("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_disk();

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,23 @@ def archive(files: Mapping[str, File]) -> bytes:
         for number, (name, (mode, data)) in enumerate(entries.items(), 1)
     ]
     return b"".join([*parts, _entry(0, _TRAILER, 0, b"")])
+
+
+def tree(
+    folders: Sequence[Path], place: str, skip: Collection[str] = ()
+) -> dict[str, File]:
+    """Return the files of `folders` but `skip`, by their paths below `place`.
+
+    What several folders have is that of the last.
+    """
+    found = {}
+    for folder in folders:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = path.relative_to(folder).as_posix()
+            if name not in skip:
+                mode = stat.S_IMODE(path.stat().st_mode)
+                found[f"{place}/{name}"] = File(path.read_bytes(), mode)
+    return found
 
 
 def _entry(number: int, name: str, mode: int, data: bytes) -> bytes:

@@ -36,6 +36,11 @@ SEED = 1
 _QMP_TIMEOUT = 5.0
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
+_OPEN = re.compile(r"TCP\[(?!HOST_FORWARD|TIME_WAIT|CLOSED)")
+
+_SNAPSHOT = "booted"
+_SAVE_TIMEOUT = 120.0
+
 # Between the fork and its own prctl(), setpriv would not notice that its
 # parent is gone: the shell looks before it becomes QEMU.
 _GUARD = ("setpriv", "--pdeathsig", "KILL", "sh", "-c")
@@ -69,6 +74,10 @@ class Vm:
     disk: Path | None = None
     ssh: bool = False
     exact: Exact | None = None
+    snapshots: Path | None = None
+    """A disk made by `snapshot_disk`, which the guest itself does not see."""
+    resumed: bool = False
+    """It begins as it was when it was kept there; its console's log goes on."""
     gdb: Path | None = None
     """A socket on which it waits for a debugger, before its first instruction."""
     console_fd: int | None = None
@@ -119,6 +128,12 @@ def argv(vm: Vm) -> tuple[str, ...]:
             "-netdev", "user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
             "-device", f"{arch.nic},netdev=net",
         ]
+    if vm.snapshots:
+        file = option_value(vm.snapshots)
+        # What is lost with the host is of no use then.
+        args += ["-drive", f"if=none,id=snapshots,format=qcow2,cache=unsafe,file={file}"]
+        if vm.resumed:
+            args += ["-loadvm", _SNAPSHOT]
     if vm.gdb:
         args += ["-S", "-gdb", f"unix:{option_value(vm.gdb)},server=on,wait=off"]
     if vm.exact:
@@ -138,8 +153,10 @@ def argv(vm: Vm) -> tuple[str, ...]:
 def _console(vm: Vm) -> str:
     log = option_value(vm.console_log)
     if vm.console_fd is None:
-        return f"file,id=console,path={log}"
-    return f"socket,id=console,fd={vm.console_fd},logfile={log}"
+        append = ",append=on" if vm.resumed else ""
+        return f"file,id=console,path={log}{append}"
+    append = ",logappend=on" if vm.resumed else ""
+    return f"socket,id=console,fd={vm.console_fd},logfile={log}{append}"
 
 
 def option_value(path: Path) -> str:
@@ -201,7 +218,7 @@ class Qemu:
             hint=shlex.join(self.argv),
         )
 
-    def monitor(self, line: str) -> str:
+    def monitor(self, line: str, timeout: float = _QMP_TIMEOUT) -> str:
         """Return what the human monitor answers to `line`; InfraError if nothing."""
         request = {"command-line": line}
         try:
@@ -209,14 +226,16 @@ class Qemu:
                 client = QMPClient()
                 self._await(client.connect(self._monitor))
                 self._qmp = client
-            answer = self._await(self._qmp.execute("human-monitor-command", request))
+            answer = self._await(
+                self._qmp.execute("human-monitor-command", request), timeout
+            )
         except (OSError, EOFError, QMPError) as e:
             raise InfraError(f"QEMU's monitor does not answer `{line}`: {e!r}") from e
         return str(answer)
 
-    def _await(self, awaitable: Awaitable[T]) -> T:
+    def _await(self, awaitable: Awaitable[T], timeout: float = _QMP_TIMEOUT) -> T:
         # Not qemu.qmp.legacy, whose connect() may wait for ever.
-        return self._loop.run_until_complete(asyncio.wait_for(awaitable, _QMP_TIMEOUT))
+        return self._loop.run_until_complete(asyncio.wait_for(awaitable, timeout))
 
     def ssh_port(self) -> int:
         """Return the port on 127.0.0.1 that QEMU forwards to the guest's SSH."""
@@ -225,6 +244,15 @@ class Qemu:
         if match is None:
             raise InfraError(f"QEMU does not say which port it forwards: {answer!r}")
         return int(match[1])
+
+    def connected(self) -> bool:
+        """Whether a connection to the guest's SSH is open, or on its way to close."""
+        return bool(_OPEN.search(self.monitor("info usernet")))
+
+    def keep(self) -> None:
+        """Keep the guest as it is on its disk of snapshots; it goes on."""
+        if said := self.monitor(f"savevm {_SNAPSHOT}", _SAVE_TIMEOUT).strip():
+            raise InfraError(f"QEMU cannot keep the guest as it is: {said}")
 
     def detach(self) -> None:
         """Let go of the console: a client that does not read freezes the guest."""
@@ -236,12 +264,16 @@ class Qemu:
         """Let this QEMU go on when its context ends; it was started to be kept."""
         self._left_running = True
 
+    def end(self) -> None:
+        """End this QEMU, whose context stays."""
+        if self.running():
+            self.process.kill()
+        self.process.wait()
+
     def close(self) -> None:
         """End this QEMU, and only it, or let go of it if it is left running."""
         if not self._left_running:
-            if self.running():
-                self.process.kill()
-            self.process.wait()
+            self.end()
         self.detach()
         if self._qmp is not None:
             with contextlib.suppress(OSError, EOFError, QMPError):
@@ -262,7 +294,8 @@ def start(vm: Vm, *, attach: bool, keep: bool = False) -> Iterator[Qemu]:
     if not shutil.which(vm.arch.qemu):
         raise InfraError(f"{vm.arch.qemu} is not installed", hint="make setup")
     # What an earlier guest said must not be taken for this one's.
-    vm.console_log.unlink(missing_ok=True)
+    if not vm.resumed:
+        vm.console_log.unlink(missing_ok=True)
     if vm.exact:
         vm.exact.output.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
@@ -271,7 +304,7 @@ def start(vm: Vm, *, attach: bool, keep: bool = False) -> Iterator[Qemu]:
         )
         monitor, theirs = _pair(stack)
         console = None
-        vm = replace(vm, qmp_fd=theirs.fileno())
+        vm = replace(vm, qmp_fd=theirs.fileno(), console_fd=None)
         inherit = [theirs]
         if attach:
             console, other = _pair(stack)
@@ -305,6 +338,19 @@ def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     stack.callback(ours.close)
     stack.callback(theirs.close)
     return ours, theirs
+
+
+def snapshot_disk(path: Path) -> Path:
+    """Make the disk that a guest can be kept on, and return its path."""
+    # What is kept lies behind the disk's contents, of which there are none.
+    command = ("qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as e:
+        raise InfraError(f"qemu-img does not run: {e}", hint="make setup") from e
+    if done.returncode:
+        raise InfraError(f"qemu-img cannot make {path}: {done.stderr.strip()}")
+    return path
 
 
 def version(arch: Arch) -> str:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import secrets
 import shlex
 import socket
 import subprocess
-import tarfile
 import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -35,12 +35,16 @@ from umcglab.host import files
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.config import Lab
 
+SUITE = "/run/umcglab"
+"""Where the tests lie in a guest; its init sees to that."""
+
 BOOT_TIMEOUT = 120.0
 """Seconds until init must be ready. An idle host needs one or two."""
 
 # What paramiko has to say arrives as an exception too.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
+_NO_SUITE: Mapping[str, File] = {}
 _SSH_TIMEOUT = 60.0
 _ANSWER_TIMEOUT = 15.0
 """Seconds in which a guest that is not hung runs `true`."""
@@ -48,6 +52,7 @@ _TICK = 0.25
 _LINGER = 1.0
 _DRAIN = 5.0
 """Seconds in which the output of a command that has ended arrives, if no EOF does."""
+_MOMENT = 0.05
 _ASKED = 3
 """How often a guest is asked for its kernel's name."""
 
@@ -153,33 +158,6 @@ class Guest:
             raise self._failure(command, done, text)
         return text
 
-    def put(
-        self,
-        source: Path,
-        dest: str,
-        timeout: float = 120.0,
-        skip: Collection[str] = (),
-    ) -> None:
-        """Copy the files of folder `source` into folder `dest` of the guest.
-
-        `skip` are paths in `source` to leave out: an emulated CPU decrypts what
-        it is sent, and that is slow.
-        """
-        command = f"mkdir -p {shlex.quote(dest)} && tar -xf - -C {shlex.quote(dest)}"
-        data = tar([source], skip)
-        start = time.monotonic()
-        out = io.BytesIO()
-        try:
-            with self._open(command) as channel:
-                channel.sendall(data)
-                channel.shutdown_write()
-                done = self._collect(channel, out, start, start + timeout)
-        except (OSError, EOFError, paramiko.SSHException):
-            done = Exec(None, time.monotonic() - start, lost=True)
-        if done.exit_status != 0:
-            said = out.getvalue().decode(errors="replace")
-            raise self._failure(f"upload to {dest}", done, said)
-
     def where_stuck(self) -> tuple[str, ...]:
         """Return what programs wait in; of a guest that is lost, where its CPUs are."""
         if not self._lost:
@@ -197,6 +175,31 @@ class Guest:
     def leave_running(self) -> None:
         """Let the guest go on when its context ends; it was booted to be kept."""
         self._qemu.leave_running()
+
+    def settle(self) -> None:
+        """Wait until the kernel has freed what was left to it, and said what it has to.
+
+        For a guest that is about to end: what it does a moment later is not seen.
+        """
+        self._exec("/proc/1/exe settle", io.BytesIO(), _ANSWER_TIMEOUT, {})
+
+    def snapshot(self) -> Snapshot:
+        """End the guest, and return what others can be had from that go on from here.
+
+        Its context must stay until the last of them has ended. Its connection ends
+        first, so that no process that serves it is in each of them.
+        """
+        self._ssh.close()
+        limit = time.monotonic() + _SSH_TIMEOUT
+        while self._qemu.connected():
+            if time.monotonic() > limit:
+                raise InfraError(
+                    "the guest does not close its connection", log=self.console.path
+                )
+            time.sleep(_MOMENT)
+        self._qemu.keep()
+        self._qemu.end()
+        return Snapshot(self._qemu.vm, self._keys, self._symbols)
 
     def shell(self) -> int:
         """Give the terminal to a root shell in the guest; return its exit status."""
@@ -312,26 +315,6 @@ def _drain(channel: paramiko.Channel, out: Output) -> None:
         out.write(channel.recv(65536))
 
 
-def tar(folders: Sequence[Path], skip: Collection[str]) -> bytes:
-    """Return the files of `folders` but `skip`, owned by root, as one tar archive.
-
-    What several have is that of the last.
-    """
-
-    def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        if member.name.removeprefix("./") in skip:
-            return None
-        member.uid = member.gid = 0
-        member.uname = member.gname = "root"
-        return member
-
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for folder in folders:
-            archive.add(folder, arcname=".", filter=as_root)
-    return data.getvalue()
-
-
 @contextlib.contextmanager
 def boot(
     lab: Lab,
@@ -340,24 +323,29 @@ def boot(
     *,
     console_log: Path,
     accel: Accel,
+    suite: Mapping[str, File] = _NO_SUITE,
     smp: int = 1,
     cpu: str = "",
     memory: int = 1024,
     cmdline: Sequence[str] = (),
     timeout: float = BOOT_TIMEOUT,
     keep: bool = False,
+    snapshots: bool = False,
 ) -> Iterator[Guest]:
     """Boot `kernel` on `image`; yield the guest once it has run `uname -r`.
 
-    `keep` is for a guest that may be told to leave_running().
+    `suite` is what `suite_files` makes of the bundles whose files lie in SUITE.
+    `keep` is for a guest that may be told to leave_running(), `snapshots` for one
+    that may be told to become a snapshot().
     """
     secret = keys(lab)
     console_log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as name:
+        folder = Path(name)
         vm = Vm(
             arch=kernel.arch,
             kernel=kernel.image,
-            initrd=ramdisk(lab, kernel, secret, Path(folder)),
+            initrd=ramdisk(lab, kernel, secret, folder, suite),
             console_log=console_log,
             cmdline=(*kernel.arch.clocked_cmdline, *cmdline),
             accel=accel.name,
@@ -366,20 +354,67 @@ def boot(
             cpu=cpu,
             disk=image.disk,
             ssh=True,
+            snapshots=qemu.snapshot_disk(folder / "snapshots") if snapshots else None,
         )
         start = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            machine = stack.enter_context(qemu.start(vm, attach=True, keep=keep))
+        with qemu.start(vm, attach=True, keep=keep) as machine:
             port = _await_init(machine, kernel.system_map, start + timeout)
-            ssh = _connect(machine, secret, port)
-            stack.callback(ssh.close)
-            guest = Guest(machine, ssh, secret, port, kernel.system_map)
-            guest.uname = _uname(guest)
-            guest.to_ssh = time.monotonic() - start
-            yield guest
+            with _entered(machine, secret, port, kernel.system_map, start) as guest:
+                yield guest
 
 
-def ramdisk(lab: Lab, kernel: Kernel, secret: Keys, folder: Path) -> Path:
+@dataclass(frozen=True)
+class Snapshot:
+    """A guest as it was after its boot, of which any number can be had, one at a time."""
+
+    vm: Vm
+    keys: Keys
+    symbols: Path
+
+    @contextlib.contextmanager
+    def resume(self, *, keep: bool = False) -> Iterator[Guest]:
+        """Yield a guest that goes on from there, with the time and a seed of its own."""
+        start = time.monotonic()
+        with qemu.start(replace(self.vm, resumed=True), attach=False, keep=keep) as vm:
+            try:
+                port = vm.ssh_port()
+            except InfraError as e:
+                vm.wait(1.0)
+                raise vm.failure() or e from e
+            seed = secrets.token_hex(16)
+            first = f"/proc/1/exe {time.time():.0f} {seed} && "
+            with _entered(vm, self.keys, port, self.symbols, start, first) as guest:
+                yield guest
+
+
+@contextlib.contextmanager
+def _entered(
+    machine: Qemu, secret: Keys, port: int, symbols: Path, start: float, first: str = ""
+) -> Iterator[Guest]:
+    """Yield a guest that has run `first` and said its name over a new connection."""
+    ssh = _connect(machine, secret, port)
+    with contextlib.closing(ssh):
+        guest = Guest(machine, ssh, secret, port, symbols)
+        guest.uname = _uname(guest, first)
+        guest.to_ssh = time.monotonic() - start
+        yield guest
+
+
+def suite_files(bundles: Sequence[Path], skip: Collection[str] = ()) -> dict[str, File]:
+    """Return the files of the folders `bundles` but `skip`, as `boot` takes them.
+
+    What several have is that of the last.
+    """
+    return initrd.tree(bundles, "suite", skip)
+
+
+def ramdisk(
+    lab: Lab,
+    kernel: Kernel,
+    secret: Keys,
+    folder: Path,
+    suite: Mapping[str, File] = _NO_SUITE,
+) -> Path:
     """Write the initrd of a guest with SSH into `folder`; return it."""
     path = folder / "initrd"
     path.touch(mode=0o600)
@@ -389,6 +424,7 @@ def ramdisk(lab: Lab, kernel: Kernel, secret: Keys, folder: Path) -> Path:
                 "init": initrd.program("guest", kernel.arch, lab.cache),
                 "keys/authorized_keys": File(secret.client_public.encode() + b"\n"),
                 "keys/host_key": File(secret.host, 0o600),
+                **suite,
             }
         )
     )
@@ -399,10 +435,10 @@ class Nameless(InfraError):
     """A guest ran a command and did not say its kernel's name: boot another."""
 
 
-def _uname(guest: Guest) -> str:
+def _uname(guest: Guest, first: str) -> str:
     """Return what the guest's kernel is called; no test may run on an unknown one."""
     for _ in range(_ASKED):
-        if name := guest.output("uname -r").strip():
+        if name := guest.output(f"{first}uname -r").strip():
             return name
     raise Nameless(
         f"`uname -r` printed nothing in the guest, {_ASKED} times",

@@ -139,6 +139,19 @@ class TargetFacts:
 
 
 @dataclass(frozen=True)
+class AgainFacts:
+    """What came of a program that failed when it was run once more, in a fresh guest.
+
+    What it printed is in `<program>.again.log`.
+    """
+
+    failed: bool
+    exit_status: int | None
+    console_from: int
+    """Where its part of the console's log begins."""
+
+
+@dataclass(frozen=True)
 class ProgramFacts:
     """`<target>/programs/<program>.json`, beside the program's raw `.log`.
 
@@ -156,6 +169,7 @@ class ProgramFacts:
     lost: bool = False
     reproduce: str = ""
     stuck: tuple[str, ...] = ()
+    again: AgainFacts | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ class RunDir:
     def program_log(self, target: str, program: str) -> Path:
         return self.program(target, program).with_suffix(".log")
 
+    def again_log(self, target: str, program: str) -> Path:
+        """Return the log of a program that failed and was run once more."""
+        return self.program(target, program).with_suffix(".again.log")
+
     def exact(self, target: str) -> Path:
         return self.path / target / "exact" / "exact.json"
 

@@ -74,11 +74,12 @@ def session(
     """
     gdb = find_gdb(ready.target.arch)
     secret = keys(lab)
+    suite = lanes.suite(ready, lanes.unplanned(ready) if program else ())
     with tempfile.TemporaryDirectory(prefix="umcglab-") as name:
         vm = Vm(
             arch=ready.target.arch,
             kernel=ready.kernel.image,
-            initrd=ssh.ramdisk(lab, ready.kernel, secret, Path(name)),
+            initrd=ssh.ramdisk(lab, ready.kernel, secret, Path(name), suite),
             console_log=folder / "console.log",
             cmdline=(
                 *ready.target.arch.clocked_cmdline,
@@ -101,17 +102,20 @@ def session(
             assert vm.gdb
             argv = gdb_command(gdb, ready.kernel, tree, vm.gdb)
             debugger = subprocess.Popen(argv, env=command.environment())
-            guest = _Guest(ready, program, vm.console_log, line, output)
-            guest.start()
+            guest = None
+            if program:
+                guest = _Guest(ready, program, vm.console_log, line, output)
+                guest.start()
             try:
                 status = debugger.wait()
             except BaseException:
                 debugger.kill()
                 raise
             finally:
-                guest.over.set()
-                guest.join()
-    if program:
+                if guest:
+                    guest.over.set()
+                    guest.join()
+    if guest:
         print(*guest.end(), sep="\n")
     return status
 
@@ -135,12 +139,12 @@ def _introduction(
 
 
 class _Guest(threading.Thread):
-    """Waits for the guest's init, sends the tests, and runs the program, if any."""
+    """Waits for the guest's init, and runs the program."""
 
     def __init__(
         self,
         ready: Ready,
-        program: Program | None,
+        program: Program,
         console_log: Path,
         line: Sequence[str],
         output: Path,
@@ -163,14 +167,12 @@ class _Guest(threading.Thread):
         with self._output.open("wb") as out:
             remote = subprocess.Popen(
                 qemu.guarded([*self._line, self._script()]),
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in gdb is not for it.
                 process_group=0,
             )
-            sender = threading.Thread(target=self._send, args=(remote,))
-            sender.start()
             while remote.poll() is None and not self.over.wait(_TICK):
                 pass
             try:
@@ -178,29 +180,14 @@ class _Guest(threading.Thread):
             except subprocess.TimeoutExpired:
                 remote.kill()
                 remote.wait()
-            sender.join()
 
     def _script(self) -> str:
-        place = shlex.quote(lanes.GUEST_BUNDLE)
-        steps = [f"mkdir -p {place}", f"tar -xf - -C {place}"]
-        if self._program:
-            variables = lanes.environment(self._ready).items()
-            steps += [f"export {k}={shlex.quote(v)}" for k, v in variables]
-            steps.append(lanes.command(self._ready, self._program))
-        return " && ".join(steps)
-
-    def _send(self, remote: subprocess.Popen[bytes]) -> None:
-        ready = self._ready
-        skip = lanes.unplanned(ready) if self._program else ()
-        assert remote.stdin
-        # A guest that stands still may never take it.
-        with contextlib.suppress(OSError), remote.stdin as stdin:
-            bundles = reversed((ready.bundle, *ready.more))
-            stdin.write(ssh.tar([bundle.dir for bundle in bundles], skip))
+        variables = lanes.environment(self._ready).items()
+        exports = [f"export {k}={shlex.quote(v)}" for k, v in variables]
+        return " && ".join([*exports, lanes.command(self._ready, self._program)])
 
     def end(self) -> Iterator[str]:
         """Yield how the program ended, and the last of what it printed."""
-        assert self._program
         if self._output.exists():
             said = self._output.read_text(errors="replace").splitlines()
             yield from said[-_LINES:]

@@ -20,6 +20,7 @@ from umcglab.errors import LabError
 from umcglab.guest import accel, exact, ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
+from umcglab.guest.initrd import File
 from umcglab.guest.suite import Bundle
 from umcglab.host.progress import Progress, Silent
 from umcglab.kernel.kernels import Kernel
@@ -27,15 +28,12 @@ from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Program
 from umcglab.results import codec, facts
-from umcglab.results.facts import TargetFacts
+from umcglab.results.facts import ProgramFacts, TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run.fuzz import Fuzz
 from umcglab.verdict import fuzz_log, splat
 from umcglab.verdict.bench_output import SCHEDS
 from umcglab.verdict.programs import ALL_SKIPPED
-
-GUEST_BUNDLE = "/run/umcglab"
-"""Where the bundle lies in a guest."""
 
 
 def now() -> str:
@@ -66,12 +64,15 @@ class Ready:
     """How often each program is in `programs`."""
     keep: bool = False
     """Leave the first guest running that a program fails in."""
+    again: bool = False
+    """Run a program that fails once more, where each has a guest of its own."""
 
 
 @dataclass(frozen=True)
 class Ran:
     """What running one program came to, as far as the lane goes by it."""
 
+    facts: ProgramFacts
     failed: bool
     """It told so by its status, or the kernel complained."""
     is_good: bool
@@ -92,7 +93,7 @@ def command(ready: Ready, program: Program) -> str:
     argv = [*program.argv, *(word for test in chosen for word in ("-t", test))]
     if program.kind == fuzz_log.KIND:
         argv += ready.fuzz.on(ready.target).argv
-    return f"cd {GUEST_BUNDLE} && exec {shlex.join(argv)}"
+    return f"cd {ssh.SUITE} && exec {shlex.join(argv)}"
 
 
 def time_limit(ready: Ready, program: Program) -> float:
@@ -114,6 +115,13 @@ def unplanned(ready: Ready) -> frozenset[str]:
     )
 
 
+def suite(ready: Ready, skip: Collection[str] = ()) -> dict[str, File]:
+    """Return the files of the bundles of `ready` but `skip`, as a guest boots with them."""
+    # What all bundles have, such as benches, is that of the first.
+    bundles = [bundle.dir for bundle in reversed((ready.bundle, *ready.more))]
+    return ssh.suite_files(bundles, skip)
+
+
 @contextlib.contextmanager
 def booted(
     lab: Lab,
@@ -121,27 +129,33 @@ def booted(
     run_dir: RunDir,
     n: int,
     progress: Progress,
+    *,
     skip: Collection[str] = (),
+    snapshots: bool = False,
 ) -> Iterator[ssh.Guest]:
-    """Boot `ready` with its bundle, without `skip`, in place; the guest ends with it.
+    """Boot `ready` with its bundles, without `skip`; the guest ends with the context.
 
-    A guest that does not say its kernel's name is replaced once.
+    A guest that does not say its kernel's name is replaced once. `snapshots` is for
+    one that may be told to become a snapshot.
     """
     progress.phase(f"boot {n}")
+    files = suite(ready, skip)
     with contextlib.ExitStack() as stack:
         try:
-            vm = stack.enter_context(_boot(lab, ready, run_dir, n))
+            vm = stack.enter_context(_boot(lab, ready, run_dir, n, files, snapshots))
         except ssh.Nameless as e:
             progress.say(f"{e.message}: booting again")
-            vm = stack.enter_context(_boot(lab, ready, run_dir, n))
-        # What all bundles have, such as benches, is that of the first.
-        for bundle in reversed((ready.bundle, *ready.more)):
-            vm.put(bundle.dir, GUEST_BUNDLE, skip=skip)
+            vm = stack.enter_context(_boot(lab, ready, run_dir, n, files, snapshots))
         yield vm
 
 
 def _boot(
-    lab: Lab, ready: Ready, run_dir: RunDir, n: int
+    lab: Lab,
+    ready: Ready,
+    run_dir: RunDir,
+    n: int,
+    files: Mapping[str, File],
+    snapshots: bool,
 ) -> contextlib.AbstractContextManager[ssh.Guest]:
     target = ready.target
     chosen = accel.probe(target.arch, ready.kernel, lab.cache)
@@ -152,26 +166,27 @@ def _boot(
         ready.image,
         console_log=console,
         accel=chosen,
+        suite=files,
         smp=target.smp,
         cpu=target.cpu,
         memory=target.memory,
         cmdline=(*target.traits.cmdline, *target.cmdline.split()),
         timeout=target.boot_timeout * target.traits.slow,
         keep=ready.keep,
+        snapshots=snapshots,
     )
 
 
 def test_lane(
     lab: Lab, ready: Ready, start: TargetFacts, run_dir: RunDir, progress: Progress
 ) -> TargetFacts:
-    """Boot, and run every program; a guest that broke is replaced by a fresh one.
+    """Boot, and run every program, each in a guest that ran no other if it can be.
 
     Return the facts of the target, which are in `target.json` all the while.
-    A program that ends the guest, hangs it or draws a splat is not run again:
-    the rest of the plan goes on after a reboot.
     """
     path = run_dir.target(ready.target.name)
     state = start
+    codec.write(path, state)
     try:
         chosen = accel.probe(ready.target.arch, ready.kernel, lab.cache)
         progress.say(f"runs on {chosen.name}: {chosen.why}")
@@ -189,75 +204,139 @@ def test_lane(
             timeout=ssh.BOOT_TIMEOUT * ready.target.traits.slow,
         )
         state = replace(state, floor=floor)
+        codec.write(path, state)
         waiting = list(ready.programs)
         while waiting:
-            n = len(state.boots) + 1
-            skip = unplanned(ready)
-            with booted(lab, ready, run_dir, n, progress, skip) as vm:
-                state = replace(
-                    state,
-                    boots=(
-                        *state.boots,
-                        facts.BootFacts(n, vm.argv, vm.to_ssh, vm.uname),
-                    ),
-                )
-                codec.write(path, state)
-                while waiting:
-                    program = waiting.pop(0)
-                    progress.phase(program.label)
-                    ran = run_program(ready, program, vm, n, run_dir)
-                    if ready.keep and ran.failed and not state.kept and vm.answers():
-                        vm.leave_running()
-                        line = vm.ssh_command()
-                        kept = facts.KeptFacts(program.label, n, line, vm.pid)
-                        state = replace(state, kept=kept)
-                        codec.write(path, state)
-                        break
-                    if not ran.is_good:
-                        break
+            state = _boot_and_run(lab, ready, waiting, state, run_dir, progress)
         state = replace(state, status="done")
     except LabError as e:
-        state = replace(
-            state,
-            status="error",
-            errors=(*state.errors, facts.ErrorFacts.of(e, "boot")),
-        )
+        state = codec.read(path, TargetFacts)
+        errors = (*state.errors, facts.ErrorFacts.of(e, "boot"))
+        state = replace(state, status="error", errors=errors)
     state = replace(state, finished=now())
     codec.write(path, state)
     return state
+
+
+def _boot_and_run(
+    lab: Lab,
+    ready: Ready,
+    waiting: list[Program],
+    state: TargetFacts,
+    run_dir: RunDir,
+    progress: Progress,
+) -> TargetFacts:
+    """Boot once, and run of `waiting` what one boot is enough for; return new facts.
+
+    Where it can be each program has a guest of its own, made from a snapshot of the
+    boot: so no program finds what another left. The others share one, until one of
+    them hangs it, ends it or draws a splat.
+    """
+    path = run_dir.target(ready.target.name)
+    n = len(state.boots) + 1
+    apart = are_apart(ready)
+    with booted(
+        lab, ready, run_dir, n, progress, skip=unplanned(ready), snapshots=apart
+    ) as vm:
+        boot = facts.BootFacts(n, vm.argv, vm.to_ssh, vm.uname)
+        state = replace(state, boots=(*state.boots, boot))
+        codec.write(path, state)
+        snapshot = vm.snapshot() if apart else None
+        while waiting:
+            program = waiting.pop(0)
+            progress.phase(program.label)
+            with guest(ready, vm, snapshot) as own:
+                ran = run_program(ready, program, own, n, run_dir)
+                if ready.keep and ran.failed and not state.kept and own.answers():
+                    own.leave_running()
+                    line = own.ssh_command()
+                    kept = facts.KeptFacts(program.label, n, line, own.pid)
+                    state = replace(state, kept=kept)
+                    codec.write(path, state)
+                    break
+                if snapshot and ran.is_good:
+                    own.settle()
+            if snapshot and ran.failed and ready.again:
+                progress.phase(f"{program.label}, again")
+                with snapshot.resume() as own:
+                    run_again(ready, program, own, ran.facts, run_dir)
+            if not snapshot and not ran.is_good:
+                break
+    return state
+
+
+def are_apart(ready: Ready) -> bool:
+    """Return whether each program of `ready` gets a guest of its own.
+
+    Leaks are looked for in a guest that ran all programs, repetitions are to meet
+    other circumstances each time, and one program needs no snapshot.
+    """
+    alone = len(ready.programs) == 1
+    return not (alone or ready.repeat > 1 or ready.target.traits.leaks)
+
+
+@contextlib.contextmanager
+def guest(
+    ready: Ready, vm: ssh.Guest, snapshot: ssh.Snapshot | None
+) -> Iterator[ssh.Guest]:
+    """Yield the guest that the next program runs in."""
+    if snapshot is None:
+        yield vm
+        return
+    with snapshot.resume(keep=ready.keep) as own:
+        yield own
 
 
 def run_program(
     ready: Ready, program: Program, vm: ssh.Guest, n: int, run_dir: RunDir
 ) -> Ran:
     """Run one program and record it."""
+    log = run_dir.program_log(ready.target.name, program.label)
+    ran = _run(ready, program, vm, n, log)
+    codec.write(run_dir.program(ready.target.name, program.label), ran.facts)
+    return ran
+
+
+def run_again(
+    ready: Ready, program: Program, vm: ssh.Guest, first: ProgramFacts, run_dir: RunDir
+) -> None:
+    """Run a program that failed once more, and record whether it fails again."""
     name = ready.target.name
+    log = run_dir.again_log(name, program.label)
+    ran = _run(ready, program, vm, first.boot, log)
+    again = facts.AgainFacts(
+        failed=ran.failed,
+        exit_status=ran.facts.exit_status,
+        console_from=ran.facts.console_from,
+    )
+    codec.write(run_dir.program(name, program.label), replace(first, again=again))
+
+
+def _run(ready: Ready, program: Program, vm: ssh.Guest, n: int, log: Path) -> Ran:
     start = vm.console_size()
     done = vm.run(
         command(ready, program),
-        log=run_dir.program_log(name, program.label),
+        log=log,
         timeout=time_limit(ready, program),
         env=environment(ready),
     )
     stuck = vm.where_stuck() if done.timed_out else ()
     end = vm.console_size()
-    codec.write(
-        run_dir.program(name, program.label),
-        facts.ProgramFacts(
-            program=program.label,
-            boot=n,
-            exit_status=done.exit_status,
-            duration=done.duration,
-            console_from=start,
-            console_to=end,
-            timed_out=done.timed_out,
-            lost=done.lost,
-            reproduce=reproduce(ready, program),
-            stuck=stuck,
-        ),
+    found = ProgramFacts(
+        program=program.label,
+        boot=n,
+        exit_status=done.exit_status,
+        duration=done.duration,
+        console_from=start,
+        console_to=end,
+        timed_out=done.timed_out,
+        lost=done.lost,
+        reproduce=reproduce(ready, program),
+        stuck=stuck,
     )
     broke = done.lost or done.timed_out or bool(splat.scan(vm.console_text(start)))
-    return Ran(broke or done.exit_status not in (0, ALL_SKIPPED), is_good=not broke)
+    failed = broke or done.exit_status not in (0, ALL_SKIPPED)
+    return Ran(found, failed, is_good=not broke)
 
 
 def reproduce(ready: Ready, program: Program) -> str:

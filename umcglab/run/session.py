@@ -248,7 +248,14 @@ def prepare(
     path = run_dir.target(target.name)
     try:
         made = choose(ready(target, built), options.tests)
-        made = replace(made, fuzz=options.fuzz, lab=options.lab, keep=options.keep)
+        made = replace(
+            made,
+            fuzz=options.fuzz,
+            lab=options.lab,
+            keep=options.keep,
+            # Both ask for the very failure that is seen first.
+            again=options.repeat == 1 and not options.keep,
+        )
         made = repeated(made, options.repeat)
     except LabError as e:
         state = codec.read(path, TargetFacts)

@@ -14,7 +14,7 @@ import pytest
 
 from umcglab import cli
 from umcglab.errors import InfraError
-from umcglab.guest import accel
+from umcglab.guest import accel, ssh
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Bundle
 from umcglab.kernel import kernels, source
@@ -23,7 +23,7 @@ from umcglab.lab import config
 from umcglab.lab.arch import ARM64, X86_64
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import Manifest, Program
-from umcglab.run import debug, lanes
+from umcglab.run import debug
 from umcglab.run.lanes import Ready
 from umcglab.tests import toylab
 
@@ -96,7 +96,8 @@ def ready(kernel: Kernel, tmp_path: Path) -> Ready:
 @pytest.fixture
 def no_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(accel, "probe", lambda *_: accel.Accel("tcg", "test"))
-    monkeypatch.setattr(lanes, "GUEST_BUNDLE", str(tmp_path / "in-guest"))
+    # The fake guest is this machine, where the bundle lies elsewhere.
+    monkeypatch.setattr(ssh, "SUITE", str(tmp_path / "bundle"))
 
 
 @pytest.mark.usefixtures("no_kvm")

@@ -24,6 +24,7 @@ from umcglab.guest import console, hang, initrd, qemu, ssh
 from umcglab.guest.accel import Accel
 from umcglab.guest.console import GuestExit, GuestHang, KernelPanic
 from umcglab.guest.image import Image
+from umcglab.guest.initrd import File
 from umcglab.guest.ssh import Guest
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import X86_64
@@ -246,16 +247,20 @@ def test_a_guest_that_never_says_its_name_is_the_labs_fault(
     assert ssh.Nameless.exit_code == 3
 
 
-def test_what_is_left_out_is_not_sent(boot: Booter, play: Play, tmp_path: Path) -> None:
-    play(console=READY, ssh="yes")
-    source, dest = tmp_path / "bundle", tmp_path / "guest"
-    for name in ("bin/a", "bin/b", "py/run.py"):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text(name)
-    with boot() as vm:
-        vm.put(source, str(dest), skip={"bin/b"})
-    sent = {str(p.relative_to(dest)) for p in dest.rglob("*") if p.is_file()}
-    assert sent == {"bin/a", "py/run.py"}
+def test_the_suite_is_in_the_initrd_with_its_modes(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, names in (
+        (first, ("bin/a", "py/run.py")),
+        (second, ("bin/a", "bin/b")),
+    ):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{folder.name} {name}")
+    (second / "bin/a").chmod(0o755)
+    files = ssh.suite_files([first, second], skip={"bin/b"})
+    assert set(files) == {"suite/bin/a", "suite/py/run.py"}
+    assert files["suite/bin/a"] == File(b"second bin/a", 0o755)
+    assert files["suite/py/run.py"].mode == 0o644
 
 
 def test_the_environment_and_a_signal_arrive(
@@ -380,30 +385,6 @@ def test_a_log_on_a_full_disk_is_the_labs_fault(
             vm.run(f"cat {tmp_path}/text", log=log, timeout=60)
         assert "make room" in (caught.value.hint or "")
         assert vm.alive()
-
-
-def test_a_folder_arrives_with_its_modes(
-    boot: Booter, play: Play, tmp_path: Path
-) -> None:
-    play(console=READY, ssh="yes")
-    source, dest = tmp_path / "bundle", tmp_path / "a guest's" / "place"
-    (source / "tests").mkdir(parents=True)
-    (source / "tests" / "ctl").write_bytes(bytes(range(256)) * 4000)
-    (source / "tests" / "ctl").chmod(0o755)
-    with boot() as vm:
-        vm.put(source, str(dest))
-    assert (dest / "tests" / "ctl").read_bytes() == bytes(range(256)) * 4000
-    assert os.access(dest / "tests" / "ctl", os.X_OK)
-
-
-def test_an_upload_that_fails_is_the_labs_fault(
-    boot: Booter, play: Play, tmp_path: Path
-) -> None:
-    play(console=READY, ssh="yes")
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "file").touch()
-    with boot() as vm, pytest.raises(InfraError, match=r"upload to .* failed"):
-        vm.put(tmp_path / "bundle", str(tmp_path / "file"))
 
 
 def test_a_panic_at_boot_is_named_with_its_cause(boot: Booter, play: Play) -> None:

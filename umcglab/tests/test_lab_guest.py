@@ -8,6 +8,7 @@ import multiprocessing
 import resource
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from umcglab.guest import accel, exact, image, ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
+from umcglab.guest.initrd import File
 from umcglab.guest.ssh import Guest
 from umcglab.host.progress import Silent
 from umcglab.kernel import kernels
@@ -65,9 +67,17 @@ def root(kernel: Kernel) -> Image:
 
 
 def boot(
-    kernel: Kernel, root: Image, folder: Path
+    kernel: Kernel, root: Image, folder: Path, *, snapshots: bool = False
 ) -> contextlib.AbstractContextManager[Guest]:
-    return ssh.boot(LAB, kernel, root, console_log=folder / "console", accel=TCG)
+    return ssh.boot(
+        LAB,
+        kernel,
+        root,
+        console_log=folder / "console",
+        accel=TCG,
+        suite={"suite/file": File(b"as it was\n")},
+        snapshots=snapshots,
+    )
 
 
 def cpu_seconds() -> float:
@@ -102,6 +112,36 @@ def test_every_boot_starts_clean_and_nobody_else_gets_in_or_out(
         assert_the_host_is_out_of_reach(vm)
     with boot(kernel, root, tmp_path) as vm:
         assert vm.output("ls /root; grep -c x$ /etc/passwd || true") == "0\n"
+
+
+FACTS = "cat /proc/sys/kernel/random/uuid; date +%s; cat /run/umcglab/file; ls /tmp"
+
+
+def test_guests_of_one_snapshot_know_nothing_of_each_other(
+    kernel: Kernel, root: Image, tmp_path: Path
+) -> None:
+    said = []
+    with boot(kernel, root, tmp_path, snapshots=True) as first:
+        # That is what the clock of a guest which is not told the time would show.
+        first.output("date -s @1000000000")
+        booted = first.console_size()
+        snapshot = first.snapshot()
+        assert not first.alive()
+        for n in range(2):
+            begun = int(time.time())
+            with snapshot.resume() as vm:
+                assert vm.uname == kernel.release
+                uuid, seconds, *rest = vm.output(FACTS).splitlines()
+                assert begun <= int(seconds) <= time.time() + 1
+                assert rest == ["as it was"]
+                said.append(uuid)
+                vm.output("echo other > /run/umcglab/file; touch /tmp/left")
+                vm.output(f"echo guest {n} > /dev/kmsg")
+                vm.settle()
+        assert len(set(said)) == 2
+        # One log has what all of them said, in order.
+        log = first.console_text(booted)
+        assert log.index("guest 0") < log.index("guest 1")
 
 
 def assert_only_the_key_opens(vm: Guest, folder: Path) -> None:

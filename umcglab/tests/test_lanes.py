@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -96,7 +97,7 @@ def test_each_repetition_is_recorded_by_itself(kernel: Kernel, tmp_path: Path) -
         (True, [0, 4, 1, 0, 1], "umcg/2", 2),
         (True, [0, 0, 0, 0, 1], "umcg/4", 1),
         (True, [0, 0, 0, 0, 0], None, 1),
-        (True, [0, None, 0, 0, 0], None, 2),
+        (True, [0, None, 0, 0, 0], None, 1),
         (False, [0, 4, 1, 0, 1], None, 1),
     ],
 )
@@ -120,13 +121,14 @@ def test_the_first_guest_that_a_program_fails_in_is_left(
         return ssh.Exec(status, 0.1, lost=status is None)
 
     @contextlib.contextmanager
-    def boot(*_: object) -> Iterator[MagicMock]:
+    def boot(*_: object, **__: object) -> Iterator[MagicMock]:
         vm = MagicMock(argv=("qemu",), to_ssh=1.0, uname="6.99", pid=4711)
         vm.run.side_effect = run
         vm.console_size.return_value = 0
         vm.console_text.return_value = ""
         vm.answers.side_effect = lambda: last[-1] is not None
         vm.ssh_command.return_value = ("ssh", "-p", "22")
+        vm.snapshot.return_value.resume.side_effect = lambda **_: nullcontext(vm)
         begun.append(vm)
         yield vm
 
@@ -159,7 +161,11 @@ def test_what_the_plan_does_not_run_is_not_sent(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize(("mute", "boots"), [(0, 1), (1, 2)])
 def test_a_guest_without_a_name_is_booted_again(
-    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, mute: int, boots: int
+    kernel: Kernel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mute: int,
+    boots: int,
 ) -> None:
     made = ready(kernel, "x86_64-umcg-v0.5")
     begun, vm = [], MagicMock()
@@ -172,10 +178,59 @@ def test_a_guest_without_a_name_is_booted_again(
         yield vm
 
     monkeypatch.setattr(lanes, "_boot", boot)
-    with lanes.booted(LAB, made, RunDir(Path()), 1, Silent(), {"bin/x"}) as got:
+    with lanes.booted(LAB, made, RunDir(tmp_path), 1, Silent()) as got:
         assert got is vm
     assert len(begun) == boots
-    vm.put.assert_called_once_with(Path(), lanes.GUEST_BUNDLE, skip={"bin/x"})
+
+
+@pytest.mark.parametrize(
+    ("statuses", "again"),
+    [([0, 1, 1, 0], True), ([0, 1, 0, 0], False), ([0, None, 1, 0], True)],
+)
+def test_what_fails_is_run_once_more_in_a_fresh_guest(
+    kernel: Kernel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    statuses: list[int | None],
+    again: bool,
+) -> None:
+    made = replace(
+        ready(kernel, "x86_64-umcg-v0.5"),
+        programs=tuple(replace(WAIT, name=f"umcg/{n}") for n in range(3)),
+        again=True,
+    )
+    vm, waiting = MagicMock(argv=("qemu",), to_ssh=1.0, uname="6.99"), list(statuses)
+    vm.run.side_effect = lambda *_, **__: ssh.Exec(
+        waiting[0], 0.1, lost=waiting.pop(0) is None
+    )
+    vm.console_size.return_value = 0
+    vm.console_text.return_value = ""
+    resume = vm.snapshot.return_value.resume
+    resume.side_effect = lambda **_: nullcontext(vm)
+    run_dir = RunDir(tmp_path)
+    name = made.target.name
+    monkeypatch.setattr(lanes, "_boot", lambda *_: nullcontext(vm))
+    monkeypatch.setattr(ssh, "floor", lambda *_, **__: 1.0)
+    monkeypatch.setattr(accel, "probe", lambda *_: accel.Accel("tcg", "so"))
+    start = TargetFacts(name, "x86_64", "umcg-v0.5", "6.12", "bench")
+    state = lanes.test_lane(LAB, made, start, run_dir, Silent())
+    assert (state.status, len(state.boots), resume.call_count) == ("done", 1, 4)
+    found = [
+        codec.read(run_dir.program(name, p.name), ProgramFacts) for p in made.programs
+    ]
+    assert [p.exit_status for p in found] == [0, statuses[1], 0]
+    assert [p.again and p.again.failed for p in found] == [None, again, None]
+    logs = [call.kwargs["log"].name for call in vm.run.call_args_list]
+    assert logs == ["umcg.0.log", "umcg.1.log", "umcg.1.again.log", "umcg.2.log"]
+
+
+def test_leaks_are_looked_for_in_a_guest_that_ran_all_programs(kernel: Kernel) -> None:
+    for name, apart in (("x86_64-umcg-v0.5", True), ("x86_64-umcg-v0.5-debug", False)):
+        made = ready(kernel, name)
+        assert not lanes.are_apart(made)
+        made = replace(made, programs=(WAIT, WAIT))
+        assert lanes.are_apart(made) == apart
+        assert not lanes.are_apart(replace(made, repeat=2))
 
 
 def test_time_limits_are_those_of_a_fast_kernel(kernel: Kernel) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from umcglab.lab import config
 from umcglab.results import codec
-from umcglab.results.facts import LineFacts
+from umcglab.results.facts import LineFacts, ProgramFacts
 from umcglab.results.rundir import RunDir
 from umcglab.verdict import places, repeats, splat
 from umcglab.verdict.ktap import Outcome
@@ -172,11 +172,15 @@ class _Maker:
             self.target.name,
             program.name,
             headline,
-            problems=tuple(problems),
+            problems=(*problems, *_again(program.facts)),
             tests=tuple(bad),
             splats=self.decoded(console, program.splats),
             commands=(program.facts.reproduce, self.shell()),
-            logs=(self.mine(f"programs/{stem}.log"), console),
+            logs=tuple(
+                [self.mine(f"programs/{stem}.log")]
+                + [self.mine(f"programs/{stem}.again.log")] * bool(program.facts.again)
+                + [console]
+            ),
             output=program.trailing
             if program.facts.exit_status != 0
             and program.trailing not in [t.diagnostics for t in bad]
@@ -221,6 +225,14 @@ class _Maker:
                 logs=(self.mine("exact/1.out"),),
                 hint="the counts are exact: the same code costs the same again",
             )
+
+
+def _again(program: ProgramFacts) -> tuple[str, ...]:
+    """Say what came of a program that failed when it was run once more."""
+    if program.again is None:
+        return ()
+    what = "fails again" if program.again.failed else "does not fail again"
+    return (f"run once more in a fresh guest, it {what}",)
 
 
 def _read(path: Path) -> str:

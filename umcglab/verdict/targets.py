@@ -222,6 +222,8 @@ class _Windows:
         around = self._in_boot(ran.boot)
         later = around[around.index(ran) + 1 :]
         end = later[0].console_from if later else len(log)
+        if ran.again:
+            end = ran.again.console_from
         window = log[ran.console_from : end]
         return window.decode(errors="replace"), log.count(b"\n", 0, ran.console_from)
 
