@@ -356,6 +356,15 @@ def test_a_clause_is_as_good_as_its_worst_test(tmp_path: Path) -> None:
     assert table.unknown == ()
 
 
+def test_holes_are_no_news_where_a_part_was_asked_for(tmp_path: Path) -> None:
+    golden.failing(tmp_path / "run")
+    run = runs.collect(tmp_path / "run")
+    assert any("no test cites TIME-1" in note for note in findings.notes(run))
+    command = "umcglab run --tests umcg-v0.5/wait"
+    part = replace(run, facts=replace(run.facts, command=command))
+    assert not any("no test cites" in note for note in findings.notes(part))
+
+
 def test_a_citation_of_no_clause_is_noted(tmp_path: Path) -> None:
     made = Golden(tmp_path / "run")
     plan = made.target(X86).programs

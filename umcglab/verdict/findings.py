@@ -289,7 +289,8 @@ def notes(run: Run) -> tuple[str, ...]:
                 f"{target.name}: boot to SSH took {target.boot_ratio:.1f} times the "
                 f"floor; the aim is {BOOT_RATIO:g}."
             )
-    planned = {t.name for t in run.targets if t.programs}
+    whole = "--tests" not in re.split(r"[\s=]", run.facts.command)
+    planned = {t.name for t in run.targets if t.programs and whole}
     for table in run.clauses:
         if table.holes and planned.issuperset(table.targets):
             said.append(f"{table.abi}: no test cites {', '.join(table.holes)}.")
