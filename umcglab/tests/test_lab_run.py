@@ -124,7 +124,8 @@ def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) ->
     arm64 has `current` in a system register, and reads that first. What else there may
     be is none of UMCG's:
     - x86_64, signal: 8 more, and io_uring 6 less. With retpolines x64_sys_call() is a
-      tree of comparisons, which two more system calls balance otherwise. `umcglab
+      tree of comparisons, which two more system calls balance otherwise (1e3ad78334a6
+      ("x86/syscall: Don't force use of indirect calls for system calls"), v6.9). `umcglab
       anatomy` shows tgkill() and rt_sigreturn() by 4 longer each, io_uring_enter() by 6
       shorter; else only the exit loop differs, by 2.
     - arm64: a nop that aligns a loop of __send_signal_locked().

@@ -65,9 +65,9 @@ class Limits:
     """Bench with sizes -> the most by which any size may exceed the cheapest, as a
     fraction, comparing minimum batches.
 
-    Medians do not work: EEVDF's delayed dequeue (since Linux 6.12), which may leave a
-    task that sleeps on the run queue, puts long stretches of a run into one of two modes
-    about 15 % apart.
+    Medians do not work: EEVDF's delayed dequeue, which may leave a task that sleeps on
+    the run queue, puts long stretches of a run into one of two modes about 15 % apart
+    (152e11f6df29 ("sched/fair: Implement delayed dequeue"), v6.12).
     """
     ratios: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     """architecture -> bench -> scheduling class -> fraction of what the yardstick costs in
