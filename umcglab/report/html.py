@@ -82,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True)
 class NumberRow:
-    """One bench of one architecture; cells are target by class, then class."""
+    """One bench of one architecture and base; cells are target by class, then class."""
 
     bench: str
     op: str
@@ -103,9 +103,10 @@ class LimitRow:
 
 @dataclass(frozen=True)
 class Numbers:
-    """One architecture's exact lane."""
+    """The exact lane of one architecture and base."""
 
     arch: str
+    base: str
     targets: tuple[TargetResult, ...]
     rows: tuple[NumberRow, ...]
     has_reference: bool
@@ -365,18 +366,26 @@ def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
 
 
 def numbers(run: Run) -> Iterator[Numbers]:
-    """Yield the tables and plots of the exact lane, one per architecture."""
-    for arch in dict.fromkeys(t.facts.arch for t in run.targets):
-        targets = tuple(t for t in run.targets if t.facts.arch == arch and t.numbers)
+    """Yield the tables and plots of the exact lane, one per architecture and base.
+
+    Each base has a control and references of its own.
+    """
+    for arch, base in dict.fromkeys((t.facts.arch, t.facts.base) for t in run.targets):
+        targets = tuple(
+            t
+            for t in run.targets
+            if (t.facts.arch, t.facts.base) == (arch, base) and t.numbers
+        )
         if not targets:
             continue
         rows = tuple(_number_rows(targets))
         yield Numbers(
             arch,
+            base,
             targets,
             rows,
             any(number for row in rows for number in row.reference),
-            Markup(plots.costs(_headline(targets), f"costs-{arch}")),
+            Markup(plots.costs(_headline(targets), f"costs-{arch}-{base}")),
             tuple(
                 (
                     t.name,
