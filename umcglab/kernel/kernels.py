@@ -90,6 +90,7 @@ class _Recipe:
             "patches": [
                 {"name": p.name, "subject": p.subject, "sha256": p.sha256}
                 for p in self.patches
+                if p.is_of_kernel
             ],
             "fragments": {_fragment(p): _fragment_digest(p) for p in self.fragments},
             "compiler": self.compiler,
