@@ -90,6 +90,7 @@ class _Recipe:
             "patches": [
                 {"name": p.name, "subject": p.subject, "sha256": p.sha256}
                 for p in self.patches
+                if p.is_of_kernel
             ],
             "fragments": {_fragment(p): _fragment_digest(p) for p in self.fragments},
             "compiler": self.compiler,
@@ -102,7 +103,7 @@ class _Recipe:
     @property
     def is_built(self) -> bool:
         """Whether there is nothing to make: the source is a kernel."""
-        return self.source.spec.kind == "image"
+        return self.source.spec.is_built
 
     @property
     def release(self) -> str:
@@ -223,9 +224,8 @@ def source_tree(target: Target, lab: Lab, progress: Progress) -> Iterator[Path |
     vmlinux is.
     """
     fetched = source.fetch(target.source, lab.cache, progress)
-    if target.source.kind == "image":
-        vmlinux = target.source.vmlinux
-        yield Path(vmlinux).parent if vmlinux else None
+    if target.source.is_built:
+        yield prebuilt.of(target.source).vmlinux.parent
         return
     recipe = _recipe(target, lab, fetched)
     key = digest("source", recipe.key, os.getpid())
@@ -268,7 +268,7 @@ def fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
 
 
 def _recipe(target: Target, lab: Lab, fetched: Source) -> _Recipe:
-    if fetched.spec.kind == "image":
+    if fetched.spec.is_built:
         return _Recipe(target, fetched, series=(), fragments=(), compiler="")
     recipe = _Recipe(
         target=target,

@@ -24,6 +24,10 @@ _ALONE = {
 }
 """So that git finds no repository around the folder it works in, and no configuration."""
 
+TESTS = "tools/testing/selftests/"
+BESIDE = ("MAINTAINERS", TESTS)
+"""What of a tree no kernel is made of."""
+
 
 @dataclass(frozen=True)
 class Patch:
@@ -45,6 +49,11 @@ class Patch:
     def name(self) -> str:
         """Its path within kernel-patches."""
         return "/".join(self.path.parts[-3:])
+
+    @property
+    def is_of_kernel(self) -> bool:
+        """Whether it changes what a kernel may be made of, not only what is beside it."""
+        return not all(name.startswith(BESIDE) for name in self.files)
 
 
 def read(path: Path) -> Patch:

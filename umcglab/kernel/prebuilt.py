@@ -14,7 +14,7 @@ from pathlib import Path
 from umcglab.errors import UserError
 from umcglab.host import command
 from umcglab.host.cache import digest, file_digest, tree_digest
-from umcglab.lab.arch import Arch
+from umcglab.lab.arch import ARCHES, Arch
 from umcglab.lab.config import SourceSpec
 
 _BANNER = re.compile(rb"Linux version ([!-~]{1,64}) ")
@@ -32,8 +32,10 @@ class Prebuilt:
     spec: SourceSpec
     image: Path
     vmlinux: Path
-    headers: Path
-    """A folder with `linux/version.h`, as headers_install makes it."""
+    headers: Path | None
+    """A folder with `linux/version.h`, as headers_install makes it, or None:"""
+    built: Path | None = None
+    """the object folder (`O=`) that the kernel is in, and that knows its source."""
 
     def release(self) -> str:
         """Return what the kernel calls itself."""
@@ -46,7 +48,7 @@ class Prebuilt:
     def digest(self) -> str:
         """Return what names the content."""
         with _readable(self.spec):
-            return _digest(self.image, self.vmlinux, self.headers)
+            return self._digest(self.image, self.vmlinux, self.headers)
 
     def take(self, arch: Arch, tmp: Path, expected: str) -> None:
         """Copy all of it into `tmp`, as a build of the lab leaves it there.
@@ -57,14 +59,9 @@ class Prebuilt:
         with _readable(self.spec):
             shutil.copyfile(self.image, image)
             shutil.copyfile(self.vmlinux, tmp / "vmlinux")
-            shutil.copytree(self.headers, tmp / "include")
-        if _digest(image, tmp / "vmlinux", tmp / "include") != expected:
-            raise self._fault(
-                f"{self.image} changed while it was copied", "run again when it is done"
-            )
-        elf = (tmp / "vmlinux").read_bytes()
-        machine = int.from_bytes(elf[18:20], "little")
-        if elf[:4] != b"\x7fELF" or _MACHINES.get(machine) != arch.name:
+            if self.headers:
+                shutil.copytree(self.headers, tmp / "include")
+        if _machine(tmp / "vmlinux") != arch.name:
             raise self._fault(f"{self.vmlinux} is no kernel of {arch.name}")
         release = self.release()
         if (said := _stated(image.read_bytes(), arch)) not in (None, release):
@@ -72,13 +69,57 @@ class Prebuilt:
                 f"{self.image} is {said}, and {self.vmlinux} is {release}",
                 "take both from one build",
             )
+        if self.built:
+            self._install_headers(self.built, arch, tmp)
+        with _readable(self.spec):
+            found = self._digest(
+                image, tmp / "vmlinux", self.headers and tmp / "include"
+            )
+        if found != expected:
+            raise self._fault(
+                f"{self.image} changed while it was copied", "run again when it is done"
+            )
         nm = command.output([f"{arch.cross_compile}nm", "-n", str(tmp / "vmlinux")])
         (tmp / "System.map").write_text(nm)
-        found = _CONFIG.search(elf)
-        # Without CONFIG_IKCONFIG nothing is known of it.
-        config = gzip.decompress(found[1]) if found else b""
-        (tmp / "config").write_bytes(config)
+        (tmp / "config").write_bytes(self._config(tmp / "vmlinux"))
         (tmp / "build.log").write_text(f"taken as it is: {self.image}\n")
+
+    def _digest(self, image: Path, vmlinux: Path, headers: Path | None) -> str:
+        parts = [file_digest(image), file_digest(vmlinux)]
+        if headers:
+            return digest("image", *parts, tree_digest(headers))
+        assert self.built
+        # What headers_install makes them of.
+        source = self.built / "source"
+        folder = f"arch/{Path(ARCHES[_machine(vmlinux)].image).parts[1]}/include/uapi"
+        uapi = [tree_digest(source / name) for name in ("include/uapi", folder)]
+        return digest("build", *parts, file_digest(self.built / ".config"), uapi)
+
+    def _install_headers(self, built: Path, arch: Arch, tmp: Path) -> None:
+        """Have the source of an object folder export its headers, and write to neither."""
+        objects = tmp / "headers"
+        argv = [
+            "make",
+            "-s",
+            f"--directory={built / 'source'}",
+            f"O={objects}",
+            f"ARCH={arch.kernel_arch}",
+            f"INSTALL_HDR_PATH={tmp}",
+            "headers_install",
+        ]
+        objects.mkdir()
+        done = command.run(argv)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["?"]
+            raise self._fault(f"its source exports no headers: {said[0]}")
+        shutil.rmtree(objects)
+
+    def _config(self, vmlinux: Path) -> bytes:
+        if self.built:
+            return (self.built / ".config").read_bytes()
+        found = _CONFIG.search(vmlinux.read_bytes())
+        # Without CONFIG_IKCONFIG nothing is known of it.
+        return gzip.decompress(found[1]) if found else b""
 
     def _fault(self, what: str, hint: str | None = None) -> UserError:
         return UserError(
@@ -87,7 +128,11 @@ class Prebuilt:
 
 
 def of(spec: SourceSpec) -> Prebuilt:
-    """Return what `spec` names; raise UserError if it has no headers in it."""
+    """Return what `spec` names; raise UserError if something of it is not there."""
+    return _of_build(spec) if spec.kind == "build" else _of_image(spec)
+
+
+def _of_image(spec: SourceSpec) -> Prebuilt:
     assert spec.vmlinux is not None
     assert spec.headers is not None
     headers = Path(spec.headers)
@@ -101,10 +146,34 @@ def of(spec: SourceSpec) -> Prebuilt:
     )
 
 
-def _digest(image: Path, vmlinux: Path, headers: Path) -> str:
-    return digest(
-        "image", file_digest(image), file_digest(vmlinux), tree_digest(headers)
-    )
+def _of_build(spec: SourceSpec) -> Prebuilt:
+    folder = Path(spec.location)
+    if not (folder / "source").is_dir():
+        raise UserError(
+            f"source {spec.name!r}: {folder} has no link `source`, so it is not the "
+            "object folder of a kernel",
+            where=spec.where,
+            hint="`make O=FOLDER` makes one; {tree: ...} is for a tree, {image: ...} "
+            "for what was built within one",
+        )
+    vmlinux = folder / "vmlinux"
+    with _readable(spec):
+        machine = _machine(vmlinux)
+    if machine not in ARCHES:
+        raise UserError(
+            f"source {spec.name!r}: {vmlinux} is no kernel of {' or '.join(ARCHES)}",
+            where=spec.where,
+        )
+    return Prebuilt(spec, folder / ARCHES[machine].image, vmlinux, None, folder)
+
+
+def _machine(vmlinux: Path) -> str:
+    """Return which architecture an ELF file is of; empty if it is none of ours."""
+    with vmlinux.open("rb") as f:
+        head = f.read(20)
+    if head[:4] != b"\x7fELF":
+        return ""
+    return _MACHINES.get(int.from_bytes(head[18:20], "little"), "")
 
 
 def _stated(image: bytes, arch: Arch) -> str | None:

@@ -73,7 +73,7 @@ def find(spec: SourceSpec, cache: Cache) -> Source | None:
     """Return the source if it is here already; download nothing."""
     if spec.kind == "tree":
         return _tree(spec, cache)
-    if spec.kind == "image":
+    if spec.is_built:
         found = prebuilt.of(spec)
         return Source(spec, found.release(), found.digest(), found.image, is_tree=False)
     key = _commit(spec) if spec.kind == "git" else spec.sha256

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CONTROL = "control"
 """The ABI of an unpatched kernel."""
 
-SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree", "image"]
+SourceKind: TypeAlias = Literal["debian", "tarball", "git", "tree", "image", "build"]
 
 _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     "debian": ("version", "sha256"),
@@ -40,6 +40,7 @@ _SOURCE_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     "git": ("ref",),
     "tree": (),
     "image": ("headers", "vmlinux"),
+    "build": (),
 }
 """What each kind of source needs beside its location."""
 
@@ -80,8 +81,15 @@ class SourceSpec:
     headers: str | None = None
     vmlinux: str | None = None
     """Absolute paths of what belongs to an image."""
+    until: str | None = None
+    """The last commit of a git range, whose first comes after `ref`."""
     where: str | None = field(default=None, compare=False)
     """`lab.yaml:line:column`, for complaints."""
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it is a kernel that is built already, and not a source of one."""
+        return self.kind in ("image", "build")
 
 
 @dataclass(frozen=True)
@@ -378,17 +386,26 @@ class _Reader(yamlfile.Reader):
                 pairs["suite"],
                 "suite must be a suite of Debian's, like trixie-backports",
             )
+        ref, until = texts.get("ref"), None
+        if ref and ".." in ref:
+            ref, until = ref.split("..", 1)
+            if not ref or not until or "." in (until[0], ref[-1]) or ".." in until:
+                raise self.error(
+                    pairs["ref"],
+                    "ref must be a branch, tag or commit, or a range like v7.3..mine",
+                )
         return replace(
             spec,
             version=texts.get("version"),
             sha256=texts.get("sha256"),
-            ref=texts.get("ref"),
+            ref=ref,
+            until=until,
             suite=texts.get("suite"),
         )
 
     def location(self, kind: SourceKind, node: yaml.Node) -> str:
         text = self.text(node, kind)
-        is_path = kind in ("tree", "image") or (
+        is_path = kind in ("tree", "image", "build") or (
             kind in ("tarball", "git")
             and not re.match(r"[a-z+]+://|[^/]+@[^/]+:", text)
         )
@@ -419,7 +436,7 @@ class _Reader(yamlfile.Reader):
         abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
         base = self.text(pairs["base"], "base") if "base" in pairs else source
         # What is built already takes no patch.
-        patched = "patches" in pairs or sources[source].kind == "image"
+        patched = "patches" in pairs or sources[source].is_built
         if "patches" in pairs:
             self.one_of(pairs["patches"], "patches", ("none",))
         if abi != CONTROL and not patched:

@@ -2,15 +2,17 @@
 """`umcglab check`: what the author of a series wants to know before mailing it.
 
 What the series touch is compiled, in each configuration of variants.py and after each
-patch by itself, with the ABI on and off, and a warning is an error. checkpatch.pl of the
-tree reads every patch, and sparse what they add. Nothing is booted, and no kernel is
-linked but user-mode Linux, which takes its seconds to run KUnit.
+patch by itself, with the ABI on and off, and a warning is an error; and so are selftests
+that they add. checkpatch.pl of the tree reads every patch, and sparse what they add.
+Nothing is booted, and no kernel is linked but user-mode Linux, which takes its seconds to
+run KUnit.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import functools
+import os
 import re
 import shutil
 import sys
@@ -42,6 +44,12 @@ IGNORED = {
     r"SPACING: spaces preferred around that '%'": "an operand of inline assembly",
     r"MACRO_ARG_\w+: Macro argument (reuse )?'(w|word_t)'": "it is pasted into a name",
 }
+
+IGNORED_IN_TESTS = (
+    "ARRAY_SIZE|BIT_MACRO|CAMELCASE|EMBEDDED_FUNCTION_NAME|ENOSYS|FUNCTION_ARGUMENTS|"
+    "LINE_SPACING|MACRO_\\w+|PREFER_DEFINED_ATTRIBUTE_MACRO|SPACING|VOLATILE"
+)
+"""Types that are of kernel code, and not of programs and their harness."""
 
 _BALANCE = "context imbalance in "
 """Of sparse: it does not know that a guard() unlocks at the end of its scope."""
@@ -189,6 +197,8 @@ def _jobs(
 ) -> Iterator[tuple[str, _Work]]:
     """Yield the jobs, each with its name."""
     yield "style", lambda steps: _style(steps, patches)
+    if tests := _selftests(patches):
+        yield "selftests", lambda steps: _build_selftests(steps, patches, tests)
     for variant in variants.VARIANTS:
         if target.arch.name in variant.only and (variant.quick or not quick):
             yield variant.name, _variant(variant, patches)
@@ -305,7 +315,8 @@ def _all_added(built: Build, patches: Sequence[Patch], *, kunit: bool) -> None:
     A KUnit suite is compiled where KUnit is, in user mode; see if those are, or others.
     """
     made = _added(built, patches)
-    names = (n for patch in patches for n in patch.added if n.endswith((".c", ".S")))
+    of_kernel = (patch for patch in patches if patch.is_of_kernel)
+    names = (n for patch in of_kernel for n in patch.added if n.endswith((".c", ".S")))
     for name in names:
         if (
             name.endswith("_kunit.c") == kunit
@@ -328,6 +339,39 @@ def _sparse(built: Build, patches: Sequence[Patch]) -> str:
         raise PatchError(f"{built.name}: {minded[0]}")
     # Where it complains of every guard, it says nothing of locks.
     return ", ".join(added) + (", but for locks" if blind else "")
+
+
+def _selftests(patches: Sequence[Patch]) -> list[str]:
+    """Return the folders of selftests that patches add programs to."""
+    names = (n for p in patches for n in p.added if n.startswith(patchfile.TESTS))
+    folders = (str(Path(n).parent) for n in names if n.endswith("/Makefile"))
+    return [folder.removeprefix(patchfile.TESTS) for folder in folders]
+
+
+def _build_selftests(
+    steps: Steps, patches: Sequence[Patch], tests: Sequence[str]
+) -> None:
+    """Build selftests against the headers of the patched tree."""
+
+    def build(name: str) -> str:
+        built = steps.build(name)
+        variants.configure(OWN, steps.target, steps.lab, built, with_abi=True)
+        built.make(
+            "kselftest-all",
+            progress=steps.progress,
+            TARGETS=name,
+            USERCFLAGS="-Werror",
+            FORCE_TARGETS="1",
+        )
+        made = (built.objects / "kselftest" / name).glob("*")
+        programs = sorted(path.name for path in made if os.access(path, os.X_OK))
+        if not programs:
+            raise PatchError(f"{built.name}: {patchfile.TESTS}{name} makes no program")
+        return ", ".join(programs)
+
+    _apply(patches, steps.tree)
+    for name in tests:
+        steps.do(name, functools.partial(build, name))
 
 
 def _user_mode(variant: Variant, steps: Steps) -> None:
@@ -429,7 +473,7 @@ def _checkpatch(steps: Steps, step: str, patch: Patch) -> str:
     said = list(_FOUND.finditer(done.stdout))
     if done.returncode and not said:
         raise command.failure(argv, done)
-    if found := [m for m in said if not _is_ignored(m)]:
+    if found := [m for m in said if not _is_ignored(m, patch)]:
         first, *more = found
         others = f" (and {len(more)} more)" if more else ""
         raise PatchError(
@@ -439,5 +483,7 @@ def _checkpatch(steps: Steps, step: str, patch: Patch) -> str:
     return ""
 
 
-def _is_ignored(found: re.Match[str]) -> bool:
+def _is_ignored(found: re.Match[str], patch: Patch) -> bool:
+    if not patch.is_of_kernel and re.fullmatch(IGNORED_IN_TESTS, found[2]):
+        return True
     return any(re.match(pattern, f"{found[2]}: {found[3]}") for pattern in IGNORED)

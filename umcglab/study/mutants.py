@@ -146,7 +146,7 @@ def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Targe
     fit = [
         t
         for t in chosen
-        if t.flavor == "bench" and t.source.kind != "image" and of(lab, t)
+        if t.flavor == "bench" and not t.source.is_built and of(lab, t)
     ]
     if not fit:
         raise UserError("no target of flavor bench whose ABI has mutants")

@@ -46,7 +46,12 @@ class Variant:
 OWN = Variant("own configuration", own=True, quick=True)
 UM = Variant(
     "ARCH=um",
-    options={"CONFIG_KUNIT": "y", "CONFIG_UMCG_KUNIT_TEST": "y"},
+    # Without 64BIT it would be a 32-bit program, which few hosts have the headers for.
+    options={
+        "CONFIG_64BIT": "y",
+        "CONFIG_KUNIT": "y",
+        "CONFIG_UMCG_KUNIT_TEST": "y",
+    },
     must=False,
     only=("x86_64",),
     user_mode=True,

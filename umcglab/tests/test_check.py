@@ -213,6 +213,37 @@ def test_a_kunit_suite_is_compiled_where_kunit_is(toy: ToyLab) -> None:
     assert "ARCH=um, ABI off: kernel/umcg_kunit.c is not compiled" in said
 
 
+def add_selftest(toy: ToyLab, makefile: str, code: str) -> None:
+    folder = "tools/testing/selftests/umcg"
+    files = {f"{folder}/Makefile": ("", makefile), f"{folder}/wait.c": ("", code)}
+    fork = toy.old("kernel/fork.c")
+    hooked = fork.replace("\tpid += cpu;\n", "\tpid += cpu + 1;\n")
+    toy.series(
+        "plumbing/6.99",
+        toylab.patch("fork", {"kernel/fork.c": (fork, hooked)}),
+        toylab.patch("selftests", files),
+    )
+
+
+SELFTEST_MAKEFILE = "all:\n\t$(CC) $(USERCFLAGS) -Wall -o $(OUTPUT)/wait wait.c\n"
+
+
+def test_selftests_are_built(toy: ToyLab) -> None:
+    add_selftest(toy, SELFTEST_MAKEFILE, "int main(void) { return 0; }\n")
+    status, said = run(toy, quick=True)
+    assert status == 0, said
+    assert "selftests: umcg: ok, wait" in said
+    add_selftest(toy, SELFTEST_MAKEFILE, "int main(void) { int x; return 0; }\n")
+    status, said = run(toy, only=["selftests"])
+    assert status == 1
+    assert "selftests: umcg: FAILED" in said
+    assert "wait.c:1:22: error: unused variable" in said
+    add_selftest(toy, "all:\n", "int main(void) { return 0; }\n")
+    status, said = run(toy, only=["selftests"])
+    assert status == 1
+    assert "tools/testing/selftests/umcg makes no program" in said
+
+
 def test_an_abi_that_cannot_be_on_where_it_must_is_told(toy: ToyLab) -> None:
     kconfig = toy.tree / "Kconfig"
     kconfig.write_text(kconfig.read_text().replace("config DEBUG\n", ""))

@@ -83,6 +83,19 @@ def test_its_identity_says_what_it_is_made_of(toy: ToyLab) -> None:
     assert "gcc" in str(identity["compiler"])
 
 
+def test_what_is_beside_a_kernel_makes_no_other(toy: ToyLab) -> None:
+    before = build(toy)
+    (path,) = toy.patches.glob("umcg-toy/6.99/*.patch")
+    added = path.read_text()
+    tests = "tools/testing/selftests/umcg/wait.c"
+    beside = {tests: ("", "int a;\n"), "MAINTAINERS": ("", "UMCG\n")}
+    toy.series("umcg-toy/6.99", added, toylab.patch("selftests", beside))
+    assert build(toy) == before
+    objtool = {tests: ("", "int a;\n"), "tools/objtool/a.c": ("", "int a;\n")}
+    toy.series("umcg-toy/6.99", added, toylab.patch("objtool", objtool))
+    assert build(toy) != before
+
+
 def test_a_control_has_no_patches(toy: ToyLab) -> None:
     kernel = build(toy, "x86_64-control")
     assert kernel.identity["patches"] == []

@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> int:
     targets = config.select(lab, options.only, nightly=True)
     found = {}
     for spec in dict.fromkeys(target.source for target in targets):
-        if spec.kind in ("tree", "image"):
+        if spec.kind == "tree" or spec.is_built:
             # It may take half a minute the first time.
             print(f"reading {spec.location}", file=sys.stderr, flush=True)
         found[spec] = source.find(spec, lab.cache)
