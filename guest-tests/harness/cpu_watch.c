@@ -119,6 +119,22 @@ static void *watch(void *cpu)
 	return NULL;
 }
 
+/* A child must not find the lock held by a thread that only its parent has. */
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+static void look_after_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork);
+}
+
 bool cpu_watch_start(void)
 {
 	struct sched_param first = {
@@ -127,8 +143,11 @@ bool cpu_watch_start(void)
 	pthread_attr_t attr;
 	pthread_t thread;
 	cpu_set_t all, one;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int cpu, err = 0;
 
+	/* A child that starts a watch of its own has been told already. */
+	pthread_once(&once, look_after_forks);
 	sched_getaffinity(0, sizeof(all), &all);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);

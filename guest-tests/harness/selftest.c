@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cpu_watch.h"
 #include "ktap.h"
 
 static char output[8192];	/* of the last victim */
@@ -137,6 +138,26 @@ TEST(cpu_that_does_not_schedule_fails_in_python, .deadline = 60)
 	EXPECT_TRUE(strstr(output, " did not schedule for "));
 	EXPECT_TRUE(strstr(output, "\nnot ok 1 hogs_a_cpu\n# RUN is_busy\nok 2 is_busy\n"));
 	EXPECT_FALSE(strstr(output, "# is_busy: CPU"));
+}
+
+/* It holds a lock for a part of its time, for which no child must wait for ever. */
+TEST(children_look_at_the_watch, .deadline = 60)
+{
+	int cpu, status;
+
+	/* The harness has one, which this process knows only as it was at its fork. */
+	ASSERT_TRUE(cpu_watch_start());
+	for (int i = 0; i < 1000; i++) {
+		pid_t pid = fork();
+
+		ASSERT_NE(-1, pid);
+		if (!pid) {
+			cpu_watch_so_far(&cpu);
+			_exit(0);
+		}
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, status);
+	}
 }
 
 TEST(nothing_selected_is_an_error)
