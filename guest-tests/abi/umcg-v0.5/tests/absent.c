@@ -148,6 +148,31 @@ static void while_kept_back(int whose)
 TEST(worker_kept_back, .clauses = CLAUSES) { while_kept_back(WORKER); }
 TEST(server_kept_back, .clauses = CLAUSES) { while_kept_back(SERVER); }
 
+static void handled(int signal)
+{
+	(void)signal;
+}
+
+/* A signal comes for the server that sleeps for its page, with work left to it. */
+static void signal_and_give_back(int whose)
+{
+	until_wanted(&kept[whose - 1]);
+	ASSERT_EQ(0, tgkill(getpid(), getpid(), SIGUSR1));
+	nap(SOON);
+	page_give(&kept[whose - 1]);
+}
+
+TEST(server_kept_back_and_signalled, .clauses = "BLOCK-6 SIG-1 R15 R34")
+{
+	struct absence absence = {
+		.take = keep_back, .give = signal_and_give_back, .whose = SERVER,
+		.rounds = 5,
+	};
+
+	on_signal(SIGUSR1, handled, 0);
+	block_while_away(&absence);
+}
+
 /*
  * Compaction moves pages from low memory to high: take the lowest of many, when
  * there is room at the bottom, and give back the rest.
