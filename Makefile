@@ -27,10 +27,10 @@ help:
 setup:
 	@umcglab/setup/setup.sh
 
-# With `run` to follow, a failed build is left to it: it reports what could
-# not be built beside the results of what could. Bad input still ends here.
+# With `run` to follow, the builds are left to it: it tests each target as soon as that is
+# built, and reports what could not be built beside the results of what could.
 lab: setup
-	@$(umcglab) build $(options) $(if $(filter run,$(MAKECMDGOALS)),|| { s=$$?; [ $$s = 1 ] || [ $$s = 3 ] || exit $$s; })
+	@$(if $(filter run,$(MAKECMDGOALS)),:,$(umcglab) build $(options))
 
 run: setup $(filter lab,$(MAKECMDGOALS))
 	@$(umcglab) run $(options)

@@ -12,7 +12,7 @@ import contextlib
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,6 +47,8 @@ _NEWS: list[re.Pattern[str] | re.Pattern[bytes] | str | bytes | type] = [
     pexpect.TIMEOUT,
 ]
 _BAD_NEWS = re.compile(splat.BAD_NEWS.encode())
+_LOOK = 0.5
+"""Seconds between looks at a log that nobody listens to."""
 _GRACE = 10.0
 """Seconds without a word, after bad news, until the boot is taken to hang."""
 
@@ -99,6 +101,29 @@ class Console:
 
     def powered_off(self) -> bool:
         return POWER_OFF in self.text()
+
+    def await_end(
+        self,
+        ended: Callable[[float], bool],
+        timeout: float,
+        is_up: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Wait until `ended(seconds)` is true, for so many at most; return whether it is.
+
+        For guests whose console nobody listens to. While it is not up, silence after
+        bad news ends the wait.
+        """
+        deadline = time.monotonic() + timeout
+        seen, heard, bad = 0, time.monotonic(), False
+        while (now := time.monotonic()) < deadline:
+            if ended(min(_LOOK, deadline - now)):
+                return True
+            if (size := self.size()) > seen:
+                bad = bad or _BAD_NEWS.search(self.text().encode()) is not None
+                seen, heard = size, time.monotonic()
+            elif bad and time.monotonic() > heard + _GRACE and not is_up():
+                return False
+        return ended(0)
 
     def init_failure(self) -> str | None:
         """Return what our init could not do, if it said so."""

@@ -83,7 +83,8 @@ def run(
         )
         start = time.monotonic()
         with qemu.start(vm, attach=False) as machine:
-            if not machine.wait(timeout):
+            # A bench may well be silent for longer than a boot.
+            if not console.await_end(machine.wait, timeout, lambda: _said(output)):
                 where = hang.cpus(machine, kernel.system_map)
                 raise console.death(f"exact guest, {_progress(output)}", where)
             if failure := machine.failure():
@@ -99,6 +100,11 @@ def run(
 def complete(output: bytes) -> bool:
     """Whether a UART's output has its last line."""
     return output.endswith(f"{DONE}\n".encode())
+
+
+def _said(output: Path) -> bool:
+    """Whether a program was begun."""
+    return output.exists() and output.stat().st_size > 0
 
 
 def _progress(output: Path) -> str:

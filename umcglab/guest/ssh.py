@@ -522,7 +522,7 @@ def floor(
         )
         start = time.monotonic()
         with qemu.start(vm, attach=False) as machine:
-            ended = machine.wait(timeout)
+            ended = console.await_end(machine.wait, timeout)
             took = time.monotonic() - start
             if not ended:
                 where = hang.cpus(machine, kernel.system_map)

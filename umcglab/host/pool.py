@@ -3,8 +3,11 @@
 
 A process, not a thread: SIGINT or SIGTERM then unwinds every job's context
 managers, so that QEMU and compilers end with whoever started them, and
-pexpect never meets threads. A job's return value or exception comes back
-through a pipe and must be picklable.
+pexpect never meets threads.
+
+A job is a function and its arguments, all picklable, and so is what it returns or
+raises. They are pickled even where fork does without: a job can then run on another
+machine, should the pool ever be one of many.
 """
 
 from __future__ import annotations
@@ -15,22 +18,24 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from umcglab.errors import InfraError, LabError
 from umcglab.host import files
 from umcglab.host.display import Display, Event
-from umcglab.host.progress import Progress
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _FORK = multiprocessing.get_context("fork")
 _PR_SET_PDEATHSIG = 1
@@ -41,17 +46,37 @@ _GRACE = 15.0
 """Seconds a cancelled job has to clean up before it is killed."""
 
 
+Steps = Iterator[Sequence[Future[Any]]]
+"""What goes on in steps: it yields the futures it waits for, and is resumed once they
+are done."""
+
+
 @dataclass(frozen=True)
-class Job(Generic[T]):
-    """A named piece of work; `call` reports to the Progress it is given."""
+class _Job:
+    """A piece of work that was submitted."""
 
     name: str
-    call: Callable[[Progress], T]
+    function: Callable[..., Any]
+    args: Sequence[object]
+    """Futures among them stand for their results."""
+    more: Mapping[str, object]
+    cores: int
+    stage: int
+    future: Future[Any]
+
+    @property
+    def needs(self) -> list[Future[Any]]:
+        return [arg for arg in self.args if isinstance(arg, Future)]
+
+    def pickled(self) -> bytes:
+        """Return the work itself; the results that it needs are there."""
+        args = [a.result() if isinstance(a, Future) else a for a in self.args]
+        return pickle.dumps((self.function, args, self.more))
 
 
 @dataclass(frozen=True)
 class _Pipe:
-    """The job's end: a Progress that sends events to the pool's process."""
+    """The job's end: a `Progress` that sends events to the pool's process."""
 
     conn: Connection
 
@@ -83,7 +108,7 @@ def catch_signals() -> None:
             signal.signal(signum, _interrupt)
 
 
-def _child(job: Job[T], conn: Connection, parent: int) -> None:
+def _child(name: str, work: bytes, conn: Connection, parent: int) -> None:
     """Run the job in its process; the last message is its result."""
     # When the pool's process is killed outright its jobs still clean up.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -92,75 +117,175 @@ def _child(job: Job[T], conn: Connection, parent: int) -> None:
     try:
         if os.getppid() != parent:
             return
-        result = job.call(_Pipe(conn))
+        function, args, more = pickle.loads(work)
+        result = function(*args, progress=_Pipe(conn), **more)
     except LabError as e:
         result = e
     except KeyboardInterrupt:
         return
     except Exception as e:
         _Pipe(conn).say(traceback.format_exc())
-        result = InfraError(f"{job.name}: a bug in umcglab, {type(e).__name__}: {e}")
+        result = InfraError(f"{name}: a bug in umcglab, {type(e).__name__}: {e}")
     with contextlib.suppress(BrokenPipeError):
         conn.send((result,))
 
 
 @dataclass(frozen=True)
-class _Running(Generic[T]):
-    job: Job[T]
+class _Running:
+    job: _Job
     process: BaseProcess
 
 
-def run(
-    jobs: Sequence[Job[T]],
-    width: int,
-    display: Display,
-    durations: Path,
-) -> Mapping[str, T | LabError]:
-    """Run `jobs`, at most `width` at once; return results by name.
+class Pool:
+    """Runs jobs as soon as what they need is there and their cores are free.
 
-    The longest job starts first, so that no long one is left to run alone at
-    the end; one that never ran counts as longer than all, and equals keep their
-    order. A job's LabError is returned in its place, so that one failure does
-    not stop the others. `durations` is a JSON file that remembers how long each
-    job took, in seconds. On KeyboardInterrupt the running jobs are told to
-    stop, waited for, and the interrupt goes on.
+    A context manager: what still runs when it is left, on KeyboardInterrupt say, is
+    told to stop and waited for.
+
+    `durations` is a JSON file that remembers how long each job took, in seconds. The
+    longest job starts first, so that no long one is left to run alone at the end; one
+    that never ran counts as longer than all, and equals keep their order. The first in
+    line waits until its cores are free: were others let past it, it could wait for ever.
     """
-    expected = _load(durations)
-    waiting = sorted(reversed(jobs), key=lambda job: expected.get(job.name, math.inf))
-    running: dict[Connection, _Running[T]] = {}
-    results: dict[str, T | LabError] = {}
+
+    def __init__(self, cores: int, display: Display, durations: Path) -> None:
+        self._cores = cores
+        self._display = display
+        self._durations = durations
+        self._expected = _load(durations)
+        self._waiting: list[_Job] = []
+        self._running: dict[Connection, _Running] = {}
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _stop([r.process for r in self._running.values()])
+        _save(self._durations, self._expected)
+
+    def submit(
+        self,
+        name: str,
+        function: Callable[..., T],
+        *args: object,
+        cores: int = 1,
+        stage: int = 0,
+        **more: object,
+    ) -> Future[T]:
+        """Have `function(*args, progress=..., **more)` called in a process of its own.
+
+        A future among `args` stands for its result; if that is an error, it is this
+        job's too. `name` is what the job is called on the display and what its duration
+        is remembered by. It has that many of the pool's cores to itself. A LabError is
+        set in the future, so that one failure does not stop the others. `wait` runs it.
+
+        Jobs of a later `stage` go first, for they bring something to its end. Yet with
+        something else running, one job of the earliest stage is kept running too: else
+        there would be nothing to go on with afterwards.
+        """
+        future: Future[T] = Future()
+        cores = min(cores, self._cores)
+        self._waiting.append(_Job(name, function, args, more, cores, stage, future))
+        return future
+
+    def wait(self, *steps: Steps) -> None:
+        """Run until every job has ended, and each of `steps` with them."""
+        waited = {one: next(one, None) for one in steps}
+        while True:
+            ended = [
+                one
+                for one, futures in waited.items()
+                if futures is not None and all(f.done() for f in futures)
+            ]
+            waited |= {one: next(one, None) for one in ended}
+            if ended or self._give_up():
+                continue
+            self._start()
+            if not self._running:
+                assert not self._waiting, "jobs wait for what nobody makes"
+                return
+            self._listen()
+            self._display.refresh()
+
+    def _give_up(self) -> bool:
+        """Fail the jobs that need what could not be made; say whether there are some."""
+        given_up = False
+        for job in list(self._waiting):
+            errors = [f.exception() for f in job.needs if f.done()]
+            if error := next(filter(None, errors), None):
+                self._waiting.remove(job)
+                job.future.set_exception(error)
+                given_up = True
+        return given_up
+
+    def _next(self) -> _Job | None:
+        """Return which job is to start next, if one has all that it needs."""
+        ready = [j for j in self._waiting if all(f.done() for f in j.needs)]
+        if not ready:
+            return None
+        stages = {job.stage for job in ready}
+        stage = max(stages)
+        busy = [running.job.stage for running in self._running.values()]
+        if busy and min(busy) > min(stages):
+            stage = min(stages)
+        return max(
+            (job for job in ready if job.stage == stage),
+            key=lambda job: self._expected.get(job.name, math.inf),
+        )
+
+    def _start(self) -> None:
+        """Start what there are cores for."""
+        while job := self._next():
+            used = sum(running.job.cores for running in self._running.values())
+            if used + job.cores > self._cores:
+                return
+            self._waiting.remove(job)
+            theirs, ours = _FORK.Pipe()
+            process = _FORK.Process(
+                target=_child, args=(job.name, job.pickled(), theirs, os.getpid())
+            )
+            process.start()
+            theirs.close()
+            self._running[ours] = _Running(job, process)
+            self._display.start(job.name, self._expected.get(job.name))
+
+    def _listen(self) -> None:
+        """Hear for a moment what the running jobs have to say."""
+        for conn in wait(list(self._running), timeout=0.2):
+            assert isinstance(conn, Connection)
+            job = self._running[conn].job
+            try:
+                message = conn.recv()
+            except EOFError:
+                message = (InfraError(f"{job.name}: its process was killed"),)
+            if isinstance(message, Event):
+                self._display.event(job.name, message)
+                continue
+            result = message[0]
+            failed = isinstance(result, LabError)
+            took = self._display.finish(job.name, "failed" if failed else "done")
+            if not failed and took > _INSTANT:
+                self._expected[job.name] = took
+            self._running.pop(conn).process.join()
+            conn.close()
+            if failed:
+                job.future.set_exception(result)
+            else:
+                job.future.set_result(result)
+
+
+class _Result(Protocol[T_co]):
+    """What is read of a future; unlike `Future`, one of a subtype will do."""
+
+    def result(self, timeout: float | None = None) -> T_co: ...
+
+
+def outcome(future: _Result[T]) -> T | LabError:
+    """Return what came of a job that has ended: its result, or its error in place."""
     try:
-        while waiting or running:
-            while waiting and len(running) < width:
-                job = waiting.pop()
-                theirs, ours = _FORK.Pipe()
-                process = _FORK.Process(target=_child, args=(job, theirs, os.getpid()))
-                process.start()
-                theirs.close()
-                running[ours] = _Running(job, process)
-                display.start(job.name, expected.get(job.name))
-            for conn in wait(list(running), timeout=0.2):
-                assert isinstance(conn, Connection)
-                job = running[conn].job
-                try:
-                    message = conn.recv()
-                except EOFError:
-                    message = (InfraError(f"{job.name}: its process was killed"),)
-                if isinstance(message, Event):
-                    display.event(job.name, message)
-                    continue
-                result = results[job.name] = message[0]
-                failed = isinstance(result, LabError)
-                took = display.finish(job.name, "failed" if failed else "done")
-                if not failed and took > _INSTANT:
-                    expected[job.name] = took
-                running.pop(conn).process.join()
-                conn.close()
-            display.refresh()
-    finally:
-        _stop([r.process for r in running.values()])
-        _save(durations, expected)
-    return results
+        return future.result(timeout=0)
+    except LabError as e:
+        return e
 
 
 def _stop(processes: Sequence[BaseProcess]) -> None:

@@ -1,28 +1,41 @@
 # SPDX-License-Identifier: MIT
-"""Build what targets need, each thing once: kernels, images, guest bundles."""
+"""Build what targets need, each thing once: kernels, images, guest bundles.
+
+Each is a job of `host.pool`, which waits for nothing but what it is made from.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from umcglab.errors import LabError
 from umcglab.guest import image, suite
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Bundle
-from umcglab.host import pool
 from umcglab.host.display import Display
-from umcglab.host.pool import Job
-from umcglab.host.progress import Progress
+from umcglab.host.pool import Pool, outcome
 from umcglab.kernel import kernels
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import STUB, abis
+
+
+class Stage(IntEnum):
+    """How far a job brings a target; see `Pool.submit`."""
+
+    KERNEL = 0
+    """A kernel or an image."""
+    SUITE = 1
+    GUEST = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,30 @@ class Built:
         return tuple({id(e): e for e in found if isinstance(e, LabError)}.values())
 
 
+@dataclass(frozen=True)
+class Builds:
+    """The jobs that were submitted, as `Built` has what comes of them."""
+
+    kernels: Mapping[str, Future[Kernel]]
+    images: Mapping[str, Future[Image]]
+    bundles: Mapping[str, tuple[Future[Bundle], ...]]
+
+    def of(self, target: Target) -> Sequence[Future[Any]]:
+        """Return all that `target` needs before it can run."""
+        return (
+            self.kernels[target.name],
+            self.images[target.arch.name],
+            *self.bundles[target.name],
+        )
+
+    def built(self, targets: Sequence[Target]) -> Built:
+        """Return what came of that which `targets` need; their jobs have ended."""
+        kernels = {t.name: outcome(self.kernels[t.name]) for t in targets}
+        images = {a.name: outcome(self.images[a.name]) for a in arches(targets)}
+        bundles = {t.name: _all(self.bundles[t.name]) for t in targets}
+        return Built(kernels, images, bundles)
+
+
 def width(cores: int) -> int:
     """Return how many kernels to build at once on `cores` cores.
 
@@ -52,8 +89,28 @@ def width(cores: int) -> int:
     return min(cores, max(2, cores // 4))
 
 
+def make_jobs(cores: int) -> int:
+    """Return how many jobs the make of each of them runs."""
+    at_once = width(cores)
+    return math.ceil(cores / at_once) + (cores < at_once * 2)
+
+
+def pool(lab: Lab, cores: int, display: Display) -> Pool:
+    """Return a pool that remembers durations beside what they were spent on."""
+    return Pool(cores, display, lab.cache.root / "durations.json")
+
+
 def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> Built:
     """Build all that `targets` need; failures are in the result, not raised."""
+    with pool(lab, cores, display) as jobs:
+        builds = submit(lab, targets, cores, jobs)
+        jobs.wait()
+    lab.cache.trim(lab.cache_size)
+    return builds.built(targets)
+
+
+def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Builds:
+    """Submit the builds of all that `targets` need, each once."""
     lab.cache.hold()
     # A control runs the bundles of the patched kernels of its base.
     sources = {t.name: lab.bundle_targets(t) for t in targets}
@@ -61,40 +118,32 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
     # Controls first: ccache then serves what their patched kernels share with
     # them, which two at once would both compile.
     wanted.sort(key=lambda target: not target.is_control)
-    at_once = width(cores)
-    jobs = math.ceil(cores / at_once) + (cores < at_once * 2)
-    durations = lab.cache.root / "durations.json"
-
-    first: list[Job[Kernel | Image]] = [
-        *(Job(f"kernel {t.name}", _kernel(lab, t, jobs)) for t in wanted),
-        *(Job(f"image {a.name}", _image(lab, a)) for a in arches(wanted)),
-    ]
-    made = pool.run(first, at_once, display, durations)
-    kernels = {t.name: made[f"kernel {t.name}"] for t in wanted}
-    images = {a.name: made[f"image {a.name}"] for a in arches(wanted)}
-
+    share, many = max(1, cores // width(cores)), make_jobs(cores)
+    made = {
+        t.name: jobs.submit(
+            f"kernel {t.name}", kernels.build, t, lab, jobs=many, cores=share
+        )
+        for t in wanted
+    }
+    images = {
+        a.name: jobs.submit(f"image {a.name}", image.build, a, lab)
+        for a in arches(wanted)
+    }
+    bundles: dict[str, Future[Bundle]] = {}
     parts: dict[str, list[str]] = {t.name: [] for t in targets}
-    second: dict[str, Job[Bundle]] = {}
-    bundles: dict[str, Bundle | LabError] = {}
     for target in targets:
         for source, abi in _wanted(lab, target, sources[target.name]):
-            job = f"bundle {source.name}" + f" {abi}" * (abi != source.abi)
-            parts[target.name].append(job)
-            kernel = kernels[source.name]
-            if isinstance(kernel, LabError):
-                bundles[job] = kernel
-            else:
-                assert isinstance(kernel, Kernel)
-                second[job] = Job(job, _bundle(lab, source.arch, kernel, abi))
-    done = pool.run(list(second.values()), cores, display, durations)
-    bundles |= done
-    lab.cache.trim(lab.cache_size)
-    return Built(
-        kernels=kernels,  # type: ignore[arg-type]
-        images=images,  # type: ignore[arg-type]
-        bundles={
-            name: _all([bundles[job] for job in jobs]) for name, jobs in parts.items()
-        },
+            name = f"bundle {source.name}" + f" {abi}" * (abi != source.abi)
+            parts[target.name].append(name)
+            if name not in bundles:
+                kernel = made[source.name]
+                bundles[name] = jobs.submit(
+                    name, suite.build, lab, source.arch, kernel, abi, stage=Stage.SUITE
+                )
+    return Builds(
+        made,
+        images,
+        {t: tuple(bundles[n] for n in names) for t, names in parts.items()},
     )
 
 
@@ -117,12 +166,11 @@ def _wanted(
     return wanted
 
 
-def _all(made: Sequence[Bundle | LabError]) -> tuple[Bundle, ...] | LabError:
+def _all(futures: Sequence[Future[Bundle]]) -> tuple[Bundle, ...] | LabError:
     """Return the bundles, or the first error in place of one."""
-    for one in made:
-        if isinstance(one, LabError):
-            return one
-    return tuple(one for one in made if isinstance(one, Bundle))
+    made = [outcome(future) for future in futures]
+    errors = [one for one in made if isinstance(one, LabError)]
+    return errors[0] if errors else tuple(f.result() for f in futures)
 
 
 def cores(asked: int | None) -> int:
@@ -133,19 +181,3 @@ def cores(asked: int | None) -> int:
 def arches(targets: Sequence[Target]) -> tuple[Arch, ...]:
     """Return the architectures of `targets`, each once."""
     return tuple({t.arch.name: t.arch for t in targets}.values())
-
-
-def _kernel(
-    lab: Lab, target: Target, jobs: int
-) -> Callable[[Progress], Kernel | Image]:
-    return lambda progress: kernels.build(target, lab, progress, jobs)
-
-
-def _image(lab: Lab, arch: Arch) -> Callable[[Progress], Kernel | Image]:
-    return lambda progress: image.build(arch, lab, progress)
-
-
-def _bundle(
-    lab: Lab, arch: Arch, kernel: Kernel, abi: str
-) -> Callable[[Progress], Bundle]:
-    return lambda progress: suite.build(lab, arch, kernel, abi, progress)

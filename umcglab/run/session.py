@@ -10,7 +10,8 @@ import platform
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,9 @@ from pathlib import Path
 from umcglab.errors import InfraError, LabError, UserError
 from umcglab.guest import qemu
 from umcglab.guest.image import Image
-from umcglab.host import command, files, pool
+from umcglab.host import command, files
 from umcglab.host.display import Display
-from umcglab.host.pool import Job
-from umcglab.host.progress import Progress
+from umcglab.host.pool import Pool, Steps, outcome
 from umcglab.kernel import addr2line
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
@@ -32,7 +32,7 @@ from umcglab.results import codec, facts
 from umcglab.results.facts import TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, fuzz, lanes
-from umcglab.run.artifacts import Built
+from umcglab.run.artifacts import Builds, Built, Stage
 from umcglab.run.fuzz import Fuzz
 from umcglab.run.lanes import Ready, now
 from umcglab.verdict import findings, runs
@@ -75,9 +75,8 @@ def execute(
     display.say(f"results go to {run_dir.path}")
     interrupted = None
     try:
-        built = artifacts.build(lab, targets, options.cores, display)
         options = replace(options, fuzz=replace(options.fuzz, replay=fuzz.kept(lab)))
-        lane(lab, targets, built, options, run_dir, display)
+        measure(lab, targets, options, run_dir, display)
     except KeyboardInterrupt:
         interrupted = "interrupted by a signal"
         display.say("interrupted: writing the report of what was measured so far")
@@ -209,36 +208,77 @@ def _ours(path: Path) -> bool:
     return path.name == "fuzz-seeds.txt"
 
 
-def lane(
+def measure(
     lab: Lab,
     targets: Sequence[Target],
-    built: Built,
     options: Options,
     run_dir: RunDir,
     display: Display,
 ) -> None:
-    """Boot, test and measure every target that could be built."""
-    jobs: list[Job[TargetFacts | facts.ExactRunFacts]] = []
-    exact: list[Job[TargetFacts | facts.ExactRunFacts]] = []
-    for target in targets:
-        ready = prepare(target, built, options, run_dir)
-        if ready is None:
-            continue
-        state = codec.read(run_dir.target(target.name), TargetFacts)
-        jobs.append(Job(f"test {target.name}", _test(lab, ready, state, run_dir)))
-        if not options.tests and target.traits.exact:
-            exact += [
-                Job(f"exact {target.name} {n}", _exact(lab, ready, run_dir, n))
-                for n in range(1, EXACT_RUNS + 1)
-            ]
-    done = pool.run(
-        [*jobs, *exact], options.cores, display, lab.cache.root / "durations.json"
-    )
-    for target in targets:
+    """Build, boot, test and measure the targets, none of which waits for another."""
+    with artifacts.pool(lab, options.cores, display) as jobs:
+        builds = artifacts.submit(lab, targets, options.cores, jobs)
+        jobs.wait(
+            *(through(lab, t, builds, options, run_dir, jobs, display) for t in targets)
+        )
+    lab.cache.trim(lab.cache_size)
+
+
+def through(
+    lab: Lab,
+    target: Target,
+    builds: Builds,
+    options: Options,
+    run_dir: RunDir,
+    jobs: Pool,
+    display: Display,
+) -> Steps:
+    """Take one target from its artifacts through its lanes to its verdict."""
+    yield builds.of(target)
+    built = builds.built([target])
+    if made := prepare(target, built, options, run_dir):
+        done = submit(lab, made, run_dir, jobs)
+        yield [done.test, *done.exact]
         record(target, done, run_dir)
-        kernel = built.kernels[target.name]
-        if isinstance(kernel, Kernel):
-            addr2line.write(kernel, run_dir, target.name)
+        addr2line.write(made.kernel, run_dir, target.name)
+    display.say(findings.line(runs.target(run_dir.path, target.name)))
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """The jobs of one target."""
+
+    test: Future[TargetFacts]
+    exact: tuple[Future[facts.ExactRunFacts], ...]
+
+
+def submit(lab: Lab, made: Ready, run_dir: RunDir, jobs: Pool) -> Lanes:
+    """Submit what is done with a target that is built and planned."""
+    name = made.target.name
+    state = codec.read(run_dir.target(name), TargetFacts)
+    test = jobs.submit(
+        f"test {name}",
+        lanes.test_lane,
+        lab,
+        made,
+        state,
+        run_dir,
+        cores=made.target.smp,
+        stage=Stage.GUEST,
+    )
+    exact = tuple(
+        jobs.submit(
+            f"exact {name} {n}",
+            lanes.exact_lane,
+            lab,
+            made,
+            run_dir,
+            n,
+            stage=Stage.GUEST,
+        )
+        for n in (range(1, EXACT_RUNS + 1) if state.benches else ())
+    )
+    return Lanes(test, exact)
 
 
 def prepare(
@@ -384,30 +424,23 @@ def plan(program: Program) -> facts.PlanFacts:
     )
 
 
-def record(
-    target: Target,
-    done: Mapping[str, TargetFacts | facts.ExactRunFacts | LabError],
-    run_dir: RunDir,
-) -> None:
+def record(target: Target, done: Lanes, run_dir: RunDir) -> None:
     """Write down what came of a target's jobs that they could not write themselves."""
     path = run_dir.target(target.name)
-    state = codec.read(path, TargetFacts)
-    tested = done.get(f"test {target.name}")
     errors: list[facts.ErrorFacts] = []
-    if isinstance(tested, LabError):
+    if isinstance(tested := outcome(done.test), LabError):
         errors.append(facts.ErrorFacts.of(tested, "test"))
-    runs: list[facts.ExactRunFacts] = []
-    for n in range(1, EXACT_RUNS + 1):
-        measured = done.get(f"exact {target.name} {n}")
-        if isinstance(measured, LabError):
-            errors.append(facts.ErrorFacts.of(measured, "exact"))
-        elif isinstance(measured, facts.ExactRunFacts):
-            runs.append(measured)
-    if runs:
-        codec.write(
-            run_dir.exact(target.name), facts.ExactFacts(qemu.SEED, tuple(runs))
-        )
+    measured: list[facts.ExactRunFacts] = []
+    for each in map(outcome, done.exact):
+        if isinstance(each, LabError):
+            errors.append(facts.ErrorFacts.of(each, "exact"))
+        else:
+            measured.append(each)
+    if measured:
+        made = facts.ExactFacts(qemu.SEED, tuple(measured))
+        codec.write(run_dir.exact(target.name), made)
     if errors:
+        state = codec.read(path, TargetFacts)
         codec.write(
             path, replace(state, status="error", errors=(*state.errors, *errors))
         )
@@ -443,15 +476,3 @@ def host() -> dict[str, object]:
         ),
         "python": platform.python_version(),
     }
-
-
-def _test(
-    lab: Lab, made: Ready, state: TargetFacts, run_dir: RunDir
-) -> Callable[[Progress], TargetFacts | facts.ExactRunFacts]:
-    return lambda progress: lanes.test_lane(lab, made, state, run_dir, progress)
-
-
-def _exact(
-    lab: Lab, made: Ready, run_dir: RunDir, n: int
-) -> Callable[[Progress], TargetFacts | facts.ExactRunFacts]:
-    return lambda progress: lanes.exact_lane(lab, made, run_dir, n, progress)

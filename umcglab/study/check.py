@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from umcglab.errors import LabError, PatchError, UserError
-from umcglab.host import command, pool
+from umcglab.host import command
 from umcglab.host.cache import digest
 from umcglab.host.display import Display
-from umcglab.host.pool import Job
+from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
 from umcglab.kernel import kbuild, patchfile, series, source
 from umcglab.kernel.kbuild import Build
@@ -148,28 +148,27 @@ def execute(
     `quick` leaves out each patch by itself, and the configurations that take long;
     `only`, if it is not empty, all but jobs of these names or patterns.
     """
-    patches = tuple(p for one in series.of(target, lab) for p in one.patches)
+    patches = _patches(target, lab)
     if not patches:
         raise UserError(
             f"{target.name} has no patches of kernel-patches to check",
             where=str(lab.file),
             hint="umcglab list has the targets; one with an ABI has patches",
         )
-    chosen = _choose(dict(_jobs(target, patches, quick)), only)
+    names = _choose([name for name, _ in _jobs(target, patches, quick)], only)
     kbuild.compiler(target.arch)
     lab.cache.claim()
     lab.cache.hold()
-    at_once = artifacts.width(cores)
-    jobs = -(-cores // at_once) + (cores < at_once * 2)
-    done = pool.run(
-        [
-            Job(f"{target.name} {name}", _in_tree(lab, target, name, jobs, work))
-            for name, work in chosen.items()
-        ],
-        at_once,
-        display,
-        lab.cache.root / "durations.json",
-    )
+    share, many = max(1, cores // artifacts.width(cores)), artifacts.make_jobs(cores)
+    with artifacts.pool(lab, cores, display) as jobs:
+        submitted = {
+            name: jobs.submit(
+                f"{target.name} {name}", _in_tree, lab, target, name, many, cores=share
+            )
+            for name in names
+        }
+        jobs.wait()
+    done: dict[str, _Done] = {n: outcome(future) for n, future in submitted.items()}
     for line in summary(target, done):
         display.say(line)
     codes = {error.exit_code for _, error in _errors(done)}
@@ -180,7 +179,7 @@ _Work = Callable[[Steps], None]
 _Done = Sequence[Verdict] | LabError
 
 
-def _choose(jobs: Mapping[str, _Work], only: Sequence[str]) -> Mapping[str, _Work]:
+def _choose(jobs: Sequence[str], only: Sequence[str]) -> Sequence[str]:
     """Return the jobs of these names or patterns, or all."""
     for pattern in only:
         if not fnmatch.filter(jobs, pattern):
@@ -188,8 +187,7 @@ def _choose(jobs: Mapping[str, _Work], only: Sequence[str]) -> Mapping[str, _Wor
                 f"no job {pattern!r}{yamlfile.did_you_mean(pattern, jobs)}",
                 hint=f"the jobs are {'; '.join(jobs)}",
             )
-    wanted = [n for n in jobs if not only or any(fnmatch.fnmatch(n, p) for p in only)]
-    return {name: jobs[name] for name in wanted}
+    return [n for n in jobs if not only or any(fnmatch.fnmatch(n, p) for p in only)]
 
 
 def _jobs(
@@ -208,23 +206,24 @@ def _jobs(
 
 
 def _in_tree(
-    lab: Lab, target: Target, name: str, jobs: int, work: _Work
-) -> Callable[[Progress], list[Verdict]]:
-    """Return a job that does `work` in a tree of the target's source."""
+    lab: Lab, target: Target, name: str, jobs: int, progress: Progress
+) -> list[Verdict]:
+    """Do the job `name` in a tree of the target's source."""
+    work = dict(_jobs(target, _patches(target, lab), quick=False))[name]
+    progress.phase("source")
+    fetched = source.fetch(target.source, lab.cache, progress)
+    key = digest("check", target.name, name)
+    with lab.cache.scratch("checks", key) as folder:
+        progress.phase("unpack")
+        steps = Steps(target, lab, name, folder, progress, jobs)
+        source.unpack(fetched, lab.cache, steps.tree)
+        work(steps)
+        progress.phase("remove the tree")
+    return steps.verdicts
 
-    def call(progress: Progress) -> list[Verdict]:
-        progress.phase("source")
-        fetched = source.fetch(target.source, lab.cache, progress)
-        key = digest("check", target.name, name)
-        with lab.cache.scratch("checks", key) as folder:
-            progress.phase("unpack")
-            steps = Steps(target, lab, name, folder, progress, jobs)
-            source.unpack(fetched, lab.cache, steps.tree)
-            work(steps)
-            progress.phase("remove the tree")
-        return steps.verdicts
 
-    return call
+def _patches(target: Target, lab: Lab) -> tuple[Patch, ...]:
+    return tuple(p for one in series.of(target, lab) for p in one.patches)
 
 
 def summary(target: Target, done: Mapping[str, _Done]) -> Iterator[str]:

@@ -10,7 +10,7 @@ first. A mutant under which all of them pass has survived.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +19,8 @@ import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
 from umcglab.errors import LabError, UserError
-from umcglab.host import pool
 from umcglab.host.display import Display
-from umcglab.host.pool import Job
+from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
 from umcglab.kernel import patchfile, trees
 from umcglab.kernel.patchfile import Patch
@@ -172,31 +171,42 @@ def execute(
     display.tee(top / "lab.log")
     display.say(f"results go to {top}")
     built = artifacts.build(lab, chosen, cores, display)
-    jobs: list[Job[None]] = []
-    for target in chosen:
-        ready = session.ready(target, built)
-        tried = [None, *(m for m in wanted[target.name] if not m.unseen)]
-        for mutant in tried:
-            folder = run_dir(top, mutant, target)
-            session.describe(folder, lab, [target], command, started, git)
-        call = _hunt(lab, ready, tried, wanted[target.name], top, max(1, cores // 2))
-        jobs.append(Job(f"mutants {target.name}", call))
-    done = pool.run(jobs, cores, display, lab.cache.root / "durations.json")
+    hunts = []
+    with artifacts.pool(lab, cores, display) as jobs:
+        for target in chosen:
+            ready = session.ready(target, built)
+            tried = [None, *(m for m in wanted[target.name] if not m.unseen)]
+            for mutant in tried:
+                folder = run_dir(top, mutant, target)
+                session.describe(folder, lab, [target], command, started, git)
+            hunts.append(
+                jobs.submit(
+                    f"mutants {target.name}",
+                    hunt,
+                    lab,
+                    ready,
+                    tried,
+                    wanted[target.name],
+                    top,
+                    max(1, cores // 2),
+                )
+            )
+        jobs.wait()
+    errors = [e for e in map(outcome, hunts) if isinstance(e, LabError)]
     verdicts = [
         verdict
         for target in chosen
         for verdict in judged(wanted[target.name], target, top)
     ]
-    for job in done.values():
-        if isinstance(job, LabError):
-            display.say("\n".join(job.lines()))
+    for error in errors:
+        display.say("\n".join(error.lines()))
     codec.write_json(top / "mutants.json", [vars(v) for v in verdicts])
     junit(verdicts, top / "junit.xml")
     for line in table(wanted, verdicts):
         display.say(line)
     display.say(f"logs: {top}")
     faults = [v.fault for v in verdicts if v.fault]
-    faults += [e.exit_code for e in done.values() if isinstance(e, LabError)]
+    faults += [e.exit_code for e in errors]
     return min(faults, default=0)
 
 
@@ -215,24 +225,21 @@ def run_dir(top: Path, mutant: Mutant | None, target: Target) -> RunDir:
     return RunDir(top / target.name / (mutant.name if mutant else UNCHANGED))
 
 
-def _hunt(
+def hunt(
     lab: Lab,
     ready: Ready,
     tried: Sequence[Mutant | None],
     wanted: Sequence[Mutant],
     top: Path,
     jobs: int,
-) -> Callable[[Progress], None]:
-    def call(progress: Progress) -> None:
-        with trees.hold(ready.target, lab, progress, jobs) as tree:
-            for mutant in tried:
-                tests = mutant.tests if mutant else every_test(wanted)
-                attempt(
-                    lab, ready, tree, mutant, tests, run_dir(top, mutant, ready.target),
-                    progress,
-                )  # fmt: skip
-
-    return call
+    progress: Progress,
+) -> None:
+    """Try one mutant after the other on a target."""
+    with trees.hold(ready.target, lab, progress, jobs) as tree:
+        for mutant in tried:
+            tests = mutant.tests if mutant else every_test(wanted)
+            folder = run_dir(top, mutant, ready.target)
+            attempt(lab, ready, tree, mutant, tests, folder, progress)
 
 
 def every_test(mutants: Sequence[Mutant]) -> dict[str, tuple[str, ...]]:

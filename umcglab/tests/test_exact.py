@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from umcglab.errors import InfraError
-from umcglab.guest import exact
+from umcglab.guest import console, exact
 from umcglab.guest.console import GuestExit, GuestHang, KernelPanic
 from umcglab.guest.exact import ExactRun, Step
 from umcglab.kernel.kernels import Kernel
@@ -57,7 +57,7 @@ def test_an_output_that_stops_is_never_a_pass(
     with pytest.raises(GuestExit, match="after `@@ begin a`"):
         run()
     play(console=["reboot: Power down"], exit=0)
-    with pytest.raises(GuestExit, match="before the first program"):
+    with pytest.raises(GuestExit, match=r"before the first program"):
         run()
 
 
@@ -73,6 +73,27 @@ def test_a_hang_ends_at_the_deadline_and_says_where(
     play(output="@@ begin a\n", pc="ffffffff81001010")
     with pytest.raises(GuestHang, match=r"umcg_spin \(exact guest, after `@@ begin a`"):
         run(timeout=2.0)
+
+
+OOPS = ["BUG: kernel NULL pointer dereference, address: 0000000000000008"]
+
+
+@pytest.mark.timeout(120)
+def test_an_oops_that_stops_the_boot_is_told_long_before_the_deadline(
+    run: Callable[..., ExactRun], play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_GRACE", 0.3)
+    play(console=OOPS, pc="ffffffff81001010")
+    with pytest.raises(GuestHang, match=r"before the first program.*NULL pointer"):
+        run(timeout=3600)
+
+
+def test_a_bench_may_be_silent_after_a_splat(
+    run: Callable[..., ExactRun], play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_GRACE", 0.1)
+    play(console=OOPS, later=[console.POWER_OFF], pause=2, output=OUTPUT, exit=0)
+    assert run().output.read_text() == OUTPUT
 
 
 def test_faults_of_qemu_and_of_init_are_the_labs(

@@ -579,6 +579,36 @@ def test_a_floor_needs_a_guest_that_powered_off(
         ssh.floor(lab, kernel, TCG, console_log=log)
 
 
+@pytest.mark.timeout(120)
+def test_a_floor_that_an_oops_stops_is_told_long_before_the_deadline(
+    lab: Lab,
+    kernel: Kernel,
+    play: Play,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the first guest of a target, so it is the one that meets such a kernel."""
+    monkeypatch.setattr(console, "_GRACE", 0.3)
+    play(console=OOPS, pc=IN_UMCG_SPIN)
+    with pytest.raises(GuestHang, match="hangs in umcg_spin") as caught:
+        ssh.floor(lab, kernel, TCG, console_log=tmp_path / "log", timeout=3600)
+    assert "it said: BUG: kernel NULL pointer" in caught.value.message
+
+
+@pytest.mark.timeout(120)
+def test_a_floor_with_a_splat_that_goes_on_is_one(
+    lab: Lab,
+    kernel: Kernel,
+    play: Play,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(console, "_GRACE", 2.0)
+    words = [f"[    {n}.000000] going on" for n in range(1, 7)]
+    play(console=OOPS, later=[*words, console.POWER_OFF], pause=0.6, exit=0)
+    assert ssh.floor(lab, kernel, TCG, console_log=tmp_path / "log") > 2
+
+
 def test_the_ssh_command_pins_the_host_key(boot: Booter, play: Play) -> None:
     play(console=READY, ssh="yes")
     with boot() as vm:

@@ -306,7 +306,7 @@ def summary(run: Run) -> list[str]:
     """Return the run in lines for a terminal."""
     lines = [f"{run.verdict}: {tally(run.counts())}"]
     for target in run.targets:
-        lines.append(f"  {target.name:24} {target.word:10} {about(target)}")
+        lines.append(f"  {line(target)}")
     found = findings(run)
     for finding in found[:8]:
         lines.append(f"{finding.target} {finding.subject}: {finding.headline}")
@@ -315,6 +315,11 @@ def summary(run: Run) -> list[str]:
         lines.append(f"... and {len(found) - 8} more, in the report")
     lines += repeats.summary(run)
     return lines + [f"note: {note}" for note in notes(run)]
+
+
+def line(target: TargetResult) -> str:
+    """Return the verdict on one target in a line."""
+    return f"{target.name:24} {target.word:10} {about(target)}"
 
 
 def tally(counts: dict[Outcome, int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -130,6 +130,13 @@ def collect(
         for abi, clauses in run.clauses.items()
     )
     return Run(path, run, judged, tables, known)
+
+
+def target(path: Path, name: str) -> TargetResult:
+    """Judge one target, whose jobs have ended, of a run that goes on."""
+    run = codec.read(RunDir(path).run, RunFacts)
+    run = replace(run, finished=run.finished or run.started)
+    return targets.read(RunDir(path), name, run, baseline.load(), limits.load())
 
 
 def abi_clauses(text: str) -> tuple[ClauseFacts, ...]:
