@@ -42,6 +42,7 @@ IGNORED = {
     r"FILE_PATH_CHANGES: ": "nobody maintains these patches yet: they are for the lab",
     r"BIT_MACRO: ": "flags are defined as those above and below them are",
     r"SPACING: spaces preferred around that '%'": "an operand of inline assembly",
+    r"ALLOC_WITH_SIZEOF: ": "older bases have no kzalloc_obj(), and the text is one",
     r"MACRO_ARG_\w+: Macro argument (reuse )?'(w|word_t)'": "it is pasted into a name",
 }
 
