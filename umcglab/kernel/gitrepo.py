@@ -43,7 +43,13 @@ def commit(spec: SourceSpec, ref: str | None) -> str:
 def fetch(
     spec: SourceSpec, repo: Path, wanted: str, ref: str | None, depth: int = 1
 ) -> Path:
-    """Make a repository with a commit, and as many of those before it as `depth`."""
+    """Return a repository with a commit, and with those before it as deep as `depth`.
+
+    It is the one that the spec names, if that is a folder here, or `repo`, which is made.
+    """
+    argv = ["git", "-C", spec.location, "cat-file", "-e", f"{wanted}^{{commit}}"]
+    if Path(spec.location).is_dir() and not command.run(argv).returncode:
+        return Path(spec.location)
     if not repo.exists():
         command.output(["git", "init", "-q", "--bare", str(repo)])
     argv = ["git", "-C", str(repo), "fetch", "-q", f"--depth={depth}", spec.location]
@@ -63,8 +69,7 @@ def series(spec: SourceSpec, cache: Cache) -> list[Path]:
     name = f"git/{first[:12]}..{last[:12]}"
 
     def fill(tmp: Path) -> None:
-        repo = tmp / "repo"
-        _reach(spec, repo, first, last)
+        repo = _reach(spec, tmp / "repo", first, last)
         said = f"{first}..{last}"
         merges = command.output(
             ["git", "-C", str(repo), "rev-list", "--merges", "--max-count=1", said]
@@ -77,23 +82,27 @@ def series(spec: SourceSpec, cache: Cache) -> list[Path]:
         )  # fmt: skip
         if not any((tmp / name).glob("*.patch")):
             raise _fault(spec, "has no commit in it")
-        shutil.rmtree(repo)
+        shutil.rmtree(tmp / "repo", ignore_errors=True)
 
     folder = cache.make("sources", digest("range", first, last), fill)
     return sorted((folder / name).glob("*.patch"))
 
 
-def _reach(spec: SourceSpec, repo: Path, first: str, last: str) -> None:
-    """Fetch the history of `last` as far back as `first`."""
-    argv = ["git", "-C", str(repo), "merge-base", "--is-ancestor", first, last]
+def _reach(spec: SourceSpec, repo: Path, first: str, last: str) -> Path:
+    """Return a repository with the history of `last` as far back as `first`."""
     for depth in _DEPTHS:
-        fetch(spec, repo, last, spec.until, depth)
+        found = fetch(spec, repo, last, spec.until, depth)
+        argv = ["git", "-C", str(found), "merge-base", "--is-ancestor", first, last]
         if not command.run(argv).returncode:
-            return
+            return found
+        if found != repo:
+            raise _fault(
+                spec, f"does not begin at {spec.ref}, which is not before its end"
+            )
     raise _fault(
         spec,
         f"does not begin at {spec.ref}, which is not among the {_DEPTHS[-1]} commits "
-        f"before {spec.until}",
+        "before its end",
     )
 
 

@@ -395,7 +395,7 @@ def _git(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
         )  # fmt: skip
         _unpack_archive(archive, tmp, progress)
         archive.unlink()
-        shutil.rmtree(repo)
+        shutil.rmtree(tmp / "repo", ignore_errors=True)
 
     return _store(spec, cache, commit, fill, progress)
 

@@ -392,7 +392,9 @@ def _kunit(steps: Steps, built: Build) -> str:
     script = steps.tree / "tools/testing/kunit/kunit.py"
     argv = [sys.executable, str(script), "exec", f"--build_dir={built.objects}"]
     done = command.run(argv, cwd=steps.tree)
-    built.log.write_text(done.stdout + done.stderr)
+    console = built.objects / "test.log"
+    shown = console.read_text(errors="replace") if console.exists() else ""
+    built.log.write_text(done.stdout + done.stderr + shown)
     said = re.search(r"Testing complete\. .*", done.stdout)
     if done.returncode or not said:
         raise PatchError(f"{built.name}: {said[0] if said else 'kunit.py failed'}")

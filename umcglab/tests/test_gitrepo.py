@@ -90,6 +90,9 @@ def test_the_commits_of_a_range_are_the_series(toy: ToyLab) -> None:
     assert kernel.identity["touched"] == ["kernel/fork.c", "kernel/umcg.c"]
     assert "umcg_wait" in kernel.system_map.read_text()
     assert build(toy) == kernel
+    # The repository is only read.
+    assert git(toy, "status", "--short") == ""
+    assert git(toy, "log", "--format=%s", "-1") == "umcg: add"
 
 
 def test_the_control_is_what_is_before_a_range(toy: ToyLab) -> None:
@@ -145,16 +148,20 @@ def test_a_history_is_fetched_as_far_as_it_takes(
     toy: ToyLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("umcglab.kernel.gitrepo._DEPTHS", (1, 3))
+    url = f"git: file://{toy.root}/repo"
+    toy.write("lab.yaml", LAB.replace("RANGE", "v1..mine").replace("git: repo", url))
     assert patches(build(toy)) == ["fork", "umcg: add"]
     commit(toy, "kernel/umcg.c", UMCG_C + "int more;\n", "more")
-    with pytest.raises(UserError, match=r"does not begin at v1, which is not among"):
+    with pytest.raises(
+        UserError, match=r"does not begin at v1, which is not among the 3"
+    ):
         build(toy)
 
 
 def test_a_range_that_is_no_series_is_told(toy: ToyLab) -> None:
     said = {
         "v1..v1": r"the range v1\.\.v1 has no commit in it",
-        "mine..v1": r"the range mine\.\.v1 does not begin at mine, which is not among",
+        "mine..v1": r"the range mine\.\.v1 does not begin at mine, which is not before",
         "v1..none": "repo has no branch or tag 'none'",
     }
     for ref, why in said.items():
