@@ -225,7 +225,8 @@ def source_tree(target: Target, lab: Lab, progress: Progress) -> Iterator[Path |
     """
     fetched = source.fetch(target.source, lab.cache, progress)
     if target.source.is_built:
-        yield prebuilt.of(target.source).vmlinux.parent
+        vmlinux = target.source.vmlinux
+        yield Path(vmlinux).parent if vmlinux else Path(target.source.location)
         return
     recipe = _recipe(target, lab, fetched)
     key = digest("source", recipe.key, os.getpid())

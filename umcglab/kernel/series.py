@@ -11,7 +11,7 @@ from pathlib import Path
 from umcglab.errors import PatchError, UserError
 from umcglab.host import textfile
 from umcglab.host.progress import Progress
-from umcglab.kernel import patchfile
+from umcglab.kernel import gitrepo, patchfile
 from umcglab.kernel.patchfile import Patch
 from umcglab.lab.config import Lab, Target
 
@@ -99,16 +99,21 @@ def of(target: Target, lab: Lab) -> tuple[Series, ...]:
     """Return the series of the target's kernel: plumbing, its ABI's, its flavor's.
 
     A control's kernel has none, and a source may have its ABI already
-    (`patches: none`).
+    (`patches: none`), or bring it as a range of commits, which is fetched if need be.
     """
     if target.is_control or target.patched:
         return ()
+    found: list[Series] = []
     parts = [lab.patches / "plumbing", lab.patches / target.abi]
+    if target.source.until:
+        files = gitrepo.series(target.source, lab.cache)
+        found = [Series(target.source.name, tuple(map(patchfile.read, files)))]
+        parts = []
     if target.traits.patches:
         # They only help to test the lab: a base may go without.
         more = lab.patches / target.traits.patches
         parts += [more] if target.base in bases(more) else []
-    return tuple(load(part, target.base) for part in parts)
+    return (*found, *(load(part, target.base) for part in parts))
 
 
 def apply(parts: Sequence[Series], tree: Path, progress: Progress) -> None:

@@ -26,13 +26,12 @@ from umcglab.errors import InfraError, UserError
 from umcglab.host import command
 from umcglab.host.cache import Cache, digest, file_digest
 from umcglab.host.progress import Progress
-from umcglab.kernel import checkout, prebuilt, version
+from umcglab.kernel import checkout, gitrepo, prebuilt, version
 from umcglab.lab.config import SourceSpec
 
 _KIND = "sources"
 _SAID = 5
 """Files that are left out to name; of more it is said how many."""
-_SHA1 = re.compile(r"[0-9a-f]{40}")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _AS_ROOT = ("-q", "-o", "APT::Sandbox::User=root")
 """apt as root warns when its sandbox user cannot write to our folder."""
@@ -76,7 +75,7 @@ def find(spec: SourceSpec, cache: Cache) -> Source | None:
     if spec.is_built:
         found = prebuilt.of(spec)
         return Source(spec, found.release(), found.digest(), found.image, is_tree=False)
-    key = _commit(spec) if spec.kind == "git" else spec.sha256
+    key = gitrepo.commit(spec, spec.ref) if spec.kind == "git" else spec.sha256
     assert key is not None
     path = cache.find(_KIND, digest(spec.kind, key))
     if path is None:
@@ -384,19 +383,11 @@ def _check(archive: Path, sha256: str | None, spec: SourceSpec) -> None:
 
 
 def _git(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
-    commit = _commit(spec)
+    commit = gitrepo.commit(spec, spec.ref)
 
     def fill(tmp: Path) -> None:
         progress.phase("git fetch")
-        repo = tmp / "repo"
-        command.output(["git", "init", "-q", "--bare", str(repo)])
-        argv = ["git", "-C", str(repo), "fetch", "-q", "--depth=1", spec.location]
-        done = command.run([*argv, commit])
-        if done.returncode:
-            # Not every server gives a commit by its id; a ref it does.
-            done = command.run([*argv, spec.ref or "HEAD"])
-        if done.returncode:
-            raise _git_error(spec, done)
+        repo = gitrepo.fetch(spec, tmp / "repo", commit, spec.ref)
         archive = tmp / "linux.tar"
         command.output(
             ["git", "-C", str(repo), "archive", "--format=tar", "--prefix=linux/",
@@ -404,47 +395,9 @@ def _git(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
         )  # fmt: skip
         _unpack_archive(archive, tmp, progress)
         archive.unlink()
-        shutil.rmtree(repo)
+        shutil.rmtree(tmp / "repo", ignore_errors=True)
 
     return _store(spec, cache, commit, fill, progress)
-
-
-def _commit(spec: SourceSpec) -> str:
-    """Return the commit id that the spec's ref stands for, now."""
-    assert spec.ref is not None
-    if _SHA1.fullmatch(spec.ref):
-        return spec.ref
-    done = command.run(["git", "ls-remote", "--", spec.location])
-    if done.returncode:
-        raise _git_error(spec, done)
-    refs = {}
-    for line in done.stdout.splitlines():
-        commit, name = line.split("\t")
-        refs[name] = commit
-    for name in (
-        spec.ref,
-        f"refs/tags/{spec.ref}^{{}}",
-        f"refs/tags/{spec.ref}",
-        f"refs/heads/{spec.ref}",
-    ):
-        if name in refs:
-            return refs[name]
-    raise UserError(
-        f"source {spec.name!r}: {spec.location} has no branch or tag {spec.ref!r}",
-        where=spec.where,
-        hint="a commit must be given by all 40 digits",
-    )
-
-
-def _git_error(
-    spec: SourceSpec, done: subprocess.CompletedProcess[str]
-) -> InfraError | UserError:
-    said = done.stderr.strip().splitlines()
-    why = next((x for x in said if x.startswith("fatal:")), said[-1] if said else "?")
-    message = f"source {spec.name!r}: git: {why.removeprefix('fatal: ')}"
-    if "://" not in spec.location and not Path(spec.location).exists():
-        return UserError(message, where=spec.where)
-    return InfraError(message, where=spec.where)
 
 
 def _tree(spec: SourceSpec, cache: Cache) -> Source:

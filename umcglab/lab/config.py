@@ -435,11 +435,17 @@ class _Reader(yamlfile.Reader):
         abi_node = self.need(node, pairs, what, "abi")
         abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
         base = self.text(pairs["base"], "base") if "base" in pairs else source
-        # What is built already takes no patch.
+        # What is built already takes no patch, and a range of commits has its own.
         patched = "patches" in pairs or sources[source].is_built
         if "patches" in pairs:
             self.one_of(pairs["patches"], "patches", ("none",))
-        if abi != CONTROL and not patched:
+            if sources[source].until:
+                raise self.error(
+                    pairs["patches"],
+                    f"{what}: source {source!r} is a range, of which the commits are "
+                    "the patches",
+                )
+        if abi != CONTROL and not patched and not sources[source].until:
             for part in ("plumbing", abi):
                 bases = sorted(p.stem for p in folder.glob(f"{part}/*.series"))
                 if base not in bases:

@@ -24,6 +24,7 @@ import pytest
 from umcglab import __main__
 from umcglab.errors import LabError
 from umcglab.host import cache
+from umcglab.kernel import kernels
 from umcglab.lab import config
 from umcglab.tests import golden, toylab
 from umcglab.tests.toylab import ToyLab
@@ -276,6 +277,57 @@ def test_no_traceback_whatever_there_is(
 ) -> None:
     each = _DAY // 4
     attempts(range(part * each, (part + 1) * each), small, monkeypatch, capsys)
+
+
+def deep_lists(toy: ToyLab) -> str:
+    toy.write("lab.yaml", "sources: " + "[" * 20_000)
+    return "lab.yaml"
+
+
+def long_name(toy: ToyLab) -> str:
+    text = (toy.root / "lab.yaml").read_text()
+    toy.write("lab.yaml", text.replace("x86_64-control", "x" * 300))
+    return "a name has at most 100 characters, this has 300"
+
+
+def no_commit_yet(toy: ToyLab) -> str:
+    subprocess.run(["git", "init", "-q", toy.tree], check=True)
+    return ""
+
+
+def kernel_cut_short(toy: ToyLab) -> str:
+    lab = toy.load()
+    (target,) = config.select(lab, ["x86_64-umcg-toy"])
+    kernel = kernels.build(target, lab, toylab.Progress(), jobs=1)
+    path = kernel.dir / "kernel.json"
+    path.write_text(path.read_text()[:20])
+    return ""
+
+
+@pytest.mark.parametrize(
+    "spoil", [deep_lists, long_name, no_commit_yet, kernel_cut_short]
+)
+def test_inputs_that_strangers_had(
+    toy: ToyLab,
+    spoil: Callable[[ToyLab], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = spoil(toy)
+    monkeypatch.setattr(config.load, "__defaults__", (toy.root,))
+    argv = ["umcglab", "list", "--lab", str(toy.root / "lab.yaml")]
+    monkeypatch.setattr(sys, "argv", argv)
+    assert __main__.main() == (2 if said else 0)
+    captured = capsys.readouterr()
+    assert "raceback" not in captured.err
+    assert said in captured.err
+    assert said or "x86_64-umcg-toy" in captured.out
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyLab:
+    monkeypatch.delenv("UMCGLAB_CACHE", raising=False)
+    return toylab.make(tmp_path)
 
 
 OUTPUTS = {

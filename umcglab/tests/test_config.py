@@ -154,6 +154,7 @@ TARGETS = "targets:\n  t: {arch: x86_64, source: '6.99', abi: control}\n"
          " mean 'cache'? [known are sources, defaults, targets, cache, cache-size, results]"),
         (f"{SOURCES}{TARGETS}{SOURCES}", "5:1: the lab: 'sources' is there twice"),
         (SOURCES, "1:1: the lab: 'targets' is missing"),
+        (f"<<: {{a: b}}\n{SOURCES}", "1:1: the lab: merge keys (`<<`) are not read"),
         (f"{SOURCES}targets: {{}}\n", "3:10: targets: there are none"),
         (f"{SOURCES}targets:\n", "3:9: targets must be a mapping"),
         (f"{SOURCES}{TARGETS}cache:\n", "5:7: cache must be a word"),
@@ -200,6 +201,7 @@ GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
         ("memory", "[1]", "memory must be a whole number"),
         ("base", "6.98", "target 't': no series kernel-patches/plumbing/6.98.series"
          " [bases of plumbing are 6.99"),
+        ("<<", "{smp: 2}", "target 't': merge keys (`<<`) are not read"),
         ("nightly", "maybe", "this can only be `true` or `false`"),
         ("vcpus", "2", "target 't': unknown key 'vcpus'"),
     ],
@@ -324,6 +326,17 @@ def test_nightly_targets_are_left_out_unless_asked_for(toy: ToyLab) -> None:
     assert [t.name for t in config.select(lab, [], nightly=True)] == every
     assert [t.name for t in config.select(lab, [])] == [every[0], every[2]]
     assert [t.name for t in config.select(lab, ["x86_64-*"])] == [every[0], nightly]
+
+
+@pytest.mark.parametrize(("value", "is_nightly"), [("true", True), ("false", False)])
+def test_nightly_by_default_may_be_taken_back(
+    toy: ToyLab, value: str, is_nightly: bool
+) -> None:
+    pairs = ", ".join(f"{k}: {v}" for k, v in {**GOOD, "nightly": value}.items())
+    text = f"{SOURCES}defaults: {{nightly: true}}\ntargets:\n  t: {{{pairs}}}\n"
+    toy.write("lab.yaml", text)
+    (target,) = toy.load().targets
+    assert target.nightly == is_nightly
 
 
 def test_what_a_flavor_means(toy: ToyLab) -> None:

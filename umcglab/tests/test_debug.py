@@ -204,10 +204,12 @@ def test_the_sources_are_those_that_were_compiled(
         target.source, kind="image", vmlinux=str(tmp_path / "build/vmlinux")
     )
     monkeypatch.setattr(source, "fetch", lambda *_: None)
-    with kernels.source_tree(
-        replace(target, source=image), lab, toylab.Progress()
-    ) as tree:
-        assert tree == tmp_path / "build"
+    folder = replace(target.source, kind="build", location=str(tmp_path / "build"))
+    for built in (image, folder):
+        with kernels.source_tree(
+            replace(target, source=built), lab, toylab.Progress()
+        ) as tree:
+            assert tree == tmp_path / "build"
 
 
 def test_interrupts_are_left_to_gdb() -> None:

@@ -13,8 +13,9 @@ from umcglab.report import run_json
 from umcglab.results import codec, facts
 from umcglab.results.facts import RunFacts
 from umcglab.results.rundir import RunDir
+from umcglab.run import session
 from umcglab.run.session import make_folder
-from umcglab.tests import golden
+from umcglab.tests import golden, toylab
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
 from umcglab.verdict import baseline, findings, repeats, runs
 from umcglab.verdict.ktap import Outcome
@@ -410,6 +411,20 @@ def test_a_folder_of_somebody_elses_is_no_place_for_results(
     with pytest.raises(UserError, match="not empty, and not made by umcglab"):
         make_folder(tmp_path, "20260101T000000Z-abcdef0")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name]
+
+
+def test_a_folder_in_place_of_the_latest_link_is_left(tmp_path: Path) -> None:
+    lab = toylab.make(tmp_path).load()
+    session.begin(lab, lab.targets, session.Options("umcglab run", 1))
+    latest = lab.results / "latest"
+    assert latest.is_symlink()
+    latest.unlink()
+    latest.mkdir()
+    (latest / "mine").write_text("precious")
+    with pytest.raises(UserError, match="latest: not a link to a run") as caught:
+        session.begin(lab, lab.targets, session.Options("umcglab run", 1))
+    assert caught.value.hint == f"move it away: mv {latest} {latest}.old"
+    assert (latest / "mine").read_text() == "precious"
 
 
 def test_a_folder_of_results_from_before_there_were_marks(tmp_path: Path) -> None:
