@@ -33,13 +33,14 @@ from umcglab.results.facts import ErrorFacts, TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.lanes import Ready
+from umcglab.study import models
 from umcglab.verdict import programs, runs
 from umcglab.verdict.ktap import Outcome
 
 UNCHANGED = "unchanged"
 """What the kernel without a mutant is called."""
 
-_KEYS = ("breaks", "killed-by", "unseen")
+_KEYS = ("breaks", "killed-by", "unseen", "model")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Mutant:
     patch: Patch
     unseen: str = ""
     """Why no test can notice, and what is there instead."""
+    model: str = ""
+    """The switch of the ABI's models that makes the same mistake."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Verdict:
     mutant: str
     target: str
     word: str
-    """`killed` or `passes` if all is well; otherwise what is not."""
+    """`killed`, `killed by a model` or `passes` if all is well; else what is not."""
     by: tuple[str, ...] = ()
     """The tests that noticed."""
     missed: tuple[str, ...] = ()
@@ -107,6 +110,8 @@ class _Reader(yamlfile.Reader):
             raise self.error(node, f"{name}: {hunks} hunks, a mutant has one")
         if ("killed-by" in pairs) == ("unseen" in pairs):
             raise self.error(node, f"{name} must have `killed-by` or `unseen`")
+        if "model" in pairs and "unseen" not in pairs:
+            raise self.error(pairs["model"], f"{name}: `model` is for what is unseen")
         tests = self.mapping(pairs["killed-by"], name) if "killed-by" in pairs else {}
         return Mutant(
             name=name,
@@ -114,6 +119,7 @@ class _Reader(yamlfile.Reader):
             tests={program: self.tests(program, t) for program, t in tests.items()},
             patch=patch,
             unseen=self.text(pairs["unseen"], "unseen") if "unseen" in pairs else "",
+            model=self.text(pairs["model"], "model") if "model" in pairs else "",
         )
 
     def tests(self, program: str, node: yaml.Node) -> tuple[str, ...]:
@@ -196,7 +202,7 @@ def execute(
     verdicts = [
         verdict
         for target in chosen
-        for verdict in judged(wanted[target.name], target, top)
+        for verdict in judged(lab, wanted[target.name], target, top)
     ]
     for error in errors:
         display.say("\n".join(error.lines()))
@@ -285,13 +291,38 @@ def attempt(
     codec.write(folder.run, replace(state_of_run, finished=lanes.now()))
 
 
-def judged(mutants: Sequence[Mutant], target: Target, top: Path) -> Iterator[Verdict]:
+def judged(
+    lab: Lab, mutants: Sequence[Mutant], target: Target, top: Path
+) -> Iterator[Verdict]:
     """Return what became of the kernel without and with each mutant."""
     for mutant in (None, *mutants):
-        if mutant and mutant.unseen:
+        if mutant and mutant.model:
+            yield by_model(lab, mutant, target)
+        elif mutant and mutant.unseen:
             yield Verdict(mutant.name, target.name, "unseen", why=mutant.unseen)
         else:
             yield judge_one(mutant, target.name, run_dir(top, mutant, target).path)
+
+
+def by_model(lab: Lab, mutant: Mutant, target: Target) -> Verdict:
+    """Return whether the models find what no guest can show."""
+
+    def verdict(word: str, fault: int, why: str, by: Sequence[str] = ()) -> Verdict:
+        return Verdict(mutant.name, target.name, word, tuple(by), (), why, fault)
+
+    try:
+        index = models.of(lab, target.abi)
+        found = models.kills(index, mutant.name) if index else ()
+    except LabError as e:
+        return verdict("not tried", e.exit_code, e.message)
+    switches = {r.switch.name for r in found if r.switch}
+    if switches != {mutant.model}:
+        why = f"the model's index has {', '.join(switches) or 'no switch'} for it"
+        return verdict("not tried", programs.USER, why)
+    if survived := [models.words(r) for r in found if not r.good]:
+        return verdict("SURVIVED", programs.PATCH, survived[0])
+    by = [f"{mutant.model} on {r.configuration.name}" for r in found]
+    return verdict("killed by a model", 0, "", by)
 
 
 def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
@@ -343,6 +374,8 @@ def table(
 
 
 def _words(v: Verdict) -> str:
+    if v.word == "killed by a model":
+        return f"{v.word}: {', '.join(v.by)}"
     if v.word == "killed":
         missed = f", not by {', '.join(v.missed)}" if v.missed else ""
         return f"killed by {', '.join(v.by)}{missed}"

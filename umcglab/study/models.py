@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: MIT
+"""Is the protocol right? Models of it, every state of which `spin` visits.
+
+`kernel-patches/<abi>/model/` has the models, and an index of the configurations
+that are to hold, and of switches. A switch takes a barrier or a check away, or puts
+a race back; then the checker must find the fault that the index tells, with a trail
+that leads there. So a model that would accept anything does not pass.
+
+A search that ended early proves nothing and is the lab's fault, whatever it found
+until then.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from umcglab.errors import InfraError, UserError
+from umcglab.host import command
+from umcglab.lab import yamlfile
+from umcglab.lab.config import Lab
+from umcglab.lab.manifest import Manifest, Program, load_plan
+
+HOLDS = ""
+"""What a search found that visited every state and found nothing."""
+DEADLOCK = "invalid end state"
+"""Somebody waits, and nothing can happen any more: of a wakeup that was lost, say."""
+
+_DEPTH = 100_000
+_MEMORY = 1500
+"""Of a search, in MB."""
+
+_CONFIGURATION = ("model", "with", "shows", "nightly")
+_SWITCH = ("takes", "mutants", "races", "found-in", "harmless-in", "finds", "tests")
+_MANY = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A model with its bounds, of which every state is visited."""
+
+    name: str
+    model: str
+    defines: tuple[str, ...]
+    shows: str
+    nightly: bool = False
+
+
+@dataclass(frozen=True)
+class Switch:
+    """What a model has otherwise than the kernel, if this is defined."""
+
+    name: str
+    takes: str
+    found_in: tuple[Configuration, ...]
+    """Those in which it must be found."""
+    harmless_in: tuple[Configuration, ...]
+    """Those that hold all the same: what does not tell the two apart."""
+    finds: str
+    mutants: tuple[str, ...] = ()
+    races: tuple[str, ...] = ()
+    tests: Mapping[str, tuple[str, ...]] | None = None
+    """Those of the guest suite that replay the trail, or provoke the race."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What there is to run."""
+
+    folder: Path
+    configurations: tuple[Configuration, ...]
+    switches: tuple[Switch, ...]
+    elsewhere: Mapping[str, str]
+    """Races that no model has, and why."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """One run of the checker, to its end."""
+
+    found: str
+    """`HOLDS`, `DEADLOCK` or `assertion NAME`."""
+    depth: int
+    states: int
+    trail: str = ""
+    """What led there, step by step."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A search, and whether it is what the index has."""
+
+    configuration: Configuration
+    switch: Switch | None
+    search: Search
+    expected: str
+
+    @property
+    def good(self) -> bool:
+        return self.search.found == self.expected
+
+
+def load(folder: Path, manifest: Manifest) -> Index:
+    """Read the index of an ABI's models; raise UserError with line and column."""
+    file = folder / "index.yaml"
+    node = yamlfile.compose(file)
+    if node is None:
+        raise UserError("empty: it has no models", where=str(file))
+    reader = _Reader(file, {p.name: p for p in manifest.programs})
+    return reader.index(node)
+
+
+def of(lab: Lab, abi: str) -> Index | None:
+    """Return the models of an ABI, if it has any."""
+    folder = lab.patches / abi / "model"
+    if not folder.exists():
+        return None
+    return load(folder, load_plan(lab.root / "guest-tests", abi))
+
+
+@dataclass(frozen=True)
+class _Reader(yamlfile.Reader):
+    """Reads index.yaml."""
+
+    programs: Mapping[str, Program]
+
+    def index(self, node: yaml.Node) -> Index:
+        top = self.mapping(node, "models", ("configurations", "switches", "elsewhere"))
+        parts = {
+            key: self.mapping(self.need(node, top, "models", key), key)
+            for key in ("configurations", "switches", "elsewhere")
+        }
+        known = {
+            n: self.configuration(n, b) for n, b in parts["configurations"].items()
+        }
+        return Index(
+            folder=self.file.parent,
+            configurations=tuple(known.values()),
+            switches=tuple(
+                self.switch(n, b, known) for n, b in parts["switches"].items()
+            ),
+            elsewhere={r: self.line(b, r) for r, b in parts["elsewhere"].items()},
+        )
+
+    def configuration(self, name: str, node: yaml.Node) -> Configuration:
+        pairs = self.mapping(node, name, _CONFIGURATION)
+        model = self.text(self.need(node, pairs, name, "model"), "model")
+        if not (self.file.parent / f"{model}.pml").exists():
+            raise self.error(pairs["model"], f"{name}: there is no {model}.pml")
+        return Configuration(
+            name=name,
+            model=model,
+            defines=self.words(pairs, "with"),
+            shows=self.line(self.need(node, pairs, name, "shows"), "shows"),
+            nightly="nightly" in pairs and self.yes(pairs["nightly"]),
+        )
+
+    def switch(
+        self, name: str, node: yaml.Node, known: Mapping[str, Configuration]
+    ) -> Switch:
+        pairs = self.mapping(node, name, _SWITCH)
+        tests = self.mapping(self.need(node, pairs, name, "tests"), name)
+        found = self.need(node, pairs, name, "found-in")
+        finds = self.text(self.need(node, pairs, name, "finds"), "finds")
+        if not re.fullmatch(rf"{DEADLOCK}|assertion \w+", finds):
+            raise self.error(
+                pairs["finds"], f"{name} finds `{DEADLOCK}` or `assertion NAME`"
+            )
+        if not ("mutants" in pairs or "races" in pairs):
+            raise self.error(node, f"{name} must have `mutants` or `races`")
+        return Switch(
+            name=name,
+            takes=self.line(self.need(node, pairs, name, "takes"), "takes"),
+            found_in=self.configurations(found, known),
+            harmless_in=self.configurations(pairs.get("harmless-in"), known),
+            finds=finds,
+            mutants=self.words(pairs, "mutants"),
+            races=self.words(pairs, "races"),
+            tests={program: self.tests(program, t) for program, t in tests.items()},
+        )
+
+    def configurations(
+        self, node: yaml.Node | None, known: Mapping[str, Configuration]
+    ) -> tuple[Configuration, ...]:
+        if node is None:
+            return ()
+        names = self.text(node, "configurations").split()
+        for name in names:
+            if name not in known:
+                close = yamlfile.did_you_mean(name, known)
+                raise self.error(node, f"no configuration {name!r}{close}")
+        return tuple(known[name] for name in names)
+
+    def tests(self, program: str, node: yaml.Node) -> tuple[str, ...]:
+        if program not in self.programs:
+            close = yamlfile.did_you_mean(program, self.programs)
+            raise self.error(node, f"no program {program!r}{close}")
+        words = tuple(self.text(node, f"tests of {program}").split())
+        for word in words:
+            if word not in (known := self.programs[program].tests):
+                close = yamlfile.did_you_mean(word, known)
+                raise self.error(node, f"{program} has no test {word!r}{close}")
+        return words
+
+    def words(self, pairs: Mapping[str, yaml.Node], key: str) -> tuple[str, ...]:
+        return tuple(self.text(pairs[key], key).split()) if key in pairs else ()
+
+    def line(self, node: yaml.Node, what: str) -> str:
+        return _MANY.sub(" ", self.text(node, what)).strip()
+
+
+def search(
+    folder: Path,
+    model: str,
+    defines: Sequence[str],
+    depth: int = _DEPTH,
+    memory: int = _MEMORY,
+) -> Search:
+    """Visit every state of a model; InfraError if that could not be done."""
+    flags = [f"-D{define}" for define in defines]
+    file = folder.resolve() / f"{model}.pml"
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as name:
+        tmp = Path(name)
+        command.output(["spin", "-a", *flags, str(file)], cwd=tmp)
+        # Not optimized: most of these searches are over before that would pay.
+        limits = ["-DSAFETY", f"-DMEMLIM={memory}"]
+        command.output(["gcc", "-w", *limits, "-o", "pan", "pan.c"], cwd=tmp)
+        done = command.run([str(tmp / "pan"), f"-m{depth}", "-n"], cwd=tmp)
+        found = judge(done.stdout, f"{model} {' '.join(defines)}".strip())
+        if found.found == HOLDS:
+            return found
+        trail = tmp / f"{model}.pml.trail"
+        if not trail.exists():
+            raise InfraError(f"{model}: {found.found}, and no trail")
+        steps = command.output(
+            ["spin", "-t", "-p", "-g", "-k", str(trail), *flags, str(file)], cwd=tmp
+        )
+        return Search(found.found, found.depth, found.states, steps)
+
+
+def judge(output: str, name: str) -> Search:
+    """Read what the checker printed, which must be that of a whole search."""
+
+    def bad(why: str) -> InfraError:
+        return InfraError(f"{name}: {why}", hint="bounds are in the model's index.yaml")
+
+    ends = re.search(
+        r"^State-vector \d+ byte, depth reached (\d+), errors: (\d+)$", output, re.M
+    )
+    states = re.search(r"^ *(\d+) states, stored", output, re.M)
+    if not ends or not states:
+        last = output.strip().splitlines()[-1:] or ["nothing"]
+        raise bad(f"the search has no result; it said {last[0]}")
+    for said in ("max search depth too small", "out of memory", "MEMLIM bound"):
+        if said in output:
+            raise bad(f"the search was cut: {said}")
+    for what in ("Full statespace search", "assertion violations\t+",
+                 "invalid end states\t+"):  # fmt: skip
+        if what not in output:
+            raise bad(f"the search was none for {what.split(chr(9))[0]}")
+    faults = re.findall(r"^pan:\d+: (.*) \(at depth (\d+)\)$", output, re.M)
+    depth, errors, count = int(ends[1]), int(ends[2]), int(states[1])
+    if errors == 0 and not faults:
+        if "Search not completed" in output:
+            raise bad("the search was not completed")
+        return Search(HOLDS, depth, count)
+    if errors != 1 or len(faults) != 1:
+        raise bad(f"{errors} errors, of which {len(faults)} are told")
+    ((what, at),) = faults
+    named = re.fullmatch(r"assertion violated +!\((\w+)\)", what)
+    if named:
+        what = f"assertion {named[1]}"
+    return Search(what, int(at), count)
+
+
+@dataclass(frozen=True)
+class Cited:
+    """A function of the kernel that a model stands for, or a line in it."""
+
+    where: str
+    """File and line of the model."""
+    file: str
+    function: str
+    line: str = ""
+    """A barrier, with its comment, if not the function as such."""
+
+
+def cited(model: Path) -> tuple[Cited, ...]:
+    """Read the structured comments of a model; UserError if one makes no sense.
+
+    `// stands for FILE: NAME() ...`, or `no function: WHY`, is over each process.
+    `// barrier FILE: NAME(): LINE` is what must be in a function.
+    """
+    found: list[Cited] = []
+    told = False
+    for number, line in enumerate(model.read_text().splitlines(), 1):
+        where = f"{model.name}:{number}"
+        if line.startswith("// stands for "):
+            told = True
+            if re.fullmatch(r"// stands for no function: .+", line):
+                continue
+            if not (m := re.fullmatch(r"// stands for (\S+):((?: \w+\(\))+)", line)):
+                raise UserError("not `stands for FILE: NAME() ...`", where=where)
+            found += [Cited(where, m[1], name[:-2]) for name in m[2].split()]
+        elif line.startswith("// barrier "):
+            if not (m := re.fullmatch(r"// barrier (\S+): (\w+)\(\): (.+)", line)):
+                raise UserError("not `barrier FILE: NAME(): LINE`", where=where)
+            found.append(Cited(where, m[1], m[2], m[3]))
+        elif re.match(r"(active )?proctype ", line):
+            if not told:
+                raise UserError("a process that stands for nothing", where=where)
+            told = False
+        elif line.startswith("inline "):
+            told = False
+    return tuple(found)
+
+
+def missing(one: Cited, source: str) -> str:
+    """Return what of a citation is not in the source of its file, or nothing."""
+    name = re.escape(one.function)
+    head = rf"^(?:SYSCALL_DEFINE\d\({name},|[^\s#/*}}][^;\n]*\b{name}\()"
+    for begins in re.finditer(head, source, re.M):
+        body = source[begins.start() :]
+        opens, ends = body.find("{"), body.find(";")
+        # A declaration ends before it has a body.
+        if opens < 0 or 0 <= ends < opens:
+            continue
+        text = _MANY.sub(" ", body[: body.find("\n}")])
+        return "" if _MANY.sub(" ", one.line) in text else one.line
+    return f"{one.function}()"
+
+
+def run(index: Index, configuration: Configuration, switch: Switch | None) -> Result:
+    """Search a configuration, with a switch or as it is."""
+    defines = (*configuration.defines, *([switch.name] if switch else []))
+    expected = switch.finds if switch and configuration in switch.found_in else HOLDS
+    done = search(index.folder, configuration.model, defines)
+    return Result(configuration, switch, done, expected)
+
+
+def planned(
+    index: Index, names: Sequence[str], nightly: bool
+) -> Iterator[tuple[Configuration, Switch | None]]:
+    """Yield what to search: all that is not nightly, or what is named."""
+    known = [c.name for c in index.configurations] + [s.name for s in index.switches]
+    for name in names:
+        if name not in known:
+            close = yamlfile.did_you_mean(name, known)
+            raise UserError(f"no configuration or switch {name!r}{close}")
+
+    def is_wanted(name: str, configuration: Configuration) -> bool:
+        return name in names if names else nightly or not configuration.nightly
+
+    for configuration in index.configurations:
+        if is_wanted(configuration.name, configuration):
+            yield configuration, None
+    for switch in index.switches:
+        for configuration in (*switch.found_in, *switch.harmless_in):
+            if is_wanted(switch.name, configuration):
+                yield configuration, switch
+
+
+def kills(index: Index, mutant: str) -> tuple[Result, ...]:
+    """Search with the switches that stand for a mutant; what comes of each."""
+    return tuple(
+        run(index, configuration, switch)
+        for switch in index.switches
+        if mutant in switch.mutants
+        for configuration in switch.found_in
+    )
+
+
+def words(result: Result) -> str:
+    """Return the line that says what came of a search."""
+    name = f"{result.switch.name} on " if result.switch else ""
+    found = result.search.found
+    if result.good:
+        said = f"found: {found}" if found else "holds"
+    elif not found:
+        said = f"NOT FOUND: {result.expected}"
+    else:
+        said = f"FAILS: {found}" + (
+            f", not {result.expected}" if result.expected else ""
+        )
+    counts = f"{result.search.states} states, depth {result.search.depth}"
+    return f"{name}{result.configuration.name}: {said} ({counts})"

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: MIT
+"""Models: what they cite is there, they hold, and find each fault put into them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from umcglab import cli
+from umcglab.errors import InfraError, UserError
+from umcglab.kernel import series
+from umcglab.lab import config
+from umcglab.lab.manifest import load_plan
+from umcglab.study import models, mutants
+from umcglab.study.models import Cited, Configuration, Index, Switch
+from umcglab.tests.test_patches import unfold
+
+ABI = "umcg-v0.5"
+PATCHES = config.ROOT / "kernel-patches"
+FOLDER = PATCHES / ABI / "model"
+MANIFEST = load_plan(config.ROOT / "guest-tests", ABI)
+INDEX = models.load(FOLDER, MANIFEST)
+
+SEARCHES = [
+    pytest.param(
+        configuration,
+        switch,
+        id=f"{switch.name}-{configuration.name}" if switch else configuration.name,
+        marks=[pytest.mark.nightly, pytest.mark.lab] if configuration.nightly else [],
+    )
+    for configuration, switch in models.planned(INDEX, [], nightly=True)
+]
+
+TOY = """\
+#ifndef WAKE
+#define WAKE 0
+#endif
+bit word, slept, bad;
+// stands for kernel/a.c: sleep()
+active proctype sleeper() { slept = 1; word }
+// stands for no function: the world
+active proctype waker() { if :: WAKE -> word = 1 :: else fi; bad = (WAKE == 2); assert(!bad) }
+"""
+TOY_INDEX = """\
+configurations:
+  all: {model: toy, with: WAKE=1, shows: a wake}
+switches:
+  LOST: {takes: it, races: R1, found-in: all, finds: invalid end state, tests: {w: t}}
+elsewhere: {}
+"""
+
+
+@pytest.mark.parametrize(("configuration", "switch"), SEARCHES)
+def test_search(configuration: Configuration, switch: Switch | None) -> None:
+    result = models.run(INDEX, configuration, switch)
+    assert result.good, models.words(result)
+
+
+def test_every_mutant_that_no_guest_shows_is_found_by_a_model() -> None:
+    unseen = {
+        m.name: m.model
+        for m in mutants.load(PATCHES / ABI / "mutants", MANIFEST)
+        if m.unseen
+    }
+    assert unseen
+    standing = {mutant: s.name for s in INDEX.switches for mutant in s.mutants}
+    assert unseen == {name: standing.get(name) for name in unseen}
+    for name in unseen:
+        found = models.kills(INDEX, name)
+        assert found
+        assert all(r.good and r.search.found for r in found), name
+
+
+def test_mutants_of_the_index_are_there() -> None:
+    known = {m.name for m in mutants.load(PATCHES / ABI / "mutants", MANIFEST)}
+    assert {m for s in INDEX.switches for m in s.mutants} <= known
+
+
+def test_every_switch_is_in_its_model() -> None:
+    """And every condition of a model is something that the index knows."""
+    for path in [*FOLDER.glob("*.pml"), *FOLDER.glob("*.h")]:
+        text = path.read_text()
+        used = set(re.findall(r"^#if(?:n?def)? (\w+)", text, re.M))
+        # With a value that holds where none is given.
+        used -= set(re.findall(r"^#ifndef (\w+)\n#define \1\s", text, re.M))
+        bounds = {d.split("=")[0] for c in INDEX.configurations for d in c.defines}
+        switches = {s.name for s in INDEX.switches}
+        assert used <= bounds | switches, path.name
+    for switch in INDEX.switches:
+        for configuration in switch.found_in:
+            text = (FOLDER / f"{configuration.model}.pml").read_text()
+            assert re.search(rf"\b{switch.name}\b", text), switch.name
+
+
+def test_every_configuration_is_needed_and_every_model_has_one() -> None:
+    named = {c.model for c in INDEX.configurations}
+    assert named == {p.stem for p in FOLDER.glob("*.pml")}
+
+
+@pytest.mark.parametrize("base", series.bases(PATCHES / ABI))
+def test_what_models_cite_is_in_the_series(base: str, tmp_path: Path) -> None:
+    parts = [series.load(PATCHES / part, base) for part in ("plumbing", ABI)]
+    patches = [patch for part in parts for patch in part.patches]
+    found = [one for p in sorted(FOLDER.glob("*.pml")) for one in models.cited(p)]
+    assert found
+    for file in {one.file for one in found}:
+        unfold(patches, file, tmp_path)
+    gone = {
+        one.where: models.missing(one, (tmp_path / one.file).read_text())
+        for one in found
+    }
+    assert {where: what for where, what in gone.items() if what} == {}
+
+
+SOURCE = """\
+static int wake(int a);
+
+/* wake(now) */
+static __always_inline int wake(int a,
+				int b)
+{
+	if (a)
+		call(wake(b));
+	/* The one, then the other. */
+	smp_mb();
+	return 0;
+}
+
+SYSCALL_DEFINE2(umcg_wait, u32, flags, u64, t)
+{
+	smp_rmb();
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "line", "said"),
+    [
+        ("wake", "", ""),
+        ("umcg_wait", "", ""),
+        ("call", "", "call()"),
+        ("walk", "", "walk()"),
+        ("wake", "/* The one, then the other. */ smp_mb();", ""),
+        ("wake", "/* The other. */ smp_mb();", "/* The other. */ smp_mb();"),
+        ("wake", "smp_rmb();", "smp_rmb();"),
+        ("umcg_wait", "smp_rmb();", ""),
+    ],
+)
+def test_what_is_gone_is_found(function: str, line: str, said: str) -> None:
+    assert models.missing(Cited("x", "a.c", function, line), SOURCE) == said
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    (tmp_path / "toy.pml").write_text(TOY)
+    (tmp_path / "index.yaml").write_text(TOY_INDEX)
+    return tmp_path
+
+
+def test_a_toy_is_searched(toy: Path) -> None:
+    assert models.search(toy, "toy", ["WAKE=1"]).found == models.HOLDS
+    lost = models.search(toy, "toy", [])
+    assert lost.found == models.DEADLOCK
+    assert "slept = 1" in lost.trail
+    assert models.search(toy, "toy", ["WAKE=2"]).found == "assertion bad"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [({"depth": 3}, "max search depth too small"), ({"memory": 1}, "cut|no result")],
+)
+def test_a_search_that_is_cut_is_none(
+    toy: Path, bounds: dict[str, int], said: str
+) -> None:
+    many = "byte a; active [5] proctype p() { byte i; do :: i < 9 -> i++; a++ :: i == 9 -> break od }"
+    (toy / "many.pml").write_text(many)
+    with pytest.raises(InfraError, match=said):
+        models.search(toy, "many", [], **bounds)
+
+
+def test_a_model_with_a_mistake_is_no_result(toy: Path) -> None:
+    (toy / "toy.pml").write_text(TOY.replace("word }", "wrod }"))
+    with pytest.raises(InfraError, match="spin failed"):
+        models.search(toy, "toy", [])
+
+
+WHOLE = """\
+Full statespace search for:
+	assertion violations	+
+	invalid end states	+
+
+State-vector 28 byte, depth reached 5, errors: 0
+        9 states, stored
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("Full statespace", "Bit statespace", "none for Full statespace search"),
+        (
+            "invalid end states\t+",
+            "invalid end states\t- (disabled)",
+            "none for invalid",
+        ),
+        ("assertion violations\t+", "assertion violations\t-", "none for assertion"),
+        ("errors: 0", "errors: 2", "2 errors, of which 0"),
+        ("errors: 0", "errors: 1", "1 errors, of which 0"),
+        ("        9 states, stored\n", "", "has no result"),
+        ("Full", "Warning: Search not completed\nFull", "not completed"),
+        ("Full", "pan: reached -DMEMLIM bound\nFull", "MEMLIM bound"),
+        ("Full", "pan:1: invalid end state (at depth 3)\nFull", "0 errors, of which 1"),
+    ],
+)
+def test_what_is_no_whole_search(old: str, new: str, said: str) -> None:
+    assert models.judge(WHOLE, "x").found == models.HOLDS
+    assert old in WHOLE
+    with pytest.raises(InfraError, match=said):
+        models.judge(WHOLE.replace(old, new), "x")
+
+
+def toy_index(folder: Path) -> Index:
+    return models.load(folder, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("model: toy", "model: tay", "there is no tay.pml"),
+        ("found-in: all", "found-in: al", "did you mean 'all'"),
+        ("finds: invalid end state", "finds: something", "assertion NAME"),
+        ("races: R1, ", "", "`mutants` or `races`"),
+        ("{w: t}", "{umcg-v0.5/wiat: t}", "did you mean 'umcg-v0.5/wait'"),
+        ("{w: t}", "{umcg-v0.5/wait: t}", "has no test 't'"),
+        ("takes: it, ", "", "'takes' is missing"),
+        (TOY_INDEX, "", "it has no models"),
+    ],
+)
+def test_a_mistake_in_the_index(toy: Path, old: str, new: str, said: str) -> None:
+    assert old in TOY_INDEX
+    right = TOY_INDEX.replace(old, new)
+    (toy / "index.yaml").write_text(right)
+    with pytest.raises(UserError, match=re.escape(said)):
+        toy_index(toy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("// stands for no function: the world\n", "", "stands for nothing"),
+        ("kernel/a.c: sleep()", "kernel/a.c: sleep", "not `stands for"),
+        ("kernel/a.c: sleep()", "kernel/a.c sleep()", "not `stands for"),
+        (
+            "// stands for no",
+            "// barrier a.c: smp_mb();\n// stands for no",
+            "not `barr",
+        ),
+    ],
+)
+def test_a_mistake_in_a_comment(toy: Path, old: str, new: str, said: str) -> None:
+    (toy / "toy.pml").write_text(TOY.replace(old, new))
+    with pytest.raises(UserError, match=re.escape(said)):
+        models.cited(toy / "toy.pml")
+
+
+def test_which_searches() -> None:
+    every = list(models.planned(INDEX, [], nightly=True))
+    usual = list(models.planned(INDEX, [], nightly=False))
+    assert usual == [(c, s) for c, s in every if not c.nightly]
+    assert len(usual) < len(every)
+    assert [c.name for c, _ in models.planned(INDEX, ["bind"], False)] == ["bind"]
+    with pytest.raises(UserError, match="did you mean 'wait-pair'"):
+        list(models.planned(INDEX, ["wait-pare"], False))
+
+
+def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["models", "--lab", str(config.ROOT / "lab.yaml"), ABI]
+    handler = ["--search", "wait-handler"]
+    assert cli.main([*argv, *handler]) == 0
+    assert re.fullmatch(
+        r"wait-handler: holds \(\d+ states, depth \d+\)\n", capsys.readouterr().out
+    )
+    assert cli.main([*argv, "--trail", "--search", "HANDLER_HELD"]) == 0
+    first, *trail = capsys.readouterr().out.splitlines()
+    assert first.startswith("HANDLER_HELD on wait-handler: found: invalid end state")
+    assert any("proc" in line for line in trail)
+    with pytest.raises(UserError, match="no ABI that has models"):
+        cli.main([*argv[:3], "umcg-v9"])
+
+
+def test_a_fault_that_is_not_found_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (handler,) = (c for c in INDEX.configurations if c.name == "wait-handler")
+    blunt = Switch("BLUNT", "nothing", (handler,), (), models.DEADLOCK)
+    index = Index(FOLDER, (), (blunt,), {})
+    monkeypatch.setattr(models, "of", lambda _lab, _abi: index)
+    argv = ["models", "--lab", str(config.ROOT / "lab.yaml"), ABI]
+    assert cli.main(argv) == 1
+    assert "NOT FOUND: invalid end state" in capsys.readouterr().out

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""`umcglab models`: search the models of an ABI's protocol."""
+
+from __future__ import annotations
+
+import argparse
+
+from umcglab.errors import UserError
+from umcglab.verbs import common
+
+HELP = "Visit every state of the models of an ABI, and of those with a fault put in."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    common.lab_file(parser)
+    parser.add_argument(
+        "abi", nargs="?", metavar="ABI", help="of which ABI (default: each)"
+    )
+    parser.add_argument(
+        "--search",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this configuration or switch of model/index.yaml (default: all that "
+        "are not nightly)",
+    )
+    common.nightly(parser)
+    parser.add_argument(
+        "--trail",
+        action="store_true",
+        help="print the steps that lead to what is found",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Search, with a line for each; return the exit status."""
+    from umcglab.study import models
+
+    lab = common.load(options)
+    found = sorted(p.parent.name for p in lab.patches.glob("*/model"))
+    if options.abi and options.abi not in found:
+        raise UserError(f"{options.abi}: no ABI that has models")
+    good = True
+    for abi in [options.abi] if options.abi else found:
+        index = models.of(lab, abi)
+        assert index is not None
+        for configuration, switch in models.planned(
+            index, options.search, options.nightly
+        ):
+            result = models.run(index, configuration, switch)
+            print(models.words(result), flush=True)
+            if options.trail and result.search.trail:
+                print(result.search.trail, end="")
+            good &= result.good
+    return 0 if good else 1
