@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from umcglab.errors import LabError, UserError
+from umcglab.errors import Fault, LabError, UserError, worst
 from umcglab.host.display import Display
 from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
@@ -33,7 +33,7 @@ from umcglab.results.facts import ErrorFacts, TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.lanes import Ready
-from umcglab.verdict import programs, runs
+from umcglab.verdict import runs
 from umcglab.verdict.ktap import Outcome
 
 UNCHANGED = "unchanged"
@@ -207,7 +207,7 @@ def execute(
     display.say(f"logs: {top}")
     faults = [v.fault for v in verdicts if v.fault]
     faults += [e.exit_code for e in errors]
-    return min(faults, default=0)
+    return worst(faults)
 
 
 def pick(mutants: Sequence[Mutant], names: Sequence[str]) -> tuple[Mutant, ...]:
@@ -313,18 +313,18 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         return Verdict(name, target, word, noticed, missed, why, fault)
 
     if seen.facts.status == "planned":
-        return verdict("not tried", programs.LAB)
+        return verdict("not tried", Fault.LAB)
     if mutant is None:
         if seen.outcome is Outcome.PASS:
             return verdict("passes", 0)
-        return verdict("fails without a mutant", min(seen.faults, default=programs.LAB))
+        return verdict("fails without a mutant", worst(seen.faults) or Fault.LAB)
     if any(e.stage == "build" for e in seen.errors):
         return verdict("not built", seen.errors[0].fault)
-    if noticed and programs.PATCH in seen.faults:
+    if noticed and Fault.PATCH in seen.faults:
         return verdict("killed", 0)
     if seen.errors:
-        return verdict("not tried", min(seen.faults))
-    return verdict("SURVIVED", programs.PATCH)
+        return verdict("not tried", worst(seen.faults))
+    return verdict("SURVIVED", Fault.PATCH)
 
 
 def table(
