@@ -8,14 +8,33 @@ them and turns them into an exit status.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar
+
+
+class Fault(IntEnum):
+    """Who has to act on a problem, as an exit status. A lower one outranks a higher."""
+
+    PATCH = 1
+    USER = 2
+    LAB = 3
+
+    @property
+    def owner(self) -> str:
+        return ("the patch", "lab.yaml or the command line", "the lab")[self - 1]
+
+
+def worst(faults: Iterable[int]) -> int:
+    """Return the exit status that these deserve together; 0 if there are none."""
+    return min(faults, default=0)
 
 
 class LabError(Exception):
     """A failure with an owner; use one of the three subclasses."""
 
-    exit_code: ClassVar[int]
+    exit_code: ClassVar[Fault]
 
     def __init__(
         self,
@@ -46,16 +65,16 @@ class LabError(Exception):
 class PatchError(LabError):
     """The patch's fault: does not apply or build, fails a test, kills the guest."""
 
-    exit_code = 1
+    exit_code = Fault.PATCH
 
 
 class UserError(LabError):
     """The user's fault: lab.yaml or the command line."""
 
-    exit_code = 2
+    exit_code = Fault.USER
 
 
 class InfraError(LabError):
     """The lab's fault: download, disk, toolchain, QEMU. The only retryable kind."""
 
-    exit_code = 3
+    exit_code = Fault.LAB

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from umcglab.errors import Fault, worst
 from umcglab.host import files
 from umcglab.report import plots
 from umcglab.results.rundir import program_stem
@@ -138,6 +139,7 @@ def render(run: Run, path: Path) -> Path:
     )
     environment.filters |= {
         "css": css,
+        "kind": kind,
         "code_spans": code_spans,
         "seconds": seconds,
         "join_argv": shlex.join,
@@ -185,6 +187,11 @@ def by_outcome(table: ClauseTable, row: Cover) -> dict[Outcome | None, list[str]
 def css(word: object) -> str:
     """Return an outcome, verdict or severity as a CSS class."""
     return str(word).lower().replace(" ", "-")
+
+
+def kind(fault: int) -> str:
+    """Return whose fault something is as a CSS class."""
+    return "fail" if fault == Fault.PATCH else "lab-error"
 
 
 def seconds(value: float) -> str:
@@ -276,7 +283,7 @@ def _error(target: TargetResult, stage: str) -> int | None:
 
 
 def _broken(fault: int) -> Cell:
-    return Cell("failed", "fail") if fault == 1 else Cell("error", "lab-error")
+    return Cell("failed" if fault == Fault.PATCH else "error", kind(fault))
 
 
 def _built(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
@@ -328,10 +335,9 @@ def _program(
         {Outcome.FAIL, Outcome.MISSING} & set(outcomes)
     ):
         said.insert(0, "problem")
-    kind = css(program.outcome)
-    if program.outcome is Outcome.FAIL and program.fault != 1:
-        kind = "lab-error"
-    return Cell(", ".join(said) or "no tests", kind, link)
+    failed = program.outcome is Outcome.FAIL
+    how = kind(program.fault) if failed else css(program.outcome)
+    return Cell(", ".join(said) or "no tests", how, link)
 
 
 def _repeated(
@@ -342,11 +348,11 @@ def _repeated(
     good = [p for p in again if p.outcome in (Outcome.PASS, Outcome.SKIP)]
     bad = [p for p in again if p not in good]
     link = next((ids[key] for p in bad if (key := (target.name, p.name)) in ids), "")
-    kind = "pass"
+    how = "pass"
     if bad:
-        faults = [p.fault for p in bad if p.fault]
-        kind = "missing" if not faults else "fail" if 1 in faults else "lab-error"
-    return Cell(f"{len(good)} of {len(again)} runs", kind, link or "repeats")
+        fault = worst(p.fault for p in bad if p.fault)
+        how = kind(fault) if fault else "missing"
+    return Cell(f"{len(good)} of {len(again)} runs", how, link or "repeats")
 
 
 def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
@@ -358,8 +364,7 @@ def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
     if exact.identical is False:
         return Cell("runs differ", "lab-error", link)
     if exact.problems:
-        worst = min(p.fault for p in exact.problems)
-        return Cell("problem", "fail" if worst == 1 else "lab-error", link)
+        return Cell("problem", kind(worst(p.fault for p in exact.problems)), link)
     if over := len(target.over_limit):
         return Cell(f"{over} over limit", "fail", ids[target.name, "limits"])
     return Cell("bit-identical", "pass", "numbers")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from umcglab.errors import Fault
 from umcglab.host import files
 from umcglab.verdict import findings
 from umcglab.verdict.findings import Finding
 from umcglab.verdict.ktap import Outcome
-from umcglab.verdict.programs import PATCH, ProgramVerdict, TestVerdict
+from umcglab.verdict.programs import ProgramVerdict, TestVerdict
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import TargetResult
 
@@ -91,7 +92,7 @@ def _program(
     run: Run, target: TargetResult, program: ProgramVerdict, finding: Finding | None
 ) -> TestSuite:
     suite = _suite(run, target, program.name)
-    fault = program.fault or PATCH
+    fault = program.fault or Fault.PATCH
     for test in program.tests:
         case = TestCase(test.name, classname=suite.name)
         if test.outcome is Outcome.SKIP:
@@ -124,8 +125,8 @@ def _details(test: TestVerdict) -> str:
 
 def _bad(fault: int, message: str, text: str) -> Failure | Error:
     """Return a failure where it is the patch's, an error where it is another's."""
-    made = Failure if fault == PATCH else Error
-    result = made(_clean(message), findings.OWNERS[fault])
+    made = Failure if fault == Fault.PATCH else Error
+    result = made(_clean(message), Fault(fault).owner)
     result.text = _clean(text)
     return result
 

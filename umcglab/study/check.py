@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umcglab.errors import LabError, PatchError, UserError
+from umcglab.errors import LabError, PatchError, UserError, worst
 from umcglab.host import command
 from umcglab.host.cache import digest
 from umcglab.host.display import Display
@@ -172,8 +172,7 @@ def execute(
     done: dict[str, _Done] = {n: outcome(future) for n, future in submitted.items()}
     for line in summary(target, done):
         display.say(line)
-    codes = {error.exit_code for _, error in _errors(done)}
-    return next((code for code in (2, 1, 3) if code in codes), 0)
+    return worst(error.exit_code for _, error in _errors(done))
 
 
 _Work = Callable[[Steps], None]

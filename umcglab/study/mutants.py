@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from umcglab.errors import LabError, UserError
+from umcglab.errors import Fault, LabError, UserError, worst
 from umcglab.host.display import Display
 from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
@@ -34,7 +34,7 @@ from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.lanes import Ready
 from umcglab.study import models
-from umcglab.verdict import programs, runs
+from umcglab.verdict import runs
 from umcglab.verdict.ktap import Outcome
 
 UNCHANGED = "unchanged"
@@ -213,7 +213,7 @@ def execute(
     display.say(f"logs: {top}")
     faults = [v.fault for v in verdicts if v.fault]
     faults += [e.exit_code for e in errors]
-    return min(faults, default=0)
+    return worst(faults)
 
 
 def pick(mutants: Sequence[Mutant], names: Sequence[str]) -> tuple[Mutant, ...]:
@@ -318,9 +318,9 @@ def by_model(lab: Lab, mutant: Mutant, target: Target) -> Verdict:
     switches = {r.switch.name for r in found if r.switch}
     if switches != {mutant.model}:
         why = f"the model's index has {', '.join(switches) or 'no switch'} for it"
-        return verdict("not tried", programs.USER, why)
+        return verdict("not tried", Fault.USER, why)
     if survived := [models.words(r) for r in found if not r.good]:
-        return verdict("SURVIVED", programs.PATCH, survived[0])
+        return verdict("SURVIVED", Fault.PATCH, survived[0])
     by = [f"{mutant.model} on {r.configuration.name}" for r in found]
     return verdict("killed by a model", 0, "", by)
 
@@ -344,18 +344,18 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         return Verdict(name, target, word, noticed, missed, why, fault)
 
     if seen.facts.status == "planned":
-        return verdict("not tried", programs.LAB)
+        return verdict("not tried", Fault.LAB)
     if mutant is None:
         if seen.outcome is Outcome.PASS:
             return verdict("passes", 0)
-        return verdict("fails without a mutant", min(seen.faults, default=programs.LAB))
+        return verdict("fails without a mutant", worst(seen.faults) or Fault.LAB)
     if any(e.stage == "build" for e in seen.errors):
         return verdict("not built", seen.errors[0].fault)
-    if noticed and programs.PATCH in seen.faults:
+    if noticed and Fault.PATCH in seen.faults:
         return verdict("killed", 0)
     if seen.errors:
-        return verdict("not tried", min(seen.faults))
-    return verdict("SURVIVED", programs.PATCH)
+        return verdict("not tried", worst(seen.faults))
+    return verdict("SURVIVED", Fault.PATCH)
 
 
 def table(

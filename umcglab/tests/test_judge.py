@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from umcglab.errors import Fault, worst
 from umcglab.results.facts import BenchPlanFacts, PlanFacts, ProgramFacts
 from umcglab.verdict import exact, programs
 from umcglab.verdict.bench_output import Difference
 from umcglab.verdict.exact import ExactVerdict
 from umcglab.verdict.ktap import Outcome
-from umcglab.verdict.programs import LAB, PATCH, Context, ProgramVerdict
+from umcglab.verdict.programs import Context, ProgramVerdict
 
 PASS, FAIL, SKIP, MISSING = Outcome
 DATA = Path(__file__).parent / "data"
@@ -80,7 +81,7 @@ def test_what_did_not_run_is_missing() -> None:
 def test_a_failed_test_fails_with_its_own_words() -> None:
     log = GOOD.replace("ok 2 b", "# wait.c:41: Expected 0 (0) == rc (-1)\nnot ok 2 b")
     verdict = judged(log, replace(FACTS, exit_status=1))
-    assert (verdict.outcome, verdict.fault) == (FAIL, PATCH)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.PATCH)
     assert outcomes(verdict) == [PASS, FAIL]
     assert verdict.tests[1].first == "wait.c:41: Expected 0 (0) == rc (-1)"
     assert problems(verdict) == []
@@ -109,14 +110,14 @@ def test_words_alone_do_not_pass(
     change: dict[str, object], log: str, said: str
 ) -> None:
     verdict = judged(log, replace(FACTS, **change))  # type: ignore[arg-type]
-    assert (verdict.outcome, verdict.fault) == (FAIL, PATCH)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.PATCH)
     assert any(text.startswith(said) for text in problems(verdict))
 
 
 def test_a_test_that_did_not_report_is_missing() -> None:
     verdict = judged("KTAP version 1\n1..1\nok 1 a\n")
     assert outcomes(verdict) == [PASS, MISSING]
-    assert (verdict.outcome, verdict.fault) == (FAIL, PATCH)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.PATCH)
 
 
 def test_the_test_that_ran_when_the_guest_died_is_named() -> None:
@@ -130,7 +131,7 @@ def test_the_test_that_ran_when_the_guest_died_is_named() -> None:
 def test_a_test_outside_of_the_plan_is_the_labs_error() -> None:
     log = GOOD.replace("1..2", "1..3") + "ok 3 c\n"
     verdict = judged(log)
-    assert (verdict.outcome, verdict.fault) == (FAIL, LAB)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.LAB)
     assert problems(verdict) == ["c: ran, but is not in the plan"]
     assert not verdict.tests[2].planned
 
@@ -147,7 +148,7 @@ def test_a_test_that_reports_twice_fails() -> None:
 
 def test_enosys_on_a_patched_kernel_is_no_skip() -> None:
     verdict = judged(SKIPPED, replace(FACTS, exit_status=4), plan=NEEDS)
-    assert (verdict.outcome, verdict.fault) == (FAIL, PATCH)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.PATCH)
     assert outcomes(verdict) == [FAIL, FAIL]
     assert "skipped (ENOSYS)" in verdict.tests[0].reason
 
@@ -165,20 +166,20 @@ def test_the_control_skips_what_needs_umcg_and_nothing_else() -> None:
 
 def test_a_test_that_passes_without_umcg_tests_nothing() -> None:
     verdict = judged(context=CONTROL, plan=NEEDS)
-    assert (verdict.outcome, verdict.fault) == (FAIL, LAB)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.LAB)
     assert "tests nothing" in verdict.tests[0].reason
 
 
 def test_no_failure_on_the_control_is_the_patchs() -> None:
     log = GOOD.replace("ok 1", "not ok 1")
     verdict = judged(log, replace(FACTS, exit_status=1), context=CONTROL)
-    assert (verdict.outcome, verdict.fault) == (FAIL, LAB)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.LAB)
 
 
 @pytest.mark.parametrize("uname", [None, "6.12-control"])
 def test_a_pass_on_another_kernel_is_none(uname: str | None) -> None:
     verdict = judged(context=replace(PATCHED, uname=uname))
-    assert (verdict.outcome, verdict.fault) == (FAIL, LAB)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.LAB)
     assert "not 6.12-umcg" in problems(verdict)[0]
 
 
@@ -203,7 +204,7 @@ def test_what_an_abi_lacks_skips_for_that_reason_on_every_kernel() -> None:
 def test_a_splat_after_the_last_ok_fails_a_passing_program() -> None:
     text = (DATA / "splat/warning-arm64.log").read_text()
     verdict = judged(console=(text, 100))
-    assert (verdict.outcome, verdict.fault) == (FAIL, PATCH)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.PATCH)
     assert outcomes(verdict) == [PASS, PASS]
     assert [s.kind for s in verdict.splats] == ["warning"]
     assert verdict.splats[0].line == 101
@@ -211,7 +212,7 @@ def test_a_splat_after_the_last_ok_fails_a_passing_program() -> None:
 
 def test_evidence_that_is_not_there_proves_nothing() -> None:
     verdict = judged(console=None)
-    assert (verdict.outcome, verdict.fault) == (FAIL, LAB)
+    assert (verdict.outcome, verdict.fault) == (FAIL, Fault.LAB)
     assert "was not scanned" in problems(verdict)[0]
     assert "was not kept" in problems(judged(log=None))[0]
 
@@ -260,7 +261,7 @@ def test_a_bench_that_the_abi_lacks_skips_for_that_reason() -> None:
     def said(output: str, context: Context) -> list[str]:
         both, consoles = [output + DONE] * 2, [""] * 2
         verdict = exact.judge(plan, both, consoles, None, context)
-        assert {p.fault for p in verdict.problems} <= {LAB, context.fault}
+        assert {p.fault for p in verdict.problems} <= {Fault.LAB, context.fault}
         return [p.text for p in verdict.problems]
 
     for context in (PATCHED, CONTROL):
@@ -279,7 +280,7 @@ def test_a_difference_is_the_labs_error() -> None:
     )
     assert verdict.identical is False
     assert [(p.fault, p.text) for p in verdict.problems] == [
-        (LAB, "two exact guests differ in line 2 (futex)")
+        (Fault.LAB, "two exact guests differ in line 2 (futex)")
     ]
 
 
@@ -288,27 +289,27 @@ def test_a_difference_is_the_labs_error() -> None:
     [
         (
             exact_lane(FUTEX + SWITCH + DONE, None),
-            LAB,
+            Fault.LAB,
             "exact guest 2: left no output",
         ),
         (
             exact_lane(*[FUTEX] * 2),
-            PATCH,
+            Fault.PATCH,
             "exact guest 1: switch: not measured",
         ),
         (
             exact_lane(*[FUTEX + NO_SWITCH + DONE] * 2),
-            PATCH,
+            Fault.PATCH,
             "switch/s fair: skipped (no)",
         ),
         (
             exact_lane(*[FUTEX + SWITCH + DONE] * 2, context=CONTROL),
-            LAB,
+            Fault.LAB,
             "switch/s fair: measured without UMCG",
         ),
         (
             exact_lane(*[FUTEX + SWITCH + DONE] * 2, console=None),
-            LAB,
+            Fault.LAB,
             "exact guest 1: its console was not kept",
         ),
         (
@@ -316,7 +317,7 @@ def test_a_difference_is_the_labs_error() -> None:
                 *[FUTEX + SWITCH + DONE] * 2,
                 console="[    0.000000] Linux version 6.12-other (a@b)\n",
             ),
-            LAB,
+            Fault.LAB,
             "exact guest 1: ran 6.12-other, not 6.12-umcg",
         ),
         (
@@ -324,7 +325,7 @@ def test_a_difference_is_the_labs_error() -> None:
                 *[FUTEX + SWITCH + DONE] * 2,
                 console=(DATA / "splat/hung-task.log").read_text(),
             ),
-            PATCH,
+            Fault.PATCH,
             "exact guest 1: kernel hung-task: INFO: task wait:97 blocked for more "
             "than 120 seconds.",
         ),
@@ -349,3 +350,13 @@ def test_what_repeats_a_test_that_was_asked_for_alone() -> None:
 def test_what_repeats_a_program_that_runs_after_all_others() -> None:
     whole = replace(FACTS, reproduce="umcglab run --only t")
     assert judged(facts=whole).tests[0].reproduce == "umcglab run --only t"
+
+
+@pytest.mark.parametrize(
+    ("faults", "status"),
+    [([], 0), ([3], 3), ([3, 2], 2), ([3, 1, 2], 1), ([Fault.LAB, Fault.PATCH], 1)],
+)
+def test_the_patchs_fault_outranks_the_users_and_that_the_labs(
+    faults: list[int], status: int
+) -> None:
+    assert worst(faults) == status

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 
+from umcglab.errors import worst
 from umcglab.verbs import common
 
 HELP = "Build kernels, images and guest suites; boot nothing."
@@ -32,5 +33,4 @@ def main(options: argparse.Namespace) -> int:
         for error in errors:
             for line in error.lines():
                 display.say(line)
-    codes = {error.exit_code for error in errors}
-    return next((code for code in (2, 1, 3) if code in codes), 0)
+    return worst(error.exit_code for error in errors)

@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from umcglab.errors import Fault
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import bench_output, splat
 from umcglab.verdict.bench_output import Bench, Difference, Skipped
-from umcglab.verdict.programs import LAB, Context, Problem
+from umcglab.verdict.programs import Context, Problem
 from umcglab.verdict.splat import Splat
 
 
@@ -52,14 +53,14 @@ def judge(
     for n, (output, console) in enumerate(zip(outputs, consoles, strict=True), 1):
         who = f"exact guest {n}"
         if output is None:
-            problems.append(Problem(f"{who}: left no output", LAB))
+            problems.append(Problem(f"{who}: left no output", Fault.LAB))
             continue
         parsed.append(bench_output.parse_uart(output, plan))
         problems += [
             Problem(f"{who}: {text}", context.fault) for text in parsed[-1].problems
         ]
         if console is None:
-            problems.append(Problem(f"{who}: its console was not kept", LAB))
+            problems.append(Problem(f"{who}: its console was not kept", Fault.LAB))
             continue
         found = splat.scan(console)
         splats += found
@@ -69,7 +70,7 @@ def judge(
         booted = re.search(r"Linux version (\S+)", console)
         if booted and booted[1] != context.release:
             problems.append(
-                Problem(f"{who}: ran {booted[1]}, not {context.release}", LAB)
+                Problem(f"{who}: ran {booted[1]}, not {context.release}", Fault.LAB)
             )
     identical = None
     if outputs and None not in outputs and len(outputs) > 1:
@@ -78,7 +79,8 @@ def judge(
             where = f" ({difference.bench})" if difference.bench else ""
             problems.append(
                 Problem(
-                    f"two exact guests differ in line {difference.line}{where}", LAB
+                    f"two exact guests differ in line {difference.line}{where}",
+                    Fault.LAB,
                 )
             )
     first = parsed[0] if parsed else bench_output.Output((), (), ())
@@ -118,5 +120,5 @@ def _skips(
         elif context.is_control and case in needs:
             why = "measured without UMCG"
         if why is not None:
-            problems.append(Problem(f"{made.bench} {made.sched}: {why}", LAB))
+            problems.append(Problem(f"{made.bench} {made.sched}: {why}", Fault.LAB))
     return problems

@@ -11,18 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from umcglab.errors import Fault, worst
 from umcglab.lab import config
 from umcglab.results import codec
 from umcglab.results.facts import LineFacts, ProgramFacts
 from umcglab.results.rundir import RunDir
 from umcglab.verdict import places, repeats, splat
 from umcglab.verdict.ktap import Outcome
-from umcglab.verdict.programs import LAB, PATCH, USER, ProgramVerdict, TestVerdict
+from umcglab.verdict.programs import ProgramVerdict, TestVerdict
 from umcglab.verdict.runs import BOOT_RATIO, Run
 from umcglab.verdict.splat import Splat
 from umcglab.verdict.targets import TargetResult
-
-OWNERS = {PATCH: "the patch", USER: "lab.yaml or the command line", LAB: "the lab"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Finding:
 
     @property
     def owner(self) -> str:
-        return OWNERS[self.fault]
+        return Fault(self.fault).owner
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ class _Maker:
         if self.target.problems:
             texts = tuple(p.text for p in self.target.problems)
             yield Finding(
-                min(p.fault for p in self.target.problems),
+                worst(p.fault for p in self.target.problems),
                 self.target.name,
                 "target",
                 texts[0],
@@ -194,7 +193,7 @@ class _Maker:
         texts = tuple(p.text for p in exact.problems)
         difference = exact.difference
         yield Finding(
-            min(p.fault for p in exact.problems),
+            worst(p.fault for p in exact.problems),
             self.target.name,
             "exact lane",
             texts[0],
@@ -216,7 +215,7 @@ class _Maker:
         over = tuple(str(bound) for bound in self.target.over_limit)
         if over:
             yield Finding(
-                PATCH,
+                Fault.PATCH,
                 self.target.name,
                 "limits",
                 over[0],

@@ -12,13 +12,11 @@ import re
 import shlex
 from dataclasses import dataclass, replace
 
+from umcglab.errors import Fault, worst
 from umcglab.results.facts import PlanFacts, ProgramFacts
 from umcglab.verdict import ktap, splat
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.splat import Splat
-
-PATCH, USER, LAB = 1, 2, 3
-"""Whose fault something is, as exit codes."""
 
 ALL_SKIPPED = 4
 """Exit status of a test program that skipped every test."""
@@ -68,7 +66,7 @@ class Context:
     @property
     def fault(self) -> int:
         """Whose fault a failing test is: no patch can break an unpatched kernel."""
-        return LAB if self.is_control else PATCH
+        return Fault.LAB if self.is_control else Fault.PATCH
 
 
 @dataclass(frozen=True)
@@ -121,12 +119,12 @@ def program(
         + [_extra(result, facts) for result in _unplanned(plan, report)]
     )
     problems += [
-        Problem(f"{t.name}: ran, but is not in the plan", LAB)
+        Problem(f"{t.name}: ran, but is not in the plan", Fault.LAB)
         for t in tests
         if not t.planned
     ]
     if not plan.tests:
-        problems.append(Problem("the plan has no test", LAB))
+        problems.append(Problem("the plan has no test", Fault.LAB))
     bad = [t for t in tests if t.outcome in (Outcome.FAIL, Outcome.MISSING)]
     if problems or bad:
         outcome = Outcome.FAIL
@@ -135,7 +133,7 @@ def program(
     else:
         outcome = Outcome.PASS
     # If its output was not kept, what is missing is nobody's failure but the lab's.
-    unread = LAB if log is None else context.fault
+    unread = Fault.LAB if log is None else context.fault
     faults = [p.fault for p in problems] + [unread for _ in bad]
     return ProgramVerdict(
         plan,
@@ -145,7 +143,7 @@ def program(
         tuple(problems),
         splats,
         report.trailing,
-        fault=min(faults, default=0),
+        fault=worst(faults),
     )
 
 
@@ -158,17 +156,19 @@ def _evidence(
     """Return what is missing to believe anything the program said."""
     problems = []
     if log is None:
-        problems.append(Problem("its output was not kept", LAB))
+        problems.append(Problem("its output was not kept", Fault.LAB))
     if console is None:
         problems.append(
-            Problem("the console log lacks the time it ran, so was not scanned", LAB)
+            Problem(
+                "the console log lacks the time it ran, so was not scanned", Fault.LAB
+            )
         )
     if context.uname != context.release:
         problems.append(
             Problem(
                 f"boot {facts.boot} ran {context.uname or 'an unknown kernel'}, "
                 f"not {context.release}",
-                LAB,
+                Fault.LAB,
             )
         )
     return problems

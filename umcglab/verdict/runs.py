@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from umcglab.errors import Fault, worst
 from umcglab.results import codec
 from umcglab.results.facts import ClauseFacts, RunFacts
 from umcglab.results.rundir import RunDir
-from umcglab.verdict import baseline, limits, programs, targets
+from umcglab.verdict import baseline, limits, targets
 from umcglab.verdict.baseline import Baseline
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Limits
@@ -90,21 +91,19 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """0, or the first that applies of: patch's fault, user's, lab's."""
+        """What the worst of its faults deserves; the lab's if it is not complete."""
         complete = self.finished and all(
             target.outcome is Outcome.PASS for target in self.targets
         )
-        return min(
-            self.faults, default=0 if complete and self.targets else programs.LAB
-        )
+        return worst(self.faults) or (0 if complete and self.targets else Fault.LAB)
 
     @property
     def verdict(self) -> Verdict:
-        if programs.PATCH in self.faults:
+        if Fault.PATCH in self.faults:
             return Verdict.FAIL
         if not self.finished:
             return Verdict.INCOMPLETE
-        return {0: Verdict.PASS, programs.USER: Verdict.USER_ERROR}.get(
+        return {0: Verdict.PASS, Fault.USER: Verdict.USER_ERROR}.get(
             self.exit_code, Verdict.LAB_ERROR
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umcglab.errors import LabError
+from umcglab.errors import Fault, LabError, worst
 from umcglab.results import codec, facts
 from umcglab.results.facts import ErrorFacts, ExactFacts, RunFacts, TargetFacts
 from umcglab.results.rundir import RunDir
@@ -17,7 +17,7 @@ from umcglab.verdict.bench_output import Bench
 from umcglab.verdict.exact import ExactVerdict
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Bound, Limits
-from umcglab.verdict.programs import LAB, PATCH, Context, Problem, ProgramVerdict
+from umcglab.verdict.programs import Context, Problem, ProgramVerdict
 from umcglab.verdict.splat import Splat
 
 EXACT_RUNS = 2
@@ -83,7 +83,7 @@ class TargetResult:
             yield from program.problems
         if self.exact:
             yield from self.exact.problems
-        yield from (Problem(str(bound), PATCH) for bound in self.over_limit)
+        yield from (Problem(str(bound), Fault.PATCH) for bound in self.over_limit)
 
     @property
     def over_limit(self) -> tuple[Bound, ...]:
@@ -108,9 +108,8 @@ class TargetResult:
     @property
     def word(self) -> str:
         """The outcome, or whose error stands in its way."""
-        if self.faults and min(self.faults) != programs.PATCH:
-            return "LAB ERROR" if min(self.faults) == LAB else "USER ERROR"
-        return str(self.outcome)
+        words: dict[int, str] = {Fault.USER: "USER ERROR", Fault.LAB: "LAB ERROR"}
+        return words.get(worst(self.faults)) or str(self.outcome)
 
     def counts(self) -> dict[Outcome, int]:
         """Return how many tests came out how."""
@@ -131,7 +130,7 @@ def read(
     except LabError as e:
         return TargetResult(
             TargetFacts(name, arch="", abi="", base="", flavor=""),
-            problems=(Problem(e.message, LAB),),
+            problems=(Problem(e.message, Fault.LAB),),
         )
     release = target.kernel.release if target.kernel else ""
     finished = run.finished is not None and run.interrupted is None
@@ -159,7 +158,7 @@ def read(
     ]
     problems += windows.problems
     if target.status == "done" and not (target.programs or target.benches):
-        problems.append(Problem("nothing was planned", LAB))
+        problems.append(Problem("nothing was planned", Fault.LAB))
     # That nothing was measured is no news after an error or an interruption.
     exact = _exact(run_dir, target, context, due=finished and not target.errors)
     return TargetResult(
@@ -201,7 +200,7 @@ class _Windows:
             try:
                 self.ran[plan.program] = codec.read(path, facts.ProgramFacts)
             except LabError as e:
-                self.problems.append(Problem(e.message, LAB))
+                self.problems.append(Problem(e.message, Fault.LAB))
         numbers = {b.n for b in target.boots} | {p.boot for p in self.ran.values()}
         self.logs = {n: _bytes(run_dir.console(target.name, n)) for n in numbers}
 
@@ -231,7 +230,9 @@ class _Windows:
         """Return what the kernel complained of before the first program ran."""
         log = self.logs[n]
         if log is None:
-            self.problems.append(Problem(f"boot {n}: its console was not kept", LAB))
+            self.problems.append(
+                Problem(f"boot {n}: its console was not kept", Fault.LAB)
+            )
             return ()
         first = self._in_boot(n)
         end = first[0].console_from if first else len(log)
