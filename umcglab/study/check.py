@@ -262,7 +262,7 @@ def _compile(built: Build, patches: Sequence[Patch], progress: Progress) -> str:
         strict += " -Wno-error=missing-prototypes"
     built.make("--keep-going", *goals, progress=progress, KCFLAGS=strict)
     if added := _added(built, patches):
-        built.make(*added, progress=progress, W="1", KCFLAGS="-Werror")
+        built.make(*added, progress=progress, W="1", KCFLAGS=strict)
     said = built.log.read_text(errors="replace")
     if found := _OBJTOOL.search(said):
         raise PatchError(f"{built.name}: {found[1]}")
