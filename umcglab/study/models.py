@@ -360,7 +360,11 @@ def planned(
         if is_wanted(configuration.name, configuration):
             yield configuration, None
     for switch in index.switches:
-        for configuration in (*switch.found_in, *switch.harmless_in):
+        # What is to be found is found long before a search ends.
+        for configuration in switch.found_in:
+            if not names or switch.name in names:
+                yield configuration, switch
+        for configuration in switch.harmless_in:
             if is_wanted(switch.name, configuration):
                 yield configuration, switch
 

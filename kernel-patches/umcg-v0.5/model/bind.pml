@@ -35,7 +35,7 @@
 #define CPUS		2
 #define PLACES		9
 #define EACH_CPU	D(0) D(1)
-#define EACH_PLACE(c)	S(c, 0) S(c, 1) S(c, 2) S(c, 3) S(c, 4) S(c, 5) S(c, 6) S(c, 7)
+#define EACH_LOAD	S(0, 2) S(0, 3) S(0, 7) S(1, 4) S(1, 5) S(1, 6)
 #include "memory.h"
 
 byte refs[SERVERS];

@@ -10,7 +10,7 @@
  *	   not: no protocol here rests on that.
  *
  * Before the #include a model defines CPUS and PLACES, EACH_CPU as D(0) D(1) and so on, and
- * EACH_PLACE(c) as S(c, 0) S(c, 1) and so on.
+ * EACH_LOAD as S(c, p) for each CPU c and each place p that it loads from.
  */
 
 #define FENCE	255		/* in a queue: what is behind it stays behind */
@@ -176,6 +176,20 @@ inline set_relaxed(c, p, v)
 	}
 }
 
+inline xchg_relaxed(c, p, v, x)
+{
+	atomic {
+#if MM > 1
+		FREE(c, p) ->
+#else
+		EMPTY(c) ->
+#endif
+		x = mem[p];
+		mem[p] = v;
+		SEE(c, p)
+	}
+}
+
 inline xchg(c, p, v, x)
 {
 	atomic { EMPTY(c) -> x = mem[p]; mem[p] = v; see_all(c) }
@@ -214,10 +228,10 @@ end:	do
 #define D(c) \
 	:: atomic { cpu[c].n > 0 -> leave_queue(c, 0) } \
 	:: atomic { cpu[c].n > 1 && MAY_PASS(c, 0, 1) -> leave_queue(c, 1) } \
-	:: atomic { cpu[c].n > 2 && MAY_PASS(c, 0, 2) && MAY_PASS(c, 1, 2) -> leave_queue(c, 2) } \
-	EACH_PLACE(c)
+	:: atomic { cpu[c].n > 2 && MAY_PASS(c, 0, 2) && MAY_PASS(c, 1, 2) -> leave_queue(c, 2) }
 #define S(c, p) \
 	:: atomic { cpu[c].seen[p] != mem[p] -> SEE(c, p) }
+	EACH_LOAD
 #else
 #define D(c) \
 	:: atomic { cpu[c].n > 0 -> leave_queue(c, 0) }

@@ -17,7 +17,7 @@
 #define CPUS		2
 #define PLACES		4
 #define EACH_CPU	D(0) D(1)
-#define EACH_PLACE(c)	S(c, 0) S(c, 1) S(c, 2) S(c, 3)
+#define EACH_LOAD	S(0, 0) S(0, 3) S(1, 1) S(1, 2)
 #include "memory.h"
 
 #define WORD(i)		(i)		/* umcg_task.state of server i */
