@@ -228,7 +228,9 @@ class _Function:
             yield self.edit("constant", node, other)
         if _FLAG.fullmatch(said):
             yield self.edit("no-flag", node, "0")
-        if node.type == "number_literal" and (n := re.fullmatch(r"(\d+)(U?L*)", said)):
+        if node.type == "number_literal" and (
+            n := re.fullmatch(r"(-?\d+)(U?L*)", said)
+        ):
             yield self.edit("off-by-one", node, f"{int(n[1]) + 1}{n[2]}")
             if int(n[1]):
                 yield self.edit("off-by-one", node, f"{int(n[1]) - 1}{n[2]}")
