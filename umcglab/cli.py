@@ -13,6 +13,7 @@ from umcglab.verbs import (
     build,
     check,
     clean,
+    coverage,
     gdb,
     listing,
     mutants,
@@ -32,6 +33,7 @@ VERBS = {
     "mutants": mutants,
     "check": check,
     "anatomy": anatomy,
+    "coverage": coverage,
     "series": series,
     "clean": clean,
 }
