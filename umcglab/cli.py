@@ -13,6 +13,7 @@ from umcglab.verbs import (
     build,
     check,
     clean,
+    coverage,
     gdb,
     listing,
     models,
@@ -34,6 +35,7 @@ VERBS = {
     "models": models,
     "check": check,
     "anatomy": anatomy,
+    "coverage": coverage,
     "series": series,
     "clean": clean,
 }

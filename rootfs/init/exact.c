@@ -14,29 +14,9 @@
  */
 #include "init.h"
 
-#include <fcntl.h>
 #include <sys/wait.h>
-#include <termios.h>
 
 #define MAX_ARGS 64
-
-static int open_uart(const char *name)
-{
-	struct termios raw;
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 || tcgetattr(fd, &raw))
-		fatal("open %s", path);
-	cfmakeraw(&raw);
-	raw.c_cflag |= CLOCAL;
-	cfsetspeed(&raw, B115200);
-	if (tcsetattr(fd, TCSANOW, &raw))
-		fatal("set up %s", path);
-	return fd;
-}
 
 static int run(char **argv, int uart)
 {

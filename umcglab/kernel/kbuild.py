@@ -145,7 +145,7 @@ class Build:
             self.log.open("a", buffering=1) as log,
             subprocess.Popen(
                 [*command.DIE_WITH_PARENT, *argv],
-                env=self._environment(),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -167,7 +167,7 @@ class Build:
                 raise
         return steps, made.returncode
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         # Not the caller's: `make lab` has MAKEFLAGS with a jobserver of its own, and
         # ARCH, LOCALVERSION, KCFLAGS or a ccache.conf would change what is built.
         keep = ("PATH", "HOME", "TMPDIR", "USER", "LOGNAME")

@@ -149,6 +149,17 @@ def _files(path: Path, data: bytes, diff: bytes, tmp: Path) -> dict[str, bool]:
     return {n: is_there("create", n) for n in names if not is_there("delete", n)}
 
 
+def take_back(patch: Patch, tree: Path) -> None:
+    """Undo one patch in a tree that has it, and nothing on top that it does not bear."""
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
+        file = Path(tmp) / "diff"
+        for diff in reversed(patch.diffs):
+            file.write_bytes(diff)
+            done = _git(tree, "apply", "-R", "--whitespace=nowarn", str(file))
+            if done.returncode:
+                raise PatchError(f"{patch.name} cannot be taken back: {_last(done)}")
+
+
 def apply(patch: Patch, tree: Path) -> None:
     """Apply one patch. Offsets are allowed, since they are told from nothing else."""
     with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:

@@ -35,13 +35,13 @@ class Tree:
         """Return the kernel with one more patch, good until the next is made."""
         progress.phase("make")
         os.utime(self.built.tree.parent)
-        self._restore()
+        self.restore()
         one = Series(patch.path.parent.name, (patch,))
         series.apply((one,), self.built.tree, progress)
         objects = self.built.objects
         image = self.kernel.arch.image
         built = replace(self.built, log=log, name=patch.path.stem)
-        built.make(Path(image).name, LOCALVERSION=self._localversion())
+        built.make(Path(image).name, LOCALVERSION=self.localversion())
         return replace(
             self.kernel,
             digest=f"{self.kernel.digest}-{patch.sha256[:8]}",
@@ -52,17 +52,36 @@ class Tree:
             identity={**self.kernel.identity, "changed-by": patch.path.name},
         )
 
-    def _localversion(self) -> str:
+    def localversion(self) -> str:
         source = self.kernel.identity["source"]
         assert isinstance(source, dict)
         return self.kernel.release.removeprefix(source["version"])
 
-    def _restore(self) -> None:
-        """Take back whatever was changed last, though that was cut short."""
+    @property
+    def kept(self) -> Path:
+        """Where `kernel.objects` keeps objects of the series that it has changed."""
+        return self.built.tree.parent / "objects"
+
+    def restore(self) -> bool:
+        """Take back whatever was changed last, though that was cut short.
+
+        Return whether there is something to compile.
+        """
+        changed = False
         for name, original in self.originals.items():
             file = self.built.tree / name
             if not file.exists() or file.read_bytes() != original.read_bytes():
                 shutil.copyfile(original, file)
+                changed = True
+        for copy in self.kept.rglob("*.o"):
+            put(copy, self.built.objects / copy.relative_to(self.kept))
+        return changed
+
+
+def put(copy: Path, file: Path) -> None:
+    """Have in `file` what `copy` has, and let make see it if it had something else."""
+    if not file.exists() or file.read_bytes() != copy.read_bytes():
+        shutil.copyfile(copy, file)
 
 
 @contextlib.contextmanager

@@ -277,16 +277,16 @@ def _plain(name: str) -> tuple[bool, int, str]:
     return name.startswith("_"), len(name), name
 
 
-def build_plugin(cache: Cache) -> Path:
-    """Return the compiled plugin."""
+def build_plugin(cache: Cache, name: str = "count") -> Path:
+    """Return a compiled plugin."""
     version = command.output(["gcc", "--version"]).partition("\n")[0]
-    key = digest(tree_digest(PLUGIN), _CFLAGS, version)
+    key = digest(tree_digest(PLUGIN), _CFLAGS, version, name)
 
     def fill(folder: Path) -> None:
-        source, made = str(PLUGIN / "count.c"), str(folder / "count.so")
+        source, made = str(PLUGIN / f"{name}.c"), str(folder / f"{name}.so")
         command.output(["gcc", *_CFLAGS, "-o", made, source])
 
-    return cache.make("plugins", key, fill) / "count.so"
+    return cache.make("plugins", key, fill) / f"{name}.so"
 
 
 def table(anatomy: Anatomy) -> Iterator[str]:

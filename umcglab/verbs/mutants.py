@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
+from umcglab.errors import UserError
 from umcglab.verbs import common
+
+if TYPE_CHECKING:
+    from umcglab.study.generated import Shard
 
 HELP = "Run the tests on deliberately broken kernels, which they must fail on."
 
@@ -16,6 +21,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mutants", nargs="*", metavar="MUTANT", help="which to try (default: all)"
     )
+    parser.add_argument(
+        "--generate",
+        action="store_true",
+        help="try mutants made from the C of the series; MUTANT is then FILE or "
+        "FILE:FUNCTION",
+    )
+    parser.add_argument(
+        "--sample",
+        type=common.positive,
+        default=0,
+        metavar="N",
+        help="of those, N that change something, by --seed",
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="S")
+    parser.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="of those, the I-th part of N"
+    )
     common.only(parser)
     common.jobs(parser)
 
@@ -25,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
     from umcglab.host import pool
     from umcglab.host.display import Display
     from umcglab.run import artifacts
-    from umcglab.study import mutants
+    from umcglab.study import generated, mutants
 
     lab, targets = common.chosen(options)
     pool.catch_signals()
@@ -33,4 +55,18 @@ def main(options: argparse.Namespace) -> int:
     with Display() as display:
         fit = mutants.targets(lab, targets, all_of_them=bool(options.only))
         names, command = options.mutants, options.command
+        if options.generate:
+            wanted = generated.Wanted(
+                options.sample, options.seed, _shard(options.shard), tuple(names)
+            )
+            return generated.execute(lab, fit, wanted, command, cores, display)
         return mutants.execute(lab, fit, names, command, cores, display)
+
+
+def _shard(text: str) -> Shard:
+    from umcglab.study.generated import Shard
+
+    try:
+        return Shard.parse(text)
+    except ValueError:
+        raise UserError(f"--shard {text}: I/N, such as 3/8") from None

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What count.c uses of QEMU's interface for TCG plugins, version 1 (QEMU 6.0 to
+ * What count.c and cover.c use of QEMU's interface for TCG plugins, version 1 (QEMU 6.0 to
  * 8.2), declared after its documentation: Debian packages no qemu-plugin.h.
  */
 #ifndef QEMU_PLUGIN_H
@@ -31,6 +31,14 @@ size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *
 qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
+
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
+void qemu_plugin_register_vcpu_tb_exec_cb(
+	struct qemu_plugin_tb *tb, void (*callback)(unsigned int vcpu, void *data),
+	enum qemu_plugin_cb_flags flags, void *data);
+void qemu_plugin_register_vcpu_tb_exec_inline(
+	struct qemu_plugin_tb *tb, enum qemu_plugin_op op, void *counter,
+	uint64_t amount);
 
 void qemu_plugin_register_vcpu_insn_exec_cb(
 	struct qemu_plugin_insn *insn,

@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: MIT
+"""Mutants that nobody has thought of: each small mistake that could be in a series.
+
+`operators` makes them of the C of every line that a series adds. The compiler drops
+those that change no instruction; each of the others is linked, and shown the tests that
+coverage says run its line, cheapest first, until one fails. What has become of one is an
+artifact of the kernel, the suite and the edit: an interrupted hunt goes on where it was,
+and a mutant that was tried is not tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from umcglab.errors import LabError, UserError
+from umcglab.guest import steps
+from umcglab.guest.suite import Bundle
+from umcglab.host import pool
+from umcglab.host.cache import digest
+from umcglab.host.display import Display
+from umcglab.host.pool import Job
+from umcglab.host.progress import Progress
+from umcglab.kernel import objects, trees
+from umcglab.kernel.kernels import Kernel
+from umcglab.kernel.objects import Objects
+from umcglab.lab import yamlfile
+from umcglab.lab.config import Lab, Target
+from umcglab.run import artifacts, session
+from umcglab.study import coverage, operators
+from umcglab.study.coverage import Coverage
+from umcglab.study.operators import Edit
+
+_KIND = "mutants"
+_RECIPE = 1
+_CPU_LIMIT = 20.0
+"""Seconds of the host's CPU in which a test of a mutant has to end: it hangs else."""
+
+SURVIVORS = "survivors.yaml"
+
+KILLED, SURVIVED, EQUAL, BROKEN = "killed", "SURVIVED", "equal", "does not compile"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One edit of one file of the series."""
+
+    file: str
+    edit: Edit
+
+    @property
+    def name(self) -> str:
+        """What it is called: where it is, and what it does."""
+        return f"{self.file}:{self.edit.line} {self.change}"
+
+    @property
+    def change(self) -> str:
+        """What it does, wherever its line is."""
+        before = _short(self.edit.before) or "nothing"
+        return (
+            f"{self.edit.operator}: {before} -> {_short(self.edit.after) or 'nothing'}"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What has become of one mutant."""
+
+    file: str
+    line: int
+    function: str
+    text: str
+    """Its line, without the mistake."""
+    change: str
+    word: str
+    """KILLED, SURVIVED, EQUAL or BROKEN."""
+    by: str = ""
+    """The test that noticed, or that the guest was lost in."""
+    why: str = ""
+    ran: int = 0
+    """How many tests were run."""
+    built_in: float = 0.0
+    ran_in: float = 0.0
+    """Seconds."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one that tests could notice."""
+        return self.word in (KILLED, SURVIVED)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of all mutants to try: `index` of `count`, from 1."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read `3/8`; raise ValueError."""
+        index, count = map(int, text.split("/"))
+        if not 1 <= index <= count:
+            raise ValueError(text)
+        return cls(index, count)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which mutants to try."""
+
+    sample: int = 0
+    """That many which compile and change something; 0: all."""
+    seed: int = 1
+    shard: Shard = Shard()
+    files: tuple[str, ...] = ()
+    """Files, or ends of their names; FILE:FUNCTION; none: all."""
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """All that is needed to try a mutant of one target."""
+
+    lab: Lab
+    target: Target
+    bundle: Bundle
+    objects: Objects
+    coverage: Coverage
+    folder: Path
+
+    def mutants(self) -> list[Mutant]:
+        """Return every mutant of the files that get into this kernel."""
+        found = []
+        for name, lines in sorted(self.coverage.ours.items()):
+            if self.objects.users(name, self.coverage.code.sources(name)):
+                text = self.objects.tree.originals[name].read_bytes()
+                found += [Mutant(name, e) for e in operators.edits(text, lines)]
+        return found
+
+    def try_one(self, mutant: Mutant, progress: Progress) -> Verdict:
+        """Return what becomes of a mutant, trying it if that is not known."""
+        key = digest(
+            _RECIPE,
+            self.objects.tree.kernel.digest,
+            self.bundle.digest,
+            mutant.file,
+            asdict(mutant.edit),
+        )
+
+        def fill(folder: Path) -> None:
+            progress.phase(mutant.name[:70])
+            verdict = self._attempt(mutant, folder)
+            (folder / "verdict.json").write_text(json.dumps(asdict(verdict)))
+
+        made = self.lab.cache.make(_KIND, key, fill, progress.say)
+        return Verdict(**json.loads((made / "verdict.json").read_text()))
+
+    def _attempt(self, mutant: Mutant, folder: Path) -> Verdict:
+        edit = mutant.edit
+        verdict = Verdict(
+            mutant.file,
+            edit.line,
+            edit.function,
+            self.coverage.texts.get((mutant.file, edit.line), ""),
+            mutant.change,
+            BROKEN,
+        )
+        start = time.monotonic()
+        users = self._users(mutant)
+        text = self.objects.tree.originals[mutant.file].read_bytes()
+        before = self.objects.original(users)
+        with self.objects.compile(mutant.file, edit.apply(text), users) as made:
+            if isinstance(made, str):
+                return replace(verdict, why=made)
+            if dict(made.code) == before:
+                return replace(verdict, word=EQUAL)
+            tests = self._tests(mutant)
+            if not tests:
+                return replace(verdict, word=SURVIVED, why="no test runs its line")
+            log = folder / "make.log"
+            try:
+                kernel = self.objects.link(made, log)
+            except LabError as e:
+                return replace(verdict, why=e.message)
+        built_in = time.monotonic() - start
+        ran = self._run(kernel, tests)
+        failed = ran.failed
+        return replace(
+            verdict,
+            word=KILLED if failed else SURVIVED,
+            by=failed[0] if failed else "",
+            why=ran.died or (ran.splats[0] if ran.splats else ""),
+            ran=len(ran.ended) + bool(ran.current),
+            built_in=round(built_in, 1),
+            ran_in=round(ran.duration, 1),
+        )
+
+    def _run(self, kernel: Kernel, tests: Sequence[str]) -> steps.Ran:
+        plan = {s.name: s for s in coverage.plan(self.bundle, self.target.abi)}
+        with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
+            return steps.run(
+                self.lab,
+                kernel,
+                self.bundle.dir,
+                [plan[name] for name in tests],
+                folder=Path(tmp),
+                stop=True,
+                cpu_limit=_CPU_LIMIT,
+                memory=self.target.memory,
+            )
+
+    def _tests(self, mutant: Mutant) -> list[str]:
+        """Return the tests that run what a mutant changes, cheapest first."""
+        lines = range(mutant.edit.line, mutant.edit.last_line + 1)
+        found = {n for x in lines for n in self.coverage.of_line((mutant.file, x))}
+        return sorted(found, key=lambda n: self.coverage.tests[n].instructions)
+
+    def _users(self, mutant: Mutant) -> tuple[str, ...]:
+        """Return the objects that the function of a mutant is in."""
+        names, code = self.coverage.names, self.coverage.code
+        sources = {
+            insn.source
+            for insn in code.insns.values()
+            for line in insn.lines
+            if line[0] == mutant.file and names.get(line) == mutant.edit.function
+        }
+        return self.objects.users(mutant.file, sources or code.sources(mutant.file))
+
+
+def chosen(mutants: Sequence[Mutant], wanted: Wanted) -> list[Mutant]:
+    """Return the mutants to try, in the order to try them in."""
+    found = [m for m in mutants if _fits(m, wanted.files)]
+    if wanted.files and not found:
+        raise UserError(f"{', '.join(wanted.files)}: no line of the series is there")
+    if wanted.sample:
+        # By seed alone, so that the same are chosen whatever was tried before.
+        random.Random(wanted.seed).shuffle(found)
+    return found[wanted.shard.index - 1 :: wanted.shard.count]
+
+
+def _fits(mutant: Mutant, files: Sequence[str]) -> bool:
+    if not files:
+        return True
+    for word in files:
+        name, _, function = word.partition(":")
+        is_file = mutant.file == name or mutant.file.endswith(f"/{name}")
+        if is_file and function in ("", mutant.edit.function):
+            return True
+    return False
+
+
+def execute(
+    lab: Lab,
+    targets: Sequence[Target],
+    wanted: Wanted,
+    command: str,
+    cores: int,
+    display: Display,
+) -> int:
+    """Try generated mutants on targets; return the exit status: 1 for a new survivor."""
+    started, git = datetime.now(UTC), session.lab_git(lab.root)
+    lab.cache.claim()
+    name = f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}-generated"
+    top = session.make_folder(lab.results, name).path
+    display.tee(top / "lab.log")
+    display.say(f"results go to {top}")
+    built = artifacts.build(lab, targets, cores, display)
+    jobs: list[Job[None]] = []
+    for target in targets:
+        bundle = session.ready(target, built).bundle
+        (top / target.name).mkdir()
+
+        def call(
+            progress: Progress, target: Target = target, bundle: Bundle = bundle
+        ) -> None:
+            hunt_all(lab, target, bundle, wanted, top / target.name, cores, progress)
+
+        jobs.append(Job(f"generated {target.name}", call))
+    done = pool.run(jobs, cores, display, lab.cache.root / "durations.json")
+    status = 0
+    for target in targets:
+        verdicts = read(top / target.name)
+        listed = survivors(lab.patches / target.abi / "mutants")
+        for line in table(target.name, verdicts, listed):
+            display.say(line)
+        if any(v.word == SURVIVED and _key(v) not in listed for v in verdicts):
+            status = 1
+    for job in done.values():
+        if isinstance(job, LabError):
+            display.say("\n".join(job.lines()))
+            status = status or job.exit_code
+    return status
+
+
+def hunt_all(
+    lab: Lab,
+    target: Target,
+    bundle: Bundle,
+    wanted: Wanted,
+    folder: Path,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Try the mutants that are wanted; what comes of each is in the folder at once."""
+    with trees.hold(target, lab, progress, jobs) as tree:
+        known = objects.of(tree)
+        covered = coverage.measure(lab, target, bundle, tree, progress)
+        hunt = Hunt(lab, target, bundle, known, covered, folder)
+        todo, found = chosen(hunt.mutants(), wanted), 0
+        try:
+            with (folder / "verdicts.jsonl").open("a") as log:
+                for number, mutant in enumerate(todo, 1):
+                    verdict = hunt.try_one(mutant, progress)
+                    log.write(json.dumps(asdict(verdict)) + "\n")
+                    log.flush()
+                    progress.advance(number, len(todo))
+                    found += verdict.counts
+                    if verdict.word == SURVIVED:
+                        progress.say(f"survived: {mutant.name}")
+                    if wanted.sample and found == wanted.sample:
+                        break
+        finally:
+            known.restore()
+
+
+def read(folder: Path) -> list[Verdict]:
+    """Return the verdicts that a hunt has left in its folder."""
+    log = folder / "verdicts.jsonl"
+    text = log.read_text() if log.exists() else ""
+    return [Verdict(**json.loads(line)) for line in text.splitlines()]
+
+
+Key = tuple[str, str, str]
+
+
+def _key(verdict: Verdict) -> Key:
+    return verdict.file, verdict.function, verdict.change
+
+
+def survivors(folder: Path) -> dict[Key, str]:
+    """Return why each listed mutant may survive; UserError with file, line, column."""
+    file = folder / SURVIVORS
+    node = yamlfile.compose(file) if file.exists() else None
+    if node is None:
+        return {}
+    reader = yamlfile.Reader(file)
+    return {
+        (name, function, change): reader.text(why, f"why of {change}")
+        for name, body in reader.mapping(node, "the files").items()
+        for function, rows in reader.mapping(body, name).items()
+        for change, why in reader.mapping(rows, function).items()
+    }
+
+
+def score(verdicts: Sequence[Verdict]) -> tuple[int, int]:
+    """Return how many were killed, of how many that could be."""
+    counts = [v for v in verdicts if v.counts]
+    return sum(v.word == KILLED for v in counts), len(counts)
+
+
+def table(
+    target: str, verdicts: Sequence[Verdict], listed: Mapping[Key, str]
+) -> Iterator[str]:
+    """Return the lines of the report: scores, survivors, and what it has taken."""
+    words = Counter(v.word for v in verdicts)
+    killed, of = score(verdicts)
+    told = ", ".join(f"{n} {word}" for word, n in words.items())
+    yield f"{target}: {len(verdicts)} mutants: {told or 'none'}"
+    if not of:
+        return
+    yield f"  {killed / of:6.1%}  {killed} of {of} killed"
+    for file in sorted({v.file for v in verdicts}):
+        mine = [v for v in verdicts if v.file == file]
+        yield from _row("  ", file, mine)
+        for function in sorted({v.function for v in mine}):
+            yield from _row(
+                "    ", function, [v for v in mine if v.function == function]
+            )
+    for v in verdicts:
+        if v.word == SURVIVED:
+            why = listed.get(_key(v)) or f"NOT LISTED{f', {v.why}' if v.why else ''}"
+            yield f"  survived: {v.file}:{v.line} {v.function}: {v.text}"
+            yield f"    {v.change}  ({v.ran} tests)  [{why}]"
+    tried = [v for v in verdicts if v.ran]
+    if tried:
+        build = sum(v.built_in for v in tried) / len(tried)
+        ran = sum(v.ran_in for v in tried) / len(tried)
+        yield f"  in the mean {build:.1f} s to build, {ran:.1f} s to run"
+
+
+def _row(indent: str, name: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    killed, of = score(verdicts)
+    if of:
+        yield f"{indent}{killed / of:6.1%}  {killed:4} of {of:4}  {name}"
+
+
+def _short(code: str) -> str:
+    return " ".join(code.split())
