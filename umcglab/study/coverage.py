@@ -18,16 +18,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from umcglab.errors import InfraError, LabError, UserError
+from umcglab.errors import InfraError, UserError
 from umcglab.guest import steps
 from umcglab.guest.initrd import SOURCES
 from umcglab.guest.qemu import option_value
 from umcglab.guest.steps import Step
 from umcglab.guest.suite import Bundle
-from umcglab.host import pool
 from umcglab.host.cache import digest, file_digest, tree_digest
 from umcglab.host.display import Display
-from umcglab.host.pool import Job
 from umcglab.host.progress import Progress
 from umcglab.kernel import codemap, ours, series, trees
 from umcglab.kernel.codemap import CodeMap, Line
@@ -136,6 +134,14 @@ class Coverage:
         }
 
 
+def in_tree(
+    lab: Lab, target: Target, bundle: Bundle, cores: int, progress: Progress
+) -> Coverage:
+    """Measure the coverage of a target, with its tree unpacked for as long."""
+    with trees.hold(target, lab, progress, cores) as tree:
+        return measure(lab, target, bundle, tree, progress)
+
+
 def execute(
     lab: Lab,
     target: Target,
@@ -153,19 +159,12 @@ def execute(
     lab.cache.claim()
     built = artifacts.build(lab, [target], cores, display)
     bundle = session.ready(target, built).bundle
-    found: list[Coverage] = []
-
-    def call(progress: Progress) -> Coverage:
-        with trees.hold(target, lab, progress, cores) as tree:
-            return measure(lab, target, bundle, tree, progress)
-
-    jobs = [Job(f"coverage {target.name}", call)]
-    done = pool.run(jobs, cores, display, lab.cache.root / "durations.json")
-    for result in done.values():
-        if isinstance(result, LabError):
-            raise result
-        found.append(result)
-    (coverage,) = found
+    with artifacts.pool(lab, cores, display) as jobs:
+        done = jobs.submit(
+            f"coverage {target.name}", in_tree, lab, target, bundle, cores, cores=cores
+        )
+        jobs.wait()
+    coverage = done.result(timeout=0)
     if words:
         for word in words:
             line = line_of(word, coverage)

@@ -23,10 +23,9 @@ from pathlib import Path
 from umcglab.errors import LabError, UserError
 from umcglab.guest import steps
 from umcglab.guest.suite import Bundle
-from umcglab.host import pool
 from umcglab.host.cache import digest
 from umcglab.host.display import Display
-from umcglab.host.pool import Job
+from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
 from umcglab.kernel import objects, trees
 from umcglab.kernel.kernels import Kernel
@@ -272,18 +271,25 @@ def execute(
     display.tee(top / "lab.log")
     display.say(f"results go to {top}")
     built = artifacts.build(lab, targets, cores, display)
-    jobs: list[Job[None]] = []
-    for target in targets:
-        bundle = session.ready(target, built).bundle
-        (top / target.name).mkdir()
-
-        def call(
-            progress: Progress, target: Target = target, bundle: Bundle = bundle
-        ) -> None:
-            hunt_all(lab, target, bundle, wanted, top / target.name, cores, progress)
-
-        jobs.append(Job(f"generated {target.name}", call))
-    done = pool.run(jobs, cores, display, lab.cache.root / "durations.json")
+    hunts = []
+    with artifacts.pool(lab, cores, display) as jobs:
+        for target in targets:
+            bundle = session.ready(target, built).bundle
+            folder = top / target.name
+            folder.mkdir()
+            hunts.append(
+                jobs.submit(
+                    f"generated {target.name}",
+                    hunt_all,
+                    lab,
+                    target,
+                    bundle,
+                    wanted,
+                    folder,
+                    cores,
+                )
+            )
+        jobs.wait()
     status = 0
     for target in targets:
         verdicts = read(top / target.name)
@@ -292,10 +298,10 @@ def execute(
             display.say(line)
         if any(v.word == SURVIVED and _key(v) not in listed for v in verdicts):
             status = 1
-    for job in done.values():
-        if isinstance(job, LabError):
-            display.say("\n".join(job.lines()))
-            status = status or job.exit_code
+    for error in map(outcome, hunts):
+        if isinstance(error, LabError):
+            display.say("\n".join(error.lines()))
+            status = status or error.exit_code
     return status
 
 

@@ -53,11 +53,13 @@ def build(patched: config.Target, kernel: Kernel, tree: Path) -> Path:
 def outputs(kernel: Kernel, made: Path, log: Path) -> Iterator[tuple[int | None, str]]:
     """Run each program in a guest; yield status and output."""
     root = image.build(kernel.arch, LAB, Silent())
-    with ssh.boot(LAB, kernel, root, console_log=log / "console", accel=TCG) as vm:
-        vm.put(made, "/run/selftests")
+    suite = ssh.suite_files([made])
+    with ssh.boot(
+        LAB, kernel, root, console_log=log / "console", accel=TCG, suite=suite
+    ) as vm:
         for path in sorted(made.iterdir()):
             out = log / path.name
-            done = vm.run(f"/run/selftests/{path.name}", log=out, timeout=300)
+            done = vm.run(f"{ssh.SUITE}/{path.name}", log=out, timeout=300)
             yield done.exit_status, out.read_text()
 
 
