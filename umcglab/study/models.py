@@ -35,7 +35,7 @@ _DEPTH = 100_000
 _MEMORY = 1500
 """Of a search, in MB."""
 
-_CONFIGURATION = ("model", "with", "shows", "nightly")
+_CONFIGURATION = ("model", "with", "shows", "nightly", "fault")
 _SWITCH = ("takes", "mutants", "races", "found-in", "harmless-in", "finds", "tests")
 _MANY = re.compile(r"\s+")
 
@@ -49,6 +49,8 @@ class Configuration:
     defines: tuple[str, ...]
     shows: str
     nightly: bool = False
+    fault: str = HOLDS
+    """What is found, where the kernel is known to be wrong."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class _Reader(yamlfile.Reader):
             defines=self.words(pairs, "with"),
             shows=self.line(self.need(node, pairs, name, "shows"), "shows"),
             nightly="nightly" in pairs and self.yes(pairs["nightly"]),
+            fault=self.verdict(pairs["fault"]) if "fault" in pairs else HOLDS,
         )
 
     def switch(
@@ -166,11 +169,7 @@ class _Reader(yamlfile.Reader):
         pairs = self.mapping(node, name, _SWITCH)
         tests = self.mapping(self.need(node, pairs, name, "tests"), name)
         found = self.need(node, pairs, name, "found-in")
-        finds = self.text(self.need(node, pairs, name, "finds"), "finds")
-        if not re.fullmatch(rf"{DEADLOCK}|assertion \w+", finds):
-            raise self.error(
-                pairs["finds"], f"{name} finds `{DEADLOCK}` or `assertion NAME`"
-            )
+        finds = self.verdict(self.need(node, pairs, name, "finds"))
         if not ("mutants" in pairs or "races" in pairs):
             raise self.error(node, f"{name} must have `mutants` or `races`")
         return Switch(
@@ -183,6 +182,12 @@ class _Reader(yamlfile.Reader):
             races=self.words(pairs, "races"),
             tests={program: self.tests(program, t) for program, t in tests.items()},
         )
+
+    def verdict(self, node: yaml.Node) -> str:
+        found = self.text(node, "verdict")
+        if not re.fullmatch(rf"{DEADLOCK}|assertion \w+", found):
+            raise self.error(node, f"what is found is `{DEADLOCK}` or `assertion NAME`")
+        return found
 
     def configurations(
         self, node: yaml.Node | None, known: Mapping[str, Configuration]
@@ -338,7 +343,9 @@ def missing(one: Cited, source: str) -> str:
 def run(index: Index, configuration: Configuration, switch: Switch | None) -> Result:
     """Search a configuration, with a switch or as it is."""
     defines = (*configuration.defines, *([switch.name] if switch else []))
-    expected = switch.finds if switch and configuration in switch.found_in else HOLDS
+    expected = configuration.fault
+    if switch and configuration in switch.found_in:
+        expected = switch.finds
     done = search(index.folder, configuration.model, defines)
     return Result(configuration, switch, done, expected)
 
@@ -383,8 +390,10 @@ def words(result: Result) -> str:
     """Return the line that says what came of a search."""
     name = f"{result.switch.name} on " if result.switch else ""
     found = result.search.found
-    if result.good:
-        said = f"found: {found}" if found else "holds"
+    if result.good and found:
+        said = f"{'found' if result.switch else 'KNOWN FAULT'}: {found}"
+    elif result.good:
+        said = "holds"
     elif not found:
         said = f"NOT FOUND: {result.expected}"
     else:

@@ -70,7 +70,8 @@ inline umcg_put(s)
 }
 
 // stands for kernel/sched/umcg_core.c: umcg_free()
-// All are freed in the end, or this waits for ever. A grace period: no reader is left that began before it, and each CPU has had a barrier.
+// All are freed in the end, or this waits for ever. A grace period: no reader is left that began
+// before it, and each CPU has had a barrier.
 proctype rcu()
 {
 	byte s;
