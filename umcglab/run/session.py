@@ -27,7 +27,7 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Kind, Program, load_plan
-from umcglab.report import html, junit, run_json
+from umcglab.report import html, junit, run_json, summary
 from umcglab.results import codec, facts
 from umcglab.results.facts import TargetFacts
 from umcglab.results.rundir import RunDir
@@ -35,7 +35,7 @@ from umcglab.run import artifacts, fuzz, lanes
 from umcglab.run.artifacts import Builds, Built, Stage
 from umcglab.run.fuzz import Fuzz
 from umcglab.run.lanes import Ready, now
-from umcglab.verdict import findings, runs
+from umcglab.verdict import runs
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import EXACT_RUNS
 
@@ -83,7 +83,7 @@ def execute(
     state = codec.read(run_dir.run, facts.RunFacts)
     codec.write(run_dir.run, replace(state, finished=now(), interrupted=interrupted))
     run = render(run_dir)
-    for line in findings.summary(run):
+    for line in summary.lines(run):
         display.say(line)
     for episode in fuzz.keep(lab, run):
         display.say(f"fuzz: episode {episode} is kept, later runs begin with it")
@@ -106,9 +106,9 @@ def kept(target: TargetFacts, run_dir: RunDir) -> Iterator[str]:
 def render(run_dir: RunDir) -> Run:
     """Derive everything from a run's raw files: run.json, report, JUnit."""
     run = runs.collect(run_dir.path)
-    run_json.write(run, run_dir.path)
-    html.render(run, run_dir.path)
-    junit.write(run, run_dir.path / "junit.xml")
+    files.write(run_dir.run, run_json.render(run))
+    files.write(run_dir.path / "report.html", html.render(run))
+    files.write(run_dir.path / "junit.xml", junit.render(run))
     return run
 
 
@@ -241,7 +241,7 @@ def through(
         yield [done.test, *done.exact]
         record(target, done, run_dir)
         addr2line.write(made.kernel, run_dir, target.name)
-    display.say(findings.line(runs.target(run_dir.path, target.name)))
+    display.say(summary.line(runs.target(run_dir.path, target.name)))
 
 
 @dataclass(frozen=True)

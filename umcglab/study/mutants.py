@@ -304,7 +304,7 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         t for t, o in outcomes.items() if o in (Outcome.FAIL, Outcome.MISSING)
     )
     missed = tuple(t for t in outcomes if t not in noticed)
-    problems = [*(e.message for e in seen.errors),
+    problems = [*(e.facts.message for e in seen.errors),
                 *(p.text for p in seen.all_problems())]  # fmt: skip
     why = problems[0] if problems else ""
     name = mutant.name if mutant else UNCHANGED
@@ -318,8 +318,8 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         if seen.outcome is Outcome.PASS:
             return verdict("passes", 0)
         return verdict("fails without a mutant", worst(seen.faults) or Fault.LAB)
-    if any(e.stage == "build" for e in seen.errors):
-        return verdict("not built", seen.errors[0].fault)
+    if any(e.facts.stage == "build" for e in seen.errors):
+        return verdict("not built", seen.errors[0].facts.fault)
     if noticed and Fault.PATCH in seen.faults:
         return verdict("killed", 0)
     if seen.errors:
