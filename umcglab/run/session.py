@@ -149,18 +149,7 @@ def describe(
 ) -> None:
     """Write down what a run is and which targets it is going to try."""
     for target in targets:
-        codec.write(
-            run_dir.target(target.name),
-            TargetFacts(
-                name=target.name,
-                arch=target.arch.name,
-                abi=target.abi,
-                base=target.base,
-                flavor=target.flavor,
-                smp=target.smp,
-                memory=target.memory,
-            ),
-        )
+        codec.write(run_dir.target(target.name), facts_of(target))
     codec.write(
         run_dir.run,
         facts.RunFacts(
@@ -176,6 +165,23 @@ def describe(
                 if (text := lab.root / "kernel-patches" / abi / "ABI.md").exists()
             },
         ),
+    )
+
+
+def facts_of(target: Target) -> TargetFacts:
+    """Return what is known of a target before anything was done with it."""
+    return TargetFacts(
+        name=target.name,
+        arch=target.arch.name,
+        abi=target.abi,
+        base=target.base,
+        flavor=target.flavor,
+        source=target.source.name,
+        smp=target.smp,
+        cpu=target.cpu,
+        memory=target.memory,
+        cmdline=target.cmdline,
+        boot_timeout=target.boot_timeout,
     )
 
 
@@ -233,11 +239,20 @@ def through(
     jobs: Pool,
     display: Display,
 ) -> Steps:
-    """Take one target from its artifacts through its lanes to its verdict."""
+    """Take one target from its artifacts through its lanes to its verdict.
+
+    What is written of it is passed on, and is the test lane's while that runs.
+    """
     yield builds.of(target)
-    built = builds.built([target])
-    if made := prepare(target, built, options, run_dir):
-        done = submit(lab, made, run_dir, jobs)
+    try:
+        made = prepare(target, builds.built([target]), options)
+    except LabError as e:
+        write_unbuilt(target, e, run_dir)
+    else:
+        measured = target.traits.exact and not options.tests
+        benches = tuple(lanes.benches(made.bundle)) if measured else ()
+        state = write_plan(made, run_dir, benches)
+        done = submit(lab, made, state, run_dir, jobs)
         yield [done.test, *done.exact]
         record(target, done, run_dir)
         addr2line.write(made.kernel, run_dir, target.name)
@@ -252,10 +267,11 @@ class Lanes:
     exact: tuple[Future[facts.ExactRunFacts], ...]
 
 
-def submit(lab: Lab, made: Ready, run_dir: RunDir, jobs: Pool) -> Lanes:
+def submit(
+    lab: Lab, made: Ready, state: TargetFacts, run_dir: RunDir, jobs: Pool
+) -> Lanes:
     """Submit what is done with a target that is built and planned."""
     name = made.target.name
-    state = codec.read(run_dir.target(name), TargetFacts)
     test = jobs.submit(
         f"test {name}",
         lanes.test_lane,
@@ -281,26 +297,25 @@ def submit(lab: Lab, made: Ready, run_dir: RunDir, jobs: Pool) -> Lanes:
     return Lanes(test, exact)
 
 
-def prepare(
-    target: Target, built: Built, options: Options, run_dir: RunDir
-) -> Ready | None:
-    """Return what `target` needs to run, its plan written down; None if not built."""
-    path = run_dir.target(target.name)
-    try:
-        made = choose(ready(target, built), options.tests)
-        made = replace(made, fuzz=options.fuzz, lab=options.lab, keep=options.keep)
-        made = repeated(made, options.repeat)
-    except LabError as e:
-        state = codec.read(path, TargetFacts)
-        error = facts.ErrorFacts.of(e, "build")
-        codec.write(path, replace(state, status="error", errors=(error,)))
-        keep_log(e.log, run_dir.build_log(target.name))
-        return None
+def prepare(target: Target, built: Built, options: Options) -> Ready:
+    """Return `target` with what it needs to run, and what the options chose of it.
+
+    Raise the error of what could not be built.
+    """
+    made = choose(ready(target, built), options.tests)
+    made = replace(made, fuzz=options.fuzz, lab=options.lab, keep=options.keep)
+    made = repeated(made, options.repeat)
     if target.traits.leaks:
         made = replace(made, programs=(*made.programs, leaks.PROGRAM))
-    measured = target.traits.exact and not options.tests
-    write_plan(made, run_dir, tuple(lanes.benches(made.bundle)) if measured else ())
     return made
+
+
+def write_unbuilt(target: Target, error: LabError, run_dir: RunDir) -> None:
+    """Write down that, and why, a target could not be built."""
+    errors = (facts.ErrorFacts.of(error, "build"),)
+    state = replace(facts_of(target), status="error", errors=errors)
+    codec.write(run_dir.target(target.name), state)
+    keep_log(error.log, run_dir.build_log(target.name))
 
 
 def write_plan(
@@ -311,7 +326,7 @@ def write_plan(
     kernel = made.kernel
     keep_log(kernel.log, run_dir.build_log(made.target.name))
     state = replace(
-        codec.read(path, TargetFacts),
+        facts_of(made.target),
         started=now(),
         kernel=facts.KernelFacts(kernel.digest, kernel.release, kernel.identity),
         image=made.image.digest,
@@ -421,8 +436,11 @@ def record(target: Target, done: Lanes, run_dir: RunDir) -> None:
     """Write down what came of a target's jobs that they could not write themselves."""
     path = run_dir.target(target.name)
     errors: list[facts.ErrorFacts] = []
-    if isinstance(tested := outcome(done.test), LabError):
-        errors.append(facts.ErrorFacts.of(tested, "test"))
+    state = outcome(done.test)
+    if isinstance(state, LabError):
+        errors.append(facts.ErrorFacts.of(state, "test"))
+        # Its process ended without a word; this is how far it had come.
+        state = codec.read(path, TargetFacts)
     measured: list[facts.ExactRunFacts] = []
     for each in map(outcome, done.exact):
         if isinstance(each, LabError):
@@ -433,7 +451,6 @@ def record(target: Target, done: Lanes, run_dir: RunDir) -> None:
         made = facts.ExactFacts(qemu.SEED, tuple(measured))
         codec.write(run_dir.exact(target.name), made)
     if errors:
-        state = codec.read(path, TargetFacts)
         codec.write(
             path, replace(state, status="error", errors=(*state.errors, *errors))
         )

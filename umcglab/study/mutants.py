@@ -29,7 +29,6 @@ from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Manifest, Program, load_plan
 from umcglab.results import codec, facts
-from umcglab.results.facts import ErrorFacts, TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.lanes import Ready
@@ -261,7 +260,6 @@ def attempt(
     progress: Progress,
 ) -> None:
     """Run tests on the kernel with a mutant; what comes of it is in the folder."""
-    name = ready.target.name
     try:
         kernel = tree.kernel
         if mutant:
@@ -269,11 +267,7 @@ def attempt(
             log = folder.path / "make.log"
             kernel = tree.remake(mutant.patch, log, progress)
     except LabError as e:
-        state = codec.read(folder.target(name), TargetFacts)
-        error = ErrorFacts.of(e, "build")
-        codec.write(
-            folder.target(name), replace(state, status="error", errors=(error,))
-        )
+        session.write_unbuilt(ready.target, e, folder)
     else:
         programs = tuple(
             replace(p, tests=tests[p.name]) for p in ready.programs if p.name in tests
