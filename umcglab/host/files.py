@@ -15,12 +15,12 @@ from typing import Any
 from umcglab.errors import InfraError, UserError
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, data: str | bytes) -> None:
     """Write a file in one step: whatever happens, it is the old one or the new one."""
     tmp = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tmp.write_text(text)
+        tmp.write_bytes(data.encode() if isinstance(data, str) else data)
         tmp.replace(path)
     except BaseException as e:
         with contextlib.suppress(OSError):

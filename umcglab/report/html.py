@@ -16,17 +16,17 @@ import jinja2
 from markupsafe import Markup, escape
 
 from umcglab.errors import Fault, worst
-from umcglab.host import files
-from umcglab.report import plots
+from umcglab.report import plots, summary
 from umcglab.results.rundir import program_stem
-from umcglab.verdict import findings, fuzz_log, repeats, runs
+from umcglab.verdict import repeats
 from umcglab.verdict.bench_output import SCHEDS, Bench
 from umcglab.verdict.findings import Finding
+from umcglab.verdict.fuzz_log import Totals
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Bound
 from umcglab.verdict.programs import ProgramVerdict
 from umcglab.verdict.runs import ClauseTable, Cover, Run
-from umcglab.verdict.targets import FUTEX, Number, TargetResult
+from umcglab.verdict.targets import BOOT_RATIO, FUTEX, Number, TargetResult
 
 EXCERPT = 60
 """Lines of console or output shown of one finding."""
@@ -128,8 +128,8 @@ class ByBase:
     rows: tuple[tuple[str, tuple[Number | None, ...]], ...]
 
 
-def render(run: Run, path: Path) -> Path:
-    """Write `path`/report.html; return it."""
+def render(run: Run) -> bytes:
+    """Return the report."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -146,33 +146,42 @@ def render(run: Run, path: Path) -> Path:
         "flat": flat,
         "stem": program_stem,
     }
-    found = findings.findings(run)
-    text = environment.get_template("report.html.j2").render(
-        run=run,
-        findings=found,
-        notes=findings.notes(run),
-        tally=findings.tally(run.counts()),
-        grid=grid(run),
-        programs={t.name: tuple(rows(t, found)) for t in run.targets},
-        numbers=tuple(numbers(run)),
-        by_base=tuple(by_base(run)),
-        limits=tuple(limits(run)),
-        fuzzed=tuple(fuzz_log.totals(run)),
-        repeated=tuple(repeats.repeats(run)),
-        clause_texts={
-            row.clause.id: row.clause.text
-            for table in run.clauses
-            for row in table.rows
-        },
-        by_outcome=by_outcome,
-        duration=duration(run),
-        boot_aim=runs.BOOT_RATIO,
-        excerpt=EXCERPT,
-        scheds=SCHEDS,
+    return (
+        environment.get_template("report.html.j2")
+        .render(
+            run=run,
+            notes=summary.notes(run),
+            tally=summary.tally(run.counts()),
+            grid=grid(run),
+            programs={t.name: tuple(rows(t, run.findings)) for t in run.targets},
+            numbers=tuple(numbers(run)),
+            by_base=tuple(by_base(run)),
+            limits=tuple(limits(run)),
+            fuzzed=fuzzed(run),
+            repeated=tuple(repeats.repeats(run)),
+            clause_texts={
+                row.clause.id: row.clause.text
+                for table in run.clauses
+                for row in table.rows
+            },
+            by_outcome=by_outcome,
+            duration=duration(run),
+            boot_aim=BOOT_RATIO,
+            excerpt=EXCERPT,
+            scheds=SCHEDS,
+        )
+        .encode()
     )
-    out = path / "report.html"
-    files.write(out, text)
-    return out
+
+
+def fuzzed(run: Run) -> tuple[tuple[str, Totals], ...]:
+    """Return the totals of each target that a fuzzer came to its end on."""
+    return tuple(
+        (target.name, program.fuzzed.totals)
+        for target in run.targets
+        for program in target.programs
+        if program.fuzzed and program.fuzzed.totals
+    )
 
 
 def by_outcome(table: ClauseTable, row: Cover) -> dict[Outcome | None, list[str]]:
@@ -237,7 +246,7 @@ def grid(run: Run) -> Grid:
                 target.name,
                 _variant(target),
                 target.word,
-                findings.tally(target.counts()),
+                summary.tally(target.counts()),
             )
         )
     order = [(arch, flavor) for arch, flavors in columns.items() for flavor in flavors]
@@ -279,7 +288,7 @@ def rows(target: TargetResult, found: Sequence[Finding]) -> Iterator[Row]:
 
 
 def _error(target: TargetResult, stage: str) -> int | None:
-    return next((e.fault for e in target.errors if e.stage == stage), None)
+    return next((e.facts.fault for e in target.errors if e.facts.stage == stage), None)
 
 
 def _broken(fault: int) -> Cell:

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from umcglab.errors import Fault
-from umcglab.host import files
-from umcglab.verdict import findings
 from umcglab.verdict.findings import Finding
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import ProgramVerdict, TestVerdict
@@ -22,10 +20,10 @@ from umcglab.verdict.targets import TargetResult
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write(run: Run, path: Path) -> None:
-    """Write a suite for each program of each target, and one for its stages."""
+def render(run: Run) -> bytes:
+    """Return a suite for each program of each target, and one for its stages."""
     xml = JUnitXml("umcglab")
-    by_subject = {(f.target, f.subject): f for f in findings.findings(run)}
+    by_subject = {(f.target, f.subject): f for f in run.findings}
     for target in run.targets:
         stages = [
             f
@@ -37,12 +35,9 @@ def write(run: Run, path: Path) -> None:
             finding = by_subject.get((target.name, program.name))
             xml.add_testsuite(_program(run, target, program, finding))
     xml.update_statistics()  # type: ignore[no-untyped-call]
-    tmp = path.with_name(f".{path.name}")
-    try:
-        xml.write(str(tmp), pretty=True)
-        tmp.replace(path)
-    except OSError as e:
-        raise files.unwritten(path, e) from e
+    out = io.BytesIO()
+    xml.write(out, pretty=True)
+    return out.getvalue()
 
 
 def _suite(run: Run, target: TargetResult, name: str) -> TestSuite:

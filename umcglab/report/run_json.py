@@ -12,7 +12,6 @@ from pathlib import Path
 
 from umcglab.results import codec
 from umcglab.results.facts import ErrorFacts, RunFacts
-from umcglab.results.rundir import RunDir
 from umcglab.verdict.bench_output import Skipped
 from umcglab.verdict.exact import ExactVerdict
 from umcglab.verdict.ktap import Outcome
@@ -141,8 +140,8 @@ def schema() -> dict[str, object]:
     return codec.schema(RunJson)
 
 
-def write(run: Run, path: Path) -> None:
-    """Write run.json again, with what was derived as its `result`."""
+def render(run: Run) -> bytes:
+    """Return run.json, with what was derived as its `result`."""
     result = ResultJson(
         verdict=run.verdict,
         exit_code=run.exit_code,
@@ -153,7 +152,7 @@ def write(run: Run, path: Path) -> None:
             for o in repeats(run)
         ),
     )
-    codec.write_json(RunDir(path).run, asdict(run.facts) | {"result": asdict(result)})
+    return codec.json_bytes(asdict(run.facts) | {"result": asdict(result)})
 
 
 def _target(target: TargetResult) -> TargetJson:
@@ -161,7 +160,7 @@ def _target(target: TargetResult) -> TargetJson:
         name=target.name,
         outcome=target.outcome,
         faults=tuple(sorted(target.faults)),
-        errors=target.errors,
+        errors=target.facts.errors,
         problems=tuple(p.text for p in target.problems),
         boot_ratio=target.boot_ratio,
         programs=tuple(map(_program, target.programs)),

@@ -24,9 +24,14 @@ SCHEMA = 1
 Facts = TypeVar("Facts")
 
 
+def json_bytes(data: object) -> bytes:
+    """Return what is in a file of JSON."""
+    return f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode()
+
+
 def write_json(path: Path, data: object) -> None:
     """Write `data` to `path` in one step: readers see the old file or the new."""
-    files.write(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    files.write(path, json_bytes(data))
 
 
 def write(path: Path, facts: object) -> None:

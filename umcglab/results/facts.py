@@ -132,6 +132,11 @@ class TargetFacts:
     started: str | None = None
     finished: str | None = None
     kept: KeptFacts | None = None
+    source: str = ""
+    """Where its kernel is from, as lab.yaml names it."""
+    cpu: str = ""
+    cmdline: str = ""
+    boot_timeout: int = 60
 
     @property
     def is_control(self) -> bool:

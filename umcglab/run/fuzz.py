@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from umcglab.verdict import fuzz_log
+from umcglab.verdict.ktap import Outcome
 
 # The command line has our defaults in its help, and shall not wait for these.
 if TYPE_CHECKING:
@@ -75,7 +75,14 @@ def kept(lab: Lab) -> tuple[str, ...]:
 def keep(lab: Lab, run: Run) -> tuple[str, ...]:
     """Add the episodes that failed in `run` to those kept; return the new ones."""
     old = kept(lab)
-    new = {e: t for t, e in fuzz_log.failed(run) if e not in old}
+    new = {
+        episode: target.name
+        for target in run.targets
+        for program in target.programs
+        if program.fuzzed and program.outcome is Outcome.FAIL
+        for episode in program.fuzzed.episodes
+        if episode not in old
+    }
     if new:
         with _file(lab).open("a") as out:
             for episode, target in new.items():

@@ -27,7 +27,7 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Kind, Program, load_plan
-from umcglab.report import html, junit, run_json
+from umcglab.report import html, junit, run_json, summary
 from umcglab.results import codec, facts
 from umcglab.results.facts import TargetFacts
 from umcglab.results.rundir import RunDir
@@ -35,7 +35,7 @@ from umcglab.run import artifacts, fuzz, lanes
 from umcglab.run.artifacts import Builds, Built, Stage
 from umcglab.run.fuzz import Fuzz
 from umcglab.run.lanes import Ready, now
-from umcglab.verdict import findings, runs
+from umcglab.verdict import runs
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import EXACT_RUNS
 
@@ -83,7 +83,7 @@ def execute(
     state = codec.read(run_dir.run, facts.RunFacts)
     codec.write(run_dir.run, replace(state, finished=now(), interrupted=interrupted))
     run = render(run_dir)
-    for line in findings.summary(run):
+    for line in summary.lines(run):
         display.say(line)
     for episode in fuzz.keep(lab, run):
         display.say(f"fuzz: episode {episode} is kept, later runs begin with it")
@@ -106,9 +106,9 @@ def kept(target: TargetFacts, run_dir: RunDir) -> Iterator[str]:
 def render(run_dir: RunDir) -> Run:
     """Derive everything from a run's raw files: run.json, report, JUnit."""
     run = runs.collect(run_dir.path)
-    run_json.write(run, run_dir.path)
-    html.render(run, run_dir.path)
-    junit.write(run, run_dir.path / "junit.xml")
+    files.write(run_dir.run, run_json.render(run))
+    files.write(run_dir.path / "report.html", html.render(run))
+    files.write(run_dir.path / "junit.xml", junit.render(run))
     return run
 
 
@@ -149,18 +149,7 @@ def describe(
 ) -> None:
     """Write down what a run is and which targets it is going to try."""
     for target in targets:
-        codec.write(
-            run_dir.target(target.name),
-            TargetFacts(
-                name=target.name,
-                arch=target.arch.name,
-                abi=target.abi,
-                base=target.base,
-                flavor=target.flavor,
-                smp=target.smp,
-                memory=target.memory,
-            ),
-        )
+        codec.write(run_dir.target(target.name), facts_of(target))
     codec.write(
         run_dir.run,
         facts.RunFacts(
@@ -176,6 +165,23 @@ def describe(
                 if (text := lab.root / "kernel-patches" / abi / "ABI.md").exists()
             },
         ),
+    )
+
+
+def facts_of(target: Target) -> TargetFacts:
+    """Return what is known of a target before anything was done with it."""
+    return TargetFacts(
+        name=target.name,
+        arch=target.arch.name,
+        abi=target.abi,
+        base=target.base,
+        flavor=target.flavor,
+        source=target.source.name,
+        smp=target.smp,
+        cpu=target.cpu,
+        memory=target.memory,
+        cmdline=target.cmdline,
+        boot_timeout=target.boot_timeout,
     )
 
 
@@ -233,15 +239,24 @@ def through(
     jobs: Pool,
     display: Display,
 ) -> Steps:
-    """Take one target from its artifacts through its lanes to its verdict."""
+    """Take one target from its artifacts through its lanes to its verdict.
+
+    What is written of it is passed on, and is the test lane's while that runs.
+    """
     yield builds.of(target)
-    built = builds.built([target])
-    if made := prepare(target, built, options, run_dir):
-        done = submit(lab, made, run_dir, jobs)
+    try:
+        made = prepare(target, builds.built([target]), options)
+    except LabError as e:
+        write_unbuilt(target, e, run_dir)
+    else:
+        measured = target.traits.exact and not options.tests
+        benches = tuple(lanes.benches(made.bundle)) if measured else ()
+        state = write_plan(made, run_dir, benches)
+        done = submit(lab, made, state, run_dir, jobs)
         yield [done.test, *done.exact]
         record(target, done, run_dir)
         addr2line.write(made.kernel, run_dir, target.name)
-    display.say(findings.line(runs.target(run_dir.path, target.name)))
+    display.say(summary.line(runs.target(run_dir.path, target.name)))
 
 
 @dataclass(frozen=True)
@@ -252,10 +267,11 @@ class Lanes:
     exact: tuple[Future[facts.ExactRunFacts], ...]
 
 
-def submit(lab: Lab, made: Ready, run_dir: RunDir, jobs: Pool) -> Lanes:
+def submit(
+    lab: Lab, made: Ready, state: TargetFacts, run_dir: RunDir, jobs: Pool
+) -> Lanes:
     """Submit what is done with a target that is built and planned."""
     name = made.target.name
-    state = codec.read(run_dir.target(name), TargetFacts)
     test = jobs.submit(
         f"test {name}",
         lanes.test_lane,
@@ -281,33 +297,32 @@ def submit(lab: Lab, made: Ready, run_dir: RunDir, jobs: Pool) -> Lanes:
     return Lanes(test, exact)
 
 
-def prepare(
-    target: Target, built: Built, options: Options, run_dir: RunDir
-) -> Ready | None:
-    """Return what `target` needs to run, its plan written down; None if not built."""
-    path = run_dir.target(target.name)
-    try:
-        made = choose(ready(target, built), options.tests)
-        made = replace(
-            made,
-            fuzz=options.fuzz,
-            lab=options.lab,
-            keep=options.keep,
-            # Both ask for the very failure that is seen first.
-            again=options.repeat == 1 and not options.keep,
-        )
-        made = repeated(made, options.repeat)
-    except LabError as e:
-        state = codec.read(path, TargetFacts)
-        error = facts.ErrorFacts.of(e, "build")
-        codec.write(path, replace(state, status="error", errors=(error,)))
-        keep_log(e.log, run_dir.build_log(target.name))
-        return None
+def prepare(target: Target, built: Built, options: Options) -> Ready:
+    """Return `target` with what it needs to run, and what the options chose of it.
+
+    Raise the error of what could not be built.
+    """
+    made = choose(ready(target, built), options.tests)
+    made = replace(
+        made,
+        fuzz=options.fuzz,
+        lab=options.lab,
+        keep=options.keep,
+        # Both ask for the very failure that is seen first.
+        again=options.repeat == 1 and not options.keep,
+    )
+    made = repeated(made, options.repeat)
     if target.traits.leaks:
         made = replace(made, programs=(*made.programs, leaks.PROGRAM))
-    measured = target.traits.exact and not options.tests
-    write_plan(made, run_dir, tuple(lanes.benches(made.bundle)) if measured else ())
     return made
+
+
+def write_unbuilt(target: Target, error: LabError, run_dir: RunDir) -> None:
+    """Write down that, and why, a target could not be built."""
+    errors = (facts.ErrorFacts.of(error, "build"),)
+    state = replace(facts_of(target), status="error", errors=errors)
+    codec.write(run_dir.target(target.name), state)
+    keep_log(error.log, run_dir.build_log(target.name))
 
 
 def write_plan(
@@ -318,7 +333,7 @@ def write_plan(
     kernel = made.kernel
     keep_log(kernel.log, run_dir.build_log(made.target.name))
     state = replace(
-        codec.read(path, TargetFacts),
+        facts_of(made.target),
         started=now(),
         kernel=facts.KernelFacts(kernel.digest, kernel.release, kernel.identity),
         image=made.image.digest,
@@ -428,8 +443,11 @@ def record(target: Target, done: Lanes, run_dir: RunDir) -> None:
     """Write down what came of a target's jobs that they could not write themselves."""
     path = run_dir.target(target.name)
     errors: list[facts.ErrorFacts] = []
-    if isinstance(tested := outcome(done.test), LabError):
-        errors.append(facts.ErrorFacts.of(tested, "test"))
+    state = outcome(done.test)
+    if isinstance(state, LabError):
+        errors.append(facts.ErrorFacts.of(state, "test"))
+        # Its process ended without a word; this is how far it had come.
+        state = codec.read(path, TargetFacts)
     measured: list[facts.ExactRunFacts] = []
     for each in map(outcome, done.exact):
         if isinstance(each, LabError):
@@ -440,7 +458,6 @@ def record(target: Target, done: Lanes, run_dir: RunDir) -> None:
         made = facts.ExactFacts(qemu.SEED, tuple(measured))
         codec.write(run_dir.exact(target.name), made)
     if errors:
-        state = codec.read(path, TargetFacts)
         codec.write(
             path, replace(state, status="error", errors=(*state.errors, *errors))
         )

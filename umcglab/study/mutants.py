@@ -29,7 +29,6 @@ from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Manifest, Program, load_plan
 from umcglab.results import codec, facts
-from umcglab.results.facts import ErrorFacts, TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
 from umcglab.run.lanes import Ready
@@ -267,7 +266,6 @@ def attempt(
     progress: Progress,
 ) -> None:
     """Run tests on the kernel with a mutant; what comes of it is in the folder."""
-    name = ready.target.name
     try:
         kernel = tree.kernel
         if mutant:
@@ -275,11 +273,7 @@ def attempt(
             log = folder.path / "make.log"
             kernel = tree.remake(mutant.patch, log, progress)
     except LabError as e:
-        state = codec.read(folder.target(name), TargetFacts)
-        error = ErrorFacts.of(e, "build")
-        codec.write(
-            folder.target(name), replace(state, status="error", errors=(error,))
-        )
+        session.write_unbuilt(ready.target, e, folder)
     else:
         programs = tuple(
             replace(p, tests=tests[p.name]) for p in ready.programs if p.name in tests
@@ -335,7 +329,7 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         t for t, o in outcomes.items() if o in (Outcome.FAIL, Outcome.MISSING)
     )
     missed = tuple(t for t in outcomes if t not in noticed)
-    problems = [*(e.message for e in seen.errors),
+    problems = [*(e.facts.message for e in seen.errors),
                 *(p.text for p in seen.all_problems())]  # fmt: skip
     why = problems[0] if problems else ""
     name = mutant.name if mutant else UNCHANGED
@@ -349,8 +343,8 @@ def judge_one(mutant: Mutant | None, target: str, folder: Path) -> Verdict:
         if seen.outcome is Outcome.PASS:
             return verdict("passes", 0)
         return verdict("fails without a mutant", worst(seen.faults) or Fault.LAB)
-    if any(e.stage == "build" for e in seen.errors):
-        return verdict("not built", seen.errors[0].fault)
+    if any(e.facts.stage == "build" for e in seen.errors):
+        return verdict("not built", seen.errors[0].facts.fault)
     if noticed and Fault.PATCH in seen.faults:
         return verdict("killed", 0)
     if seen.errors:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umcglab.report import run_json
 from umcglab.results import codec
 from umcglab.results.facts import (
     AccelFacts,
@@ -549,14 +548,11 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
 
 def main(folder: Path) -> None:
     """Write every scenario and its report."""
-    from umcglab.report import html, junit
+    from umcglab.run import session
 
     for name, make in SCENARIOS.items():
         make(folder / name)
-        run = runs.collect(folder / name)
-        run_json.write(run, folder / name)
-        html.render(run, folder / name)
-        junit.write(run, folder / name / "junit.xml")
+        session.render(RunDir(folder / name))
 
 
 if __name__ == "__main__":

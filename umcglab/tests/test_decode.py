@@ -15,7 +15,7 @@ from umcglab.report import html, junit
 from umcglab.results import rundir
 from umcglab.tests import golden
 from umcglab.tests.golden import X86
-from umcglab.verdict import findings, places, runs, splat
+from umcglab.verdict import places, runs, splat
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = DATA / "splat"
@@ -186,13 +186,12 @@ def test_the_report_has_the_lines_also_without_the_kernel(
     monkeypatch.setattr(addr2line, "resolve", resolve)
     addr2line.write(kernel, run_dir, X86)
     run = runs.collect(path)
-    (finding,) = findings.findings(run)
+    (finding,) = run.findings
     (_, splat) = finding.splats[0]
     places = re.findall(r"\+0x\w+/0x\w+( kernel/sched/umcg.c:412)?", splat.excerpt)
     assert places and all(places)
-    assert " kernel/sched/umcg.c:412" in html.render(run, path).read_text()
-    junit.write(run, path / "junit.xml")
-    assert " kernel/sched/umcg.c:412" in (path / "junit.xml").read_text()
+    assert " kernel/sched/umcg.c:412" in html.render(run).decode()
+    assert " kernel/sched/umcg.c:412" in junit.render(run).decode()
 
 
 def test_no_splat_no_file(tmp_path: Path, kernel: Kernel) -> None:

@@ -98,19 +98,19 @@ def test_totals_and_the_report(tmp_path: Path) -> None:
     log = GOOD + TOTALS + "ok 1 episodes\n# Totals: pass:1 fail:0 skip:0\n"
     done = finished(tmp_path / "run", x86=log)
     assert done.targets[0].programs[-1].outcome == "PASS"
-    (totals,) = fuzz_log.totals(done)
-    assert totals.target == X86
+    ((target, totals),) = html.fuzzed(done)
+    assert target == X86
     assert totals.figures == {"seed": "7", "ops": "1000", "succeeded": "800"}
     assert totals.clauses == {"CTL-1": (10, 10), "ARG-2": (0, 50), "WRUN-1": (0, 0)}
-    text = html.render(done, done.path).read_text()
+    text = html.render(done).decode()
     assert 'id="fuzz"' in text
     assert '100% <span class="small soft">of 10</span>' in text
 
 
 def test_a_report_without_it(tmp_path: Path) -> None:
     done = finished(tmp_path / "run")
-    assert list(fuzz_log.totals(done)) == []
-    assert 'id="fuzz"' not in html.render(done, done.path).read_text()
+    assert html.fuzzed(done) == ()
+    assert 'id="fuzz"' not in html.render(done).decode()
 
 
 def test_failures_are_kept_once(lab: Lab, tmp_path: Path) -> None:

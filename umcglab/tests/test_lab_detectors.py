@@ -20,7 +20,6 @@ from umcglab.run import artifacts, lanes, session
 from umcglab.run.artifacts import Built
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
-from umcglab.verdict import findings
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
@@ -76,7 +75,7 @@ def test_a_bug_under_a_passing_test_is_found_and_named(
     )
     before, *broken = done.targets[0].programs
     assert before.outcome == "PASS", before.problems
-    found = {f.subject: f for f in findings.findings(done)}
+    found = {f.subject: f for f in done.findings}
     for program, (kind, words, file) in zip(broken, bugs.values(), strict=True):
         assert program.outcome == "FAIL", program.name
         named = [s for s in program.splats if s.kind == kind and words in s.text]

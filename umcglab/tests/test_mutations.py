@@ -47,8 +47,9 @@ def _places(text: str) -> None:
 
 
 def _totals(text: str) -> None:
+    fuzz_log.parse(text)
     for line in text.split("\n"):
-        fuzz_log._totals("target", line.removeprefix("# fuzz: "))
+        fuzz_log.parse(f"# fuzz: {line}")
 
 
 def _ktap(text: str) -> None:

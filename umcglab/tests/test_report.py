@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from umcglab.report import html, junit, run_json
+from umcglab.report import html, junit
 from umcglab.results import codec, facts
+from umcglab.results.rundir import RunDir
+from umcglab.run import session
 from umcglab.tests import golden
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
-from umcglab.verdict import findings, runs
+from umcglab.verdict import runs
 from umcglab.verdict.ktap import Outcome
 
 VOID = {"meta", "br", "link", "hr", "img", "input"}
@@ -68,10 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make], Path]:
         path = root / make.__name__
         if not path.exists():
             make(path)
-            run = runs.collect(path)
-            run_json.write(run, path)
-            junit.write(run, path / "junit.xml")
-            html.render(run, path)
+            session.render(RunDir(path))
         return path
 
     return rendered
@@ -106,7 +105,7 @@ def test_every_scenario_renders_to_a_page_of_its_own(
     run = runs.collect(path)
     assert str(run.verdict) in seen.words
     said = words(path)
-    for finding in findings.findings(run):
+    for finding in run.findings:
         assert " ".join(finding.headline.split()) in said
         for command in finding.commands:
             assert command in seen.words
@@ -151,7 +150,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plan = facts.PlanFacts("umcg/wait", "test", ("wakes", "sleeps"))
         about = facts.TargetFacts(name, arch, abi, base, flavor, programs=(plan,))
         codec.write(made.dir.target(name), about)
-    html.render(runs.collect(path), path)
+    session.render(RunDir(path))
     return path
 
 
@@ -204,7 +203,7 @@ def test_a_clause_names_the_few_targets_that_it_fails_on(tmp_path: Path) -> None
     found = html.by_outcome(table, row)
     assert found == {Outcome.FAIL: [X86], Outcome.PASS: [ARM]}
     assert list(found) == [Outcome.FAIL, Outcome.PASS]
-    text = html.render(run, tmp_path).read_text()
+    text = html.render(run).decode()
     assert f"FAIL {X86} PASS {ARM}" in " ".join(Page(text).words.split())
 
 
@@ -213,7 +212,7 @@ def test_a_list_of_programs_has_the_stages_and_each_outcome(
 ) -> None:
     run = runs.collect(folder(golden.lost))
     target = run.targets[-1]
-    listed = {row.name: row.cell for row in html.rows(target, findings.findings(run))}
+    listed = {row.name: row.cell for row in html.rows(target, run.findings)}
     assert list(listed) == ["build", "boot", *golden.TESTS, "exact lane"]
     assert (listed["umcg/ctl"].text, listed["umcg/ctl"].kind) == (
         "splat, 2 missing, 1 pass",
@@ -227,7 +226,7 @@ def test_a_list_of_programs_has_the_stages_and_each_outcome(
 def test_rendering_again_gives_the_same_bytes(folder: Callable[[Make], Path]) -> None:
     path = folder(golden.passing)
     before = page(path)
-    html.render(runs.collect(path), path)
+    session.render(RunDir(path))
     assert page(path) == before
 
 
@@ -325,13 +324,11 @@ def test_what_a_guest_says_cannot_become_markup(tmp_path: Path) -> None:
     with made.dir.console(X86, 1).open("a") as f:
         f.write(f"[    9.000000] WARNING: CPU: 0 PID: 1 at {evil}\n")
     run = runs.collect(tmp_path)
-    text = html.render(run, tmp_path).read_text()
+    text = html.render(run).decode()
     assert "<script" not in text
     assert evil in Page(text).words
-    junit.write(run, tmp_path / "junit.xml")
-    assert evil in (tmp_path / "junit.xml").read_text().replace("&lt;", "<").replace(
-        "&gt;", ">"
-    )
+    xml = junit.render(run).decode()
+    assert evil in xml.replace("&lt;", "<").replace("&gt;", ">")
 
 
 def cases(path: Path) -> dict[tuple[str, str], list[str]]:
@@ -395,8 +392,8 @@ def test_junit_holds_what_xml_cannot(tmp_path: Path) -> None:
         "ok 1 register\n", "# \x00\x1b[1m bad \ufffe\nnot ok 1 register\n"
     )
     made.change_program(X86, "umcg/ctl", log=log, exit_status=1)
-    junit.write(runs.collect(tmp_path), tmp_path / "junit.xml")
-    assert JUnitXml.fromfile(str(tmp_path / "junit.xml")).failures == 1
+    xml = junit.render(runs.collect(tmp_path))
+    assert JUnitXml.fromstring(xml).failures == 1
 
 
 @pytest.mark.parametrize("given", ["--lab 'my lab.yaml'", "'--lab=my lab.yaml'"])
@@ -405,8 +402,8 @@ def test_a_line_to_type_names_the_lab_file(tmp_path: Path, given: str) -> None:
     made = runs.collect(tmp_path)
     command = f"umcglab run {given} --tests x"
     run = replace(made, facts=replace(made.facts, command=command))
-    lines = [line for found in findings.findings(run) for line in found.commands]
+    lines = [line for found in run.findings for line in found.commands]
     start = "umcglab shell --lab 'my lab.yaml' --only "
     assert any(line.startswith(start) for line in lines), lines
     broken = replace(made, facts=replace(made.facts, command="umcglab '"))
-    assert findings.findings(broken) == findings.findings(made)
+    assert broken.findings == made.findings

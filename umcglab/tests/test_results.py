@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from umcglab.errors import UserError
-from umcglab.report import run_json
+from umcglab.report import run_json, summary
 from umcglab.results import codec, facts
 from umcglab.results.facts import RunFacts
 from umcglab.results.rundir import RunDir
@@ -17,7 +17,7 @@ from umcglab.run import session
 from umcglab.run.session import make_folder
 from umcglab.tests import golden, toylab
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
-from umcglab.verdict import baseline, findings, repeats, runs
+from umcglab.verdict import baseline, repeats, runs
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.runs import Run, Verdict
 
@@ -106,12 +106,12 @@ def test_scenario(
 ) -> None:
     run = collected(tmp_path, make)
     assert (run.verdict, run.exit_code) == (verdict, status)
-    seen = findings.findings(run)
+    seen = run.findings
     assert [(f.fault, f.target, f.subject) for f in seen] == [f[:3] for f in found]
     for finding, (*_, headline) in zip(seen, found, strict=True):
         assert finding.headline.startswith(headline)
         assert finding.commands
-    assert findings.summary(run)[0].startswith(f"{verdict}: ")
+    assert summary.lines(run)[0].startswith(f"{verdict}: ")
 
 
 def test_every_scenario_is_judged() -> None:
@@ -129,10 +129,10 @@ def test_a_repeated_test_has_its_count_and_each_verdict(tmp_path: Path) -> None:
         "passed 3 of 3",
         "passed 3 of 3",
     ]
-    said = findings.summary(run)
+    said = summary.lines(run)
     assert f"{X86} umcg/wait:wait_wake passed 2 of 3 (1 failed)" in said
     assert "2 tests passed each of 3 times" in said
-    run_json.write(run, run.path)
+    (run.path / "run.json").write_bytes(run_json.render(run))
     result = json.loads((run.path / "run.json").read_text())["result"]
     assert result["repeats"][0] == {
         "target": X86,
@@ -201,7 +201,7 @@ def test_a_complaint_before_the_first_program_is_the_boots(tmp_path: Path) -> No
     assert {p.outcome for p in target.programs} == {Outcome.PASS}
     assert target.outcome is Outcome.FAIL
     assert run.exit_code == 1
-    (finding,) = findings.findings(run)
+    (finding,) = run.findings
     assert finding.headline.startswith("boot 1: kernel lockdep: WARNING: possible")
     assert finding.splats
 
@@ -223,7 +223,7 @@ def test_evidence_that_is_lost_is_the_labs_error(
     (tmp_path / "run" / X86 / lose).unlink()
     run = runs.collect(tmp_path / "run")
     assert (run.verdict, run.exit_code) == (Verdict.LAB_ERROR, 3)
-    texts = [t for f in findings.findings(run) for t in (f.headline, *f.problems)]
+    texts = [t for f in run.findings for t in (f.headline, *f.problems)]
     assert any(said in text for text in texts)
 
 
@@ -254,7 +254,7 @@ def test_the_patchs_fault_outranks_the_labs(tmp_path: Path) -> None:
     (tmp_path / "run" / X86 / "programs/umcg.ctl.log").write_text("")
     run = runs.collect(tmp_path / "run")
     assert (run.verdict, run.exit_code) == (Verdict.FAIL, 1)
-    assert [f.fault for f in findings.findings(run)] == [1, 3]
+    assert [f.fault for f in run.findings] == [1, 3]
 
 
 def test_another_kernel_than_the_one_built_proves_nothing(tmp_path: Path) -> None:
@@ -290,13 +290,13 @@ def reference() -> baseline.Baseline:
 def test_a_figure_off_its_reference_is_noted_with_the_reason(tmp_path: Path) -> None:
     golden.off_reference(tmp_path / "run")
     run = runs.collect(tmp_path / "run")
-    (note,) = [n for n in findings.notes(run) if "reference" in n]
+    (note,) = [n for n in summary.notes(run) if "reference" in n]
     assert note.startswith("x86_64-control: 14 of 14 figures are more than 10% off")
     assert note.endswith("no reason is on file.")
     known = reference()
     known.why["yard/futex:fair"] = "the moon"
     run = runs.collect(tmp_path / "run", [known])
-    assert any("the moon" in n for n in findings.notes(run))
+    assert any("the moon" in n for n in summary.notes(run))
 
 
 def test_a_reference_of_another_point_release_says_so() -> None:
@@ -318,7 +318,7 @@ def test_a_slow_boot_is_noted(tmp_path: Path) -> None:
     made.change(X86, floor=1.0)
     run = runs.collect(tmp_path / "run")
     assert run.exit_code == 0
-    assert any("2.8 times the floor" in note for note in findings.notes(run))
+    assert any("2.8 times the floor" in note for note in summary.notes(run))
 
 
 def test_clauses_of_an_abi() -> None:
@@ -360,10 +360,10 @@ def test_a_clause_is_as_good_as_its_worst_test(tmp_path: Path) -> None:
 def test_holes_are_no_news_where_a_part_was_asked_for(tmp_path: Path) -> None:
     golden.failing(tmp_path / "run")
     run = runs.collect(tmp_path / "run")
-    assert any("no test cites TIME-1" in note for note in findings.notes(run))
+    assert any("no test cites TIME-1" in note for note in summary.notes(run))
     command = "umcglab run --tests umcg-v0.5/wait"
     part = replace(run, facts=replace(run.facts, command=command))
-    assert not any("no test cites" in note for note in findings.notes(part))
+    assert not any("no test cites" in note for note in summary.notes(part))
 
 
 def test_a_citation_of_no_clause_is_noted(tmp_path: Path) -> None:
@@ -375,12 +375,12 @@ def test_a_citation_of_no_clause_is_noted(tmp_path: Path) -> None:
     made.change(X86, programs=(bent, *plan[1:]))
     run = runs.collect(tmp_path / "run")
     assert run.clauses[0].unknown == ("CTL-99",)
-    assert any("CTL-99" in note for note in findings.notes(run))
+    assert any("CTL-99" in note for note in summary.notes(run))
 
 
 def test_finishing_keeps_the_facts_and_adds_the_result(tmp_path: Path) -> None:
     run = collected(tmp_path, golden.failing)
-    run_json.write(run, run.path)
+    (run.path / "run.json").write_bytes(run_json.render(run))
     assert codec.read(run.path / "run.json", RunFacts) == run.facts
     data = json.loads((run.path / "run.json").read_text())
     assert data["result"]["verdict"] == "FAIL"
@@ -391,7 +391,7 @@ def test_finishing_keeps_the_facts_and_adds_the_result(tmp_path: Path) -> None:
 
 def test_a_verdict_on_file_is_not_believed(tmp_path: Path) -> None:
     run = collected(tmp_path, golden.failing)
-    run_json.write(run, run.path)
+    (run.path / "run.json").write_bytes(run_json.render(run))
     text = (run.path / "run.json").read_text()
     (run.path / "run.json").write_text(text.replace('"FAIL"', '"PASS"'))
     assert runs.collect(run.path).verdict is Verdict.FAIL

@@ -39,8 +39,9 @@ cache: cache
 sources:
   "6.99": {tree: linux}
 targets:
-  slow: {arch: x86_64, source: "6.99", abi: umcg-toy}
-  fast: {arch: x86_64, source: "6.99", abi: umcg-toy}
+  slow: {arch: x86_64, source: "6.99", abi: umcg-toy, cpu: max}
+  fast: {arch: x86_64, source: "6.99", abi: umcg-toy, cpu: max}
+defaults: {memory: 2048, cmdline: preempt=full, boot-timeout: 90}
 """
 RELEASE = "6.99.0-toy"
 FUTEX = Program("yard/futex", "bench", ("bench/yard/futex",))
@@ -124,6 +125,15 @@ def no_lane(
     if ready.target.name == "slow":
         raise InfraError("slow: no QEMU")
     return lane(lab, ready, start, run_dir, progress)
+
+
+def killed_lane(
+    lab: Lab, ready: Ready, start: TargetFacts, run_dir: RunDir, progress: Progress
+) -> TargetFacts:
+    done = lane(lab, ready, start, run_dir, progress)
+    if ready.target.name == "slow":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
 
 
 def bench_bundle(
@@ -210,6 +220,23 @@ def test_a_lane_that_broke_is_written_down(run: Run) -> None:
     assert states["slow"].programs[0].program == WAIT.name
     assert index(said, "slow +LAB ERROR +1 missing")
     assert index(said, r"fast +PASS")
+
+
+def test_what_a_lane_wrote_before_it_was_killed_is_kept(run: Run) -> None:
+    _, _, states = run(kernel, killed_lane)
+    (error,) = states["slow"].errors
+    assert (error.stage, error.fault) == ("test", 3)
+    assert "killed" in error.message
+    assert states["slow"].boots == states["fast"].boots != ()
+
+
+def test_what_a_target_is_is_written_down(run: Run) -> None:
+    """All that tells whether two runs may be compared."""
+    _, _, states = run(no_kernel)
+    for state in states.values():
+        assert (state.source, state.base, state.flavor) == ("6.99", "6.99", "bench")
+        assert (state.smp, state.cpu, state.memory) == (1, "max", 2048)
+        assert (state.cmdline, state.boot_timeout) == ("preempt=full", 90)
 
 
 def test_each_exact_guest_is_a_job_of_its_own(

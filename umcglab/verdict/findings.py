@@ -13,13 +13,10 @@ from pathlib import Path
 
 from umcglab.errors import Fault, worst
 from umcglab.lab import config
-from umcglab.results import codec
-from umcglab.results.facts import LineFacts, ProgramFacts
-from umcglab.results.rundir import RunDir
-from umcglab.verdict import places, repeats, splat
+from umcglab.results.facts import ProgramFacts, RunFacts
+from umcglab.verdict import places, splat
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import ProgramVerdict, TestVerdict
-from umcglab.verdict.runs import BOOT_RATIO, Run
 from umcglab.verdict.splat import Splat
 from umcglab.verdict.targets import TargetResult
 
@@ -59,15 +56,9 @@ class Finding:
 class _Maker:
     """Makes the findings of one target."""
 
-    run: Run
+    command: str
+    """The command line of the run."""
     target: TargetResult
-
-    def log(self, path: str | Path) -> str:
-        """Return a log's name relative to the run's folder, where it is in it."""
-        full = Path(path)
-        if full.is_absolute() and full.is_relative_to(self.run.path):
-            full = full.relative_to(self.run.path)
-        return str(full)
 
     def mine(self, name: str) -> str:
         return f"{self.target.name}/{name}"
@@ -76,31 +67,26 @@ class _Maker:
         self, log: str, splats: Iterable[Splat]
     ) -> tuple[tuple[str, Splat], ...]:
         """Return splats with their log, and with source lines where those are known."""
-        path = RunDir(self.run.path).lines(self.target.name)
-        lines = codec.read(path, LineFacts).lines if path.exists() else {}
+        lines = self.target.lines
         return tuple(
             (log, replace(s, excerpt=places.annotate(s.excerpt, lines))) for s in splats
         )
 
     def errors(self) -> Iterator[Finding]:
         for error in self.target.errors:
-            log = self.log(error.log) if error.log else ""
-            kept = self.mine("build.log")
-            if error.stage == "build" and (self.run.path / kept).exists():
-                log = kept
-            text = _read(self.run.path / log) if log else ""
-            splats = splat.scan(text) if error.stage != "build" else ()
+            facts, log = error.facts, error.log
+            splats = splat.scan(error.text) if facts.stage != "build" else ()
             yield Finding(
-                error.fault,
+                facts.fault,
                 self.target.name,
-                error.stage,
-                error.message.removeprefix(f"{self.target.name}: "),
-                problems=(error.where,) if error.where else (),
+                facts.stage,
+                facts.message.removeprefix(f"{self.target.name}: "),
+                problems=(facts.where,) if facts.where else (),
                 commands=(self.again(),),
                 splats=self.decoded(log, splats),
                 logs=(log,) if log else (),
-                output=() if splats else _telling(text),
-                hint=error.hint or "",
+                output=() if splats else _telling(error.text),
+                hint=facts.hint or "",
             )
 
     def again(self) -> str:
@@ -114,7 +100,7 @@ class _Maker:
         words: list[str] = []
         # A command that is no line of a shell is none that the lab wrote.
         with contextlib.suppress(ValueError):
-            words = shlex.split(self.run.facts.command)
+            words = shlex.split(self.command)
         lab = Path("lab.yaml")
         for word, after in itertools.pairwise([*words, ""]):
             if word == "--lab" and after:
@@ -155,9 +141,7 @@ class _Maker:
         failed = [t for t in bad if t.outcome is Outcome.FAIL]
         stem = program.name.replace("/", ".")
         # The kernel's reports are shown in full below.
-        problems = [
-            p.text for p in program.problems if not p.text.startswith("kernel ")
-        ]
+        problems = [p.text for p in program.problems if not p.is_splat]
         headline = next(
             iter(
                 [s.text for s in program.splats]
@@ -200,11 +184,7 @@ class _Maker:
             problems=texts[1:],
             splats=self.decoded(self.mine("exact"), exact.splats),
             commands=(self.again(),),
-            logs=tuple(
-                self.mine(f"exact/{name}")
-                for name in ("1.out", "2.out", "console-1.log", "console-2.log")
-                if (self.run.path / self.mine(f"exact/{name}")).exists()
-            ),
+            logs=self.target.exact_logs,
             output=(f"1: {difference.first}", f"2: {difference.second}")
             if difference
             else (),
@@ -234,13 +214,6 @@ def _again(program: ProgramFacts) -> tuple[str, ...]:
     return (f"run once more in a fresh guest, it {what}",)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
 def _telling(log: str) -> tuple[str, ...]:
     """Return the lines around the first error in a log, or else its end."""
     lines = log.splitlines()
@@ -250,11 +223,11 @@ def _telling(log: str) -> tuple[str, ...]:
     return tuple(lines[-20:])
 
 
-def findings(run: Run) -> tuple[Finding, ...]:
+def findings(run: RunFacts, targets: Sequence[TargetResult]) -> tuple[Finding, ...]:
     """Return what is wrong, the patch's own first, then in the plan's order."""
     made = []
-    for target in run.targets:
-        maker = _Maker(run, target)
+    for target in targets:
+        maker = _Maker(run.command, target)
         made += [
             *maker.errors(),
             *maker.problems(),
@@ -263,82 +236,3 @@ def findings(run: Run) -> tuple[Finding, ...]:
             *maker.limits(),
         ]
     return tuple(sorted(made, key=lambda f: f.fault))
-
-
-def notes(run: Run) -> tuple[str, ...]:
-    """Return what is no failure and yet worth knowing."""
-    said = []
-    if run.facts.interrupted:
-        said.append(f"The run did not finish: {run.facts.interrupted}.")
-    elif not run.finished:
-        said.append("The run did not finish; this is what it left.")
-    for target in run.targets:
-        compared = [n.agreement for n in target.numbers if n.agreement]
-        off = [a for a in compared if not a.agrees]
-        if off:
-            named = ", ".join(f"{a.bench} {a.sched} {a.change:+.0%}" for a in off[:4])
-            reasons = {a.why or "no reason is on file" for a in off}
-            said.append(
-                f"{target.name}: {len(off)} of {len(compared)} figures are more than "
-                f"{off[0].tolerance:.0%} off their reference ({named}"
-                f"{', ...' if len(off) > 4 else ''}): {'; '.join(sorted(reasons))}."
-            )
-        if target.boot_ratio and target.boot_ratio > BOOT_RATIO:
-            said.append(
-                f"{target.name}: boot to SSH took {target.boot_ratio:.1f} times the "
-                f"floor; the aim is {BOOT_RATIO:g}."
-            )
-    whole = "--tests" not in re.split(r"[\s=]", run.facts.command)
-    planned = {t.name for t in run.targets if t.programs and whole}
-    for table in run.clauses:
-        if table.holes and planned.issuperset(table.targets):
-            said.append(f"{table.abi}: no test cites {', '.join(table.holes)}.")
-        if table.unknown:
-            said.append(
-                f"{table.abi}: tests cite clauses that ABI.md does not have: "
-                f"{', '.join(table.unknown)}."
-            )
-    return tuple(said)
-
-
-def summary(run: Run) -> list[str]:
-    """Return the run in lines for a terminal."""
-    lines = [f"{run.verdict}: {tally(run.counts())}"]
-    for target in run.targets:
-        lines.append(f"  {line(target)}")
-    found = findings(run)
-    for finding in found[:8]:
-        lines.append(f"{finding.target} {finding.subject}: {finding.headline}")
-        lines += [f"  {command}" for command in finding.commands[:1]]
-    if len(found) > 8:
-        lines.append(f"... and {len(found) - 8} more, in the report")
-    lines += repeats.summary(run)
-    return lines + [f"note: {note}" for note in notes(run)]
-
-
-def line(target: TargetResult) -> str:
-    """Return the verdict on one target in a line."""
-    return f"{target.name:24} {target.word:10} {about(target)}"
-
-
-def tally(counts: dict[Outcome, int]) -> str:
-    """Return counts in words, the unexciting ones last."""
-    order: Sequence[tuple[Outcome, str]] = (
-        (Outcome.FAIL, "failed"),
-        (Outcome.MISSING, "missing"),
-        (Outcome.PASS, "passed"),
-        (Outcome.SKIP, "skipped"),
-    )
-    said = [f"{counts[outcome]} {word}" for outcome, word in order if counts[outcome]]
-    return ", ".join(said) or "no tests"
-
-
-def about(target: TargetResult) -> str:
-    """Return one target's tests, boot and exactness in a few words."""
-    said = [tally(target.counts())]
-    if target.boot_ratio:
-        said.append(f"boot to SSH {target.boot_ratio:.1f} x floor")
-    if target.exact and target.exact.identical is not None:
-        same = target.exact.identical
-        said.append("exact runs identical" if same else "EXACT RUNS DIFFER")
-    return "; ".join(said)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from umcglab.errors import Fault, worst
 from umcglab.results.facts import PlanFacts, ProgramFacts
-from umcglab.verdict import ktap, splat
+from umcglab.verdict import fuzz_log, ktap, splat
+from umcglab.verdict.fuzz_log import Fuzzed
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.splat import Splat
 
@@ -28,6 +29,8 @@ class Problem:
 
     text: str
     fault: int
+    is_splat: bool = False
+    """It is told by a splat, with more to read."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class ProgramVerdict:
     """Line numbers are those of the console log."""
     trailing: tuple[str, ...] = ()
     fault: int = 0
+    fuzzed: Fuzzed | None = None
+    """What it did, if it is a fuzzer."""
 
     @property
     def name(self) -> str:
@@ -112,7 +117,10 @@ def program(
         *_evidence(facts, log, console, context),
         *(Problem(text, context.fault) for text in _endings(facts)),
         *(Problem(text, context.fault) for text in _words(facts, log, report)),
-        *(Problem(f"kernel {s.kind}: {s.text}", context.fault) for s in splats),
+        *(
+            Problem(f"kernel {s.kind}: {s.text}", context.fault, is_splat=True)
+            for s in splats
+        ),
     ]
     tests = tuple(
         [_planned(plan, name, report, facts, context) for name in plan.tests]
@@ -144,6 +152,7 @@ def program(
         splats,
         report.trailing,
         fault=worst(faults),
+        fuzzed=fuzz_log.parse(log or "") if plan.kind == fuzz_log.KIND else None,
     )
 
 

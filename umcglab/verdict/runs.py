@@ -7,6 +7,7 @@ decided earlier is read back, so an old run is judged by today's rules.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +18,12 @@ from umcglab.errors import Fault, worst
 from umcglab.results import codec
 from umcglab.results.facts import ClauseFacts, RunFacts
 from umcglab.results.rundir import RunDir
-from umcglab.verdict import baseline, limits, targets
+from umcglab.verdict import baseline, findings, limits, targets
 from umcglab.verdict.baseline import Baseline
+from umcglab.verdict.findings import Finding
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Limits
 from umcglab.verdict.targets import TargetResult
-
-BOOT_RATIO = 2.0
-"""Boot to first SSH command over the floor: what the lab aims for."""
 
 
 class Verdict(StrEnum):
@@ -80,6 +79,11 @@ class Run:
     targets: tuple[TargetResult, ...]
     clauses: tuple[ClauseTable, ...]
     baselines: tuple[Baseline, ...]
+
+    @functools.cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong, the patch's own first, then in the plan's order."""
+        return findings.findings(self.facts, self.targets)
 
     @property
     def finished(self) -> bool:

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from umcglab.errors import Fault, LabError, worst
 from umcglab.results import codec, facts
-from umcglab.results.facts import ErrorFacts, ExactFacts, RunFacts, TargetFacts
+from umcglab.results.facts import (
+    ErrorFacts,
+    ExactFacts,
+    LineFacts,
+    RunFacts,
+    TargetFacts,
+)
 from umcglab.results.rundir import RunDir
 from umcglab.verdict import baseline, bench_output, exact, limits, programs, splat
 from umcglab.verdict.baseline import Agreement, Baseline
@@ -19,6 +25,9 @@ from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.limits import Bound, Limits
 from umcglab.verdict.programs import Context, Problem, ProgramVerdict
 from umcglab.verdict.splat import Splat
+
+BOOT_RATIO = 2.0
+"""Boot to first SSH command over the floor: what the lab aims for."""
 
 EXACT_RUNS = 2
 """Exact guests per target; their outputs must be the same to the bit."""
@@ -33,6 +42,17 @@ class BootVerdict:
 
     facts: facts.BootFacts
     splats: tuple[Splat, ...]
+
+
+@dataclass(frozen=True)
+class ErrorVerdict:
+    """An error that ended a stage, and the log that tells more of it."""
+
+    facts: ErrorFacts
+    log: str
+    """Relative to the run's folder, if it is in there; empty if there is none."""
+    text: str
+    """What is in it."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +80,15 @@ class TargetResult:
     numbers: tuple[Number, ...] = ()
     bounds: tuple[Bound, ...] = ()
     """Figures that have a limit."""
+    errors: tuple[ErrorVerdict, ...] = ()
+    lines: Mapping[str, str] = field(default_factory=dict)
+    """The source lines of what its splats name, as far as they are known."""
+    exact_logs: tuple[str, ...] = ()
+    """What its exact guests left, relative to the run's folder."""
 
     @property
     def name(self) -> str:
         return self.facts.name
-
-    @property
-    def errors(self) -> tuple[ErrorFacts, ...]:
-        return self.facts.errors
 
     @property
     def boot_ratio(self) -> float | None:
@@ -92,7 +113,7 @@ class TargetResult:
     @property
     def faults(self) -> frozenset[int]:
         return frozenset(
-            [e.fault for e in self.errors]
+            [e.fault for e in self.facts.errors]
             + [p.fault for p in self.all_problems()]
             + [p.fault for p in self.programs if p.fault]
         )
@@ -171,7 +192,35 @@ def read(
         _numbers(target, exact, baselines),
         # What guests measured that something is wrong with proves nothing.
         () if exact is None or exact.problems else _bounds(target, exact, known),
+        tuple(_error(run_dir, name, e) for e in target.errors),
+        _lines(run_dir, name),
+        _exact_logs(run_dir, name),
     )
+
+
+def _error(run_dir: RunDir, name: str, error: ErrorFacts) -> ErrorVerdict:
+    log = Path(error.log or "")
+    if log.is_absolute() and log.is_relative_to(run_dir.path):
+        log = log.relative_to(run_dir.path)
+    # The cache may be emptied, what was copied into the results stays.
+    kept = run_dir.build_log(name)
+    if error.stage == "build" and kept.exists():
+        log = kept.relative_to(run_dir.path)
+    has_log = log != Path()
+    text = _text(run_dir.path / log) if has_log else ""
+    return ErrorVerdict(error, str(log) if has_log else "", text or "")
+
+
+def _lines(run_dir: RunDir, name: str) -> Mapping[str, str]:
+    path = run_dir.lines(name)
+    return codec.read(path, LineFacts).lines if path.exists() else {}
+
+
+def _exact_logs(run_dir: RunDir, name: str) -> tuple[str, ...]:
+    runs = range(1, EXACT_RUNS + 1)
+    paths = [run_dir.exact_output(name, n) for n in runs]
+    paths += [run_dir.exact_console(name, n) for n in runs]
+    return tuple(str(p.relative_to(run_dir.path)) for p in paths if p.exists())
 
 
 def _why_not(run: RunFacts, target: TargetFacts) -> str:
