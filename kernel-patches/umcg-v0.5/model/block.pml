@@ -356,7 +356,7 @@ inline umcg_worker_leave()
 	ran = flag;
 	flag = false;
 	look = false;
-#ifdef WORD_FIRST
+#ifndef NEXT_TID_FIRST
 	do
 	::	w = word;
 		next = next_tid;
@@ -475,7 +475,7 @@ inline umcg_wait(s)
 	/* umcg_do_duties() */
 	if
 	:: (duties[s] & REPORT) != 0 ->
-#ifdef REPORT_IS_NEWS
+#ifndef REPORT_IS_NO_NEWS
 		duties[s] = RUN;
 #else
 		duties[s] = duties[s] & RUN;
