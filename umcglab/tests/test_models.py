@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from umcglab.kernel import series
 from umcglab.lab import config
 from umcglab.lab.manifest import load_plan
 from umcglab.study import models, mutants
-from umcglab.study.models import Cited, Configuration, Index, Switch
+from umcglab.study.models import Cited, Configuration, Index, Search, Switch
 from umcglab.tests.test_patches import unfold
 
 ABI = "umcg-v0.5"
@@ -311,3 +312,31 @@ def test_a_fault_that_is_not_found_fails(
     argv = ["models", "--lab", str(config.ROOT / "lab.yaml"), ABI]
     assert cli.main(argv) == 1
     assert "NOT FOUND: invalid end state" in capsys.readouterr().out
+
+
+def test_what_the_mutants_verb_says_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    target = next(t for t in lab.targets if t.abi == ABI)
+    (mutant,) = mutants.pick(mutants.of(lab, target), ["no-barrier-at-binding"])
+    killed = mutants.by_model(lab, mutant, target)
+    by = ("NO_BARRIER_AT_BINDING on bind-x86", "NO_BARRIER_AT_BINDING on bind-arm64")
+    assert (killed.word, killed.fault, killed.by) == ("killed by a model", 0, by)
+    wrong = mutants.by_model(lab, replace(mutant, model="NO_ORPHANS"), target)
+    assert (wrong.word, wrong.fault) == ("not tried", 2)
+    other = replace(mutant, name="another")
+    assert mutants.by_model(lab, other, target).word == "not tried"
+
+    def blind(*_args: object) -> Search:
+        return Search(models.HOLDS, 1, 1)
+
+    monkeypatch.setattr(models, "search", blind)
+    survived = mutants.by_model(lab, mutant, target)
+    assert (survived.word, survived.fault) == ("SURVIVED", 1)
+    assert survived.why.startswith("NO_BARRIER_AT_BINDING on bind-x86: NOT FOUND")
+
+    def cut(*_args: object) -> Search:
+        raise InfraError("cut")
+
+    monkeypatch.setattr(models, "search", cut)
+    untried = mutants.by_model(lab, mutant, target)
+    assert (untried.word, untried.fault, untried.why) == ("not tried", 3, "cut")

@@ -106,6 +106,7 @@ def test_the_index_is_read(toy: ToyLab) -> None:
         ("  breaks: a wake is lost\n", "", "'breaks' is missing"),
         ("lost-wake:", "last-wake:", "there is no last-wake.patch"),
         ("  unseen: no CPU here reorders that\n", "", "`killed-by` or `unseen`"),
+        ("  killed-by:", "  model: X\n  killed-by:", "`model` is for what is unseen"),
         (INDEX[INDEX.index("no-barrier") :], "", "no-barrier: not in the index"),
         (INDEX, "", "it has no mutants"),
     ],
