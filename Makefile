@@ -57,4 +57,6 @@ test: check
 # episodes that failed are in results/fuzz-seeds.txt.
 nightly: setup
 	@$(umcglab) run --nightly $(options) --fuzz-ops 5000000 --fuzz-seed $$(date -u +%Y%m%d); \
-	s=$$?; $(umcglab) mutants $(options) || s=$$?; .venv/bin/pytest -m nightly && exit $$s
+	s=$$?; $(umcglab) mutants $(options) || s=$$?; \
+	$(umcglab) mutants --generate --sample 30 --seed $$(date -u +%Y%m%d) $(options) || s=$$?; \
+	.venv/bin/pytest -m nightly && exit $$s

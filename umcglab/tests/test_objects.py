@@ -100,6 +100,10 @@ def test_a_hunt_that_was_cut_short_leaves_nothing(lab: Lab, tmp_path: Path) -> N
             assert isinstance(made, Compiled)
             known.link(made, tmp_path / "make.log")
         assert known.code(at) != before[OBJECT]
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        # There is nothing that make would see: the source is what it was.
+        assert not tree.restore()
+        assert known.code(at) == before[OBJECT]
         # Killed in the middle of a compilation, say.
         source.write_bytes(text("flags;", "8;"))
     with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
