@@ -35,7 +35,7 @@ _DEPTH = 100_000
 _MEMORY = 1500
 """Of a search, in MB."""
 
-_CONFIGURATION = ("model", "with", "shows", "nightly", "fault")
+_CONFIGURATION = ("model", "with", "shows", "nightly")
 _SWITCH = ("takes", "mutants", "races", "found-in", "harmless-in", "finds", "tests")
 _MANY = re.compile(r"\s+")
 
@@ -49,8 +49,6 @@ class Configuration:
     defines: tuple[str, ...]
     shows: str
     nightly: bool = False
-    fault: str = HOLDS
-    """What is found, where the kernel is known to be wrong."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,6 @@ class _Reader(yamlfile.Reader):
             defines=self.words(pairs, "with"),
             shows=self.line(self.need(node, pairs, name, "shows"), "shows"),
             nightly="nightly" in pairs and self.yes(pairs["nightly"]),
-            fault=self.verdict(pairs["fault"]) if "fault" in pairs else HOLDS,
         )
 
     def switch(
@@ -343,9 +340,7 @@ def missing(one: Cited, source: str) -> str:
 def run(index: Index, configuration: Configuration, switch: Switch | None) -> Result:
     """Search a configuration, with a switch or as it is."""
     defines = (*configuration.defines, *([switch.name] if switch else []))
-    expected = configuration.fault
-    if switch and configuration in switch.found_in:
-        expected = switch.finds
+    expected = switch.finds if switch and configuration in switch.found_in else HOLDS
     done = search(index.folder, configuration.model, defines)
     return Result(configuration, switch, done, expected)
 
@@ -390,10 +385,8 @@ def words(result: Result) -> str:
     """Return the line that says what came of a search."""
     name = f"{result.switch.name} on " if result.switch else ""
     found = result.search.found
-    if result.good and found:
-        said = f"{'found' if result.switch else 'KNOWN FAULT'}: {found}"
-    elif result.good:
-        said = "holds"
+    if result.good:
+        said = f"found: {found}" if found else "holds"
     elif not found:
         said = f"NOT FOUND: {result.expected}"
     else:
