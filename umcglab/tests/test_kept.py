@@ -223,7 +223,7 @@ def test_patches_stay_applied(toy: ToyLab) -> None:
     edit(toy, "init/main.c")
     kernel, compiled = build(toy)
     # The file that a patch adds is compiled once more for its warnings.
-    assert compiled[0] == "init/main"
+    assert "init/main" in compiled
     assert "kernel/fork" not in compiled
     assert "umcg_wait" in kernel.system_map.read_text()
     # What a patch changes as well is patched anew.
