@@ -111,17 +111,25 @@ class Coverage:
 
         If it has become no instruction of its own, those that run its function.
         """
-        table = self.code.lines()
-        wanted = table.get(line)
+        wanted = self.code.lines().get(line)
         if not wanted:
-            function = self.names.get(line)
-            wanted = {
+            return self.of_function(line[0], self.names.get(line, ""))
+        return self._of(wanted)
+
+    def of_function(self, file: str, function: str) -> list[str]:
+        """Return the tests that run some line of a function, cheapest first."""
+        return self._of(
+            {
                 address
-                for other, insns in table.items()
-                if other[0] == line[0] and self.names.get(other) == function
+                for line, insns in self.code.lines().items()
+                if line[0] == file and self.names.get(line) == function
                 for address in insns
             }
-        found = [n for n, t in self.tests.items() if t.passed and t.insns & wanted]
+        )
+
+    def _of(self, wanted: Collection[int]) -> list[str]:
+        tests = self.tests.items()
+        found = [n for n, t in tests if t.passed and not t.insns.isdisjoint(wanted)]
         return sorted(found, key=lambda name: self.tests[name].instructions)
 
     def alone(self) -> dict[str, int]:
