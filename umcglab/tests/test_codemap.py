@@ -47,7 +47,7 @@ OURS = {
 }
 
 
-@pytest.fixture(params=ARCHES.values(), ids=ARCHES)
+@pytest.fixture(params=list(ARCHES.values()), ids=list(ARCHES))
 def kernel(request: pytest.FixtureRequest, tmp_path: Path) -> Kernel:
     """A program with line tables, compiled as kbuild does: from a folder in the tree."""
     arch: Arch = request.param
