@@ -148,6 +148,36 @@ static void while_kept_back(int whose)
 TEST(worker_kept_back, .clauses = CLAUSES) { while_kept_back(WORKER); }
 TEST(server_kept_back, .clauses = CLAUSES) { while_kept_back(SERVER); }
 
+static atomic_int handled;
+
+static void count(int signal)
+{
+	(void)signal;
+	atomic_fetch_add(&handled, 1);
+}
+
+/* The server, woken and asleep for its page, has a signal to handle as well. */
+static void give_back_signalled(int whose)
+{
+	until_wanted(&kept[whose - 1]);
+	ASSERT_EQ(0, tgkill(getpid(), getpid(), SIGUSR1));
+	nap(SOON);
+	page_give(&kept[whose - 1]);
+}
+
+/* That the worker has blocked is for the wait that the signal has restarted. */
+TEST(server_signalled_while_kept_back, .clauses = "BLOCK-6 SIG-1 SIG-2 R2 R15")
+{
+	struct absence absence = {
+		.take = keep_back, .give = give_back_signalled, .whose = SERVER,
+		.rounds = 5,
+	};
+
+	on_signal(SIGUSR1, count, 0);
+	block_while_away(&absence);
+	EXPECT_EQ(5, atomic_load(&handled));
+}
+
 /*
  * Compaction moves pages from low memory to high: take the lowest of many, when
  * there is room at the bottom, and give back the rest.

@@ -182,6 +182,97 @@ TEST(partner_exits_meanwhile, .clauses = "SIG-4 R36")
 	EXPECT_EQ(0, peer_join(&interrupted));
 }
 
+/* Have the partner of `interrupted` wake up and be gone. */
+static void partner_leaves(struct peer *partner)
+{
+	ASSERT_TRUE(umcg_move(&partner->umcg.task, IDLE, RUNNING));
+	ASSERT_EQ(0, wake_tid(partner->tid, 0));
+	EXPECT_EQ(0, peer_join(partner));
+	EXPECT_EQ(-ESRCH, wake_tid(partner->tid, 0));
+	atomic_store(&partner_gone, true);
+}
+
+/* Switches and waits of a handler's own, from another stack frame. */
+static void switch_inside(int signal)
+{
+	struct umcg_task *task = &interrupted.umcg.task;
+	uint32_t gone = task->next_tid;
+
+	until_partner_is_gone(signal);
+	EXPECT_EQ(-ESRCH, umcg_sys_wait(0, from_now(SOON)));
+	task->next_tid = 0;
+	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, from_now(SOON)));
+	task->next_tid = gone;
+	umcg_set_word(task, IDLE);
+	count(signal);
+}
+
+/* None of them is the interrupted switch, and that one is forgiven after them all. */
+TEST(handler_switches_itself, .clauses = "SIG-3 SIG-4 R36")
+{
+	static struct peer partner;
+
+	on_signal(SIGUSR1, switch_inside, 0);
+	become_server();
+	peer_start(&partner);
+	until_asleep(&partner);
+	interrupted.next_tid = partner.tid;
+	peer_start(&interrupted);
+	until_asleep(&interrupted);
+	send(&interrupted, SIGUSR1);
+	until_handled(1);
+	partner_leaves(&partner);
+	until_handled(2);
+	until_asleep(&interrupted);
+	expect_asleep(&interrupted);
+	peer_wake(&interrupted);
+	EXPECT_EQ(0, peer_join(&interrupted));
+}
+
+/* Two switches from one stack frame, of which the first is interrupted. */
+static void *switch_twice(void *arg)
+{
+	struct umcg_task *task = &interrupted.umcg.task;
+	int result[2];
+
+	task->state = RUNNING;
+	interrupted.pid = getpid();
+	ASSERT_EQ(0, umcg_sys_ctl(UMCG_CTL_REGISTER, task));
+	task->next_tid = *(uint32_t *)arg;
+	umcg_set_word(task, IDLE);
+	atomic_store(&interrupted.tid, gettid());
+	for (volatile int i = 0; i < 2; i++) {
+		result[i] = umcg_sys_wait(0, i ? from_now(SOON) : 0);
+		umcg_set_word(task, IDLE);
+	}
+	EXPECT_EQ(0, result[0]);
+	EXPECT_EQ(-ESRCH, result[1]);
+	return NULL;
+}
+
+TEST(forgiven_once, .clauses = "SIG-4 R36")
+{
+	static struct peer partner;
+	uint32_t tid;
+
+	on_signal(SIGUSR1, until_partner_is_gone, 0);
+	become_server();
+	peer_start(&partner);
+	until_asleep(&partner);
+	tid = partner.tid;
+	ASSERT_EQ(0, pthread_create(&interrupted.thread, NULL, switch_twice, &tid));
+	while (!atomic_load(&interrupted.tid))
+		sched_yield();
+	until_asleep(&interrupted);
+	send(&interrupted, SIGUSR1);
+	until_handled(1);
+	partner_leaves(&partner);
+	until_asleep(&interrupted);
+	expect_asleep(&interrupted);
+	peer_wake(&interrupted);
+	peer_join(&interrupted);
+}
+
 TEST(fatal_signals_end_it, .clauses = "SIG-5")
 {
 	static const int fatal[] = { SIGKILL, SIGTERM, SIGKILL, SIGSEGV };

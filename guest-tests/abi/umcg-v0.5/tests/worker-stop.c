@@ -211,4 +211,67 @@ TEST(run_while_traced, .clauses = "WSIG-3 WRUN-6 R2")
 	EXPECT_TRUE(atomic_load(&firm->idle.ended));
 }
 
+static atomic_int preempted;
+
+static void count_preemption(int signal)
+{
+	(void)signal;
+	atomic_fetch_add(&preempted, 1);
+}
+
+/* Not looked at, it blocks before long. */
+static void lock_and_take_turns(struct worker *worker)
+{
+	ASSERT_TRUE(umcg_move(&worker->own.task, RUNNING, RUNNING | LOCKED));
+	while (!atomic_load(&firm->over)) {
+		atomic_fetch_add(&firm->turns, 1);
+		nap(MS);
+	}
+}
+
+/* Neither the server nor the worker is told a second time. */
+static void be_preempted(void)
+{
+	on_signal(SIGUSR1, count_preemption, 0);
+	become_server();
+	hire(&firm->other);
+	atomic_store(&firm->ready, true);
+	ASSERT_EQ(IDLE | PREEMPTED, run(&firm->other));
+	EXPECT_EQ(0, atomic_load(&preempted));
+	atomic_store(&firm->over, true);
+	finish(&firm->other);
+	EXPECT_EQ(1, atomic_load(&preempted));
+}
+
+/*
+ * A worker that is stopped is in the middle of taking its signals, past the look ahead
+ * of them. This one is LOCKED, so that the stop is no block. When it goes on, it is to
+ * be preempted, and the signal for that is the next one that it takes.
+ */
+TEST(preempted_while_stopped, .clauses = "WPREEMPT-1 WSIG-3 R14")
+{
+	struct umcg_task *task;
+	pid_t pid;
+
+	found();
+	task = &firm->other.own.task;
+	firm->other.body = lock_and_take_turns;
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid) {
+		be_preempted();
+		_exit(0);
+	}
+	while (!atomic_load(&firm->ready))
+		nap(MS);
+	until_running(pid);
+	ASSERT_EQ(0, kill(pid, SIGSTOP));
+	until_state(pid, pid, 'T');
+	until_state(pid, firm->other.tid, 'T');
+	ASSERT_TRUE(umcg_move(task, RUNNING | LOCKED, RUNNING | PREEMPTED));
+	ASSERT_EQ(0, tgkill(pid, firm->other.tid, SIGUSR1));
+	ASSERT_EQ(0, kill(pid, SIGCONT));
+	EXPECT_EQ(0, reap_child(pid));
+}
+
 UMCG_TEST_MAIN
