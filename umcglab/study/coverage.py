@@ -208,14 +208,16 @@ def by_line(coverage: Coverage) -> dict[str, dict[str, object]]:
     }
 
 
-def plan(bundle: Bundle, abi: str) -> list[Step]:
-    """Return each test of an ABI's C programs as a step of its own."""
+def plan(bundle: Bundle, kernel: Kernel, abi: str) -> list[Step]:
+    """Return each test of an ABI's C programs that a kernel can run as a step."""
     return [
         Step(
             f"{program.name}:{test}", (*program.argv, "-t", test), int(program.timeout)
         )
-        for program in bundle.manifest.of_kind("test")
-        if program.name.startswith(f"{abi}/") and not program.absent
+        for program in bundle.manifest.of_config(kernel.config.read_text()).programs
+        if program.kind == "test"
+        and program.name.startswith(f"{abi}/")
+        and not program.absent
         for test in program.tests
     ]
 
@@ -247,6 +249,7 @@ def measure(
         bundle.digest,
         tree_digest(anatomy.PLUGIN),
         [file_digest(SOURCES / name) for name in ("steps.c", "init.h")],
+        [step.argv for step in plan(bundle, kernel, target.abi)],
         sorted(code.insns),
     )
 
@@ -284,7 +287,7 @@ def _run(
             lab,
             kernel,
             bundle.dir,
-            plan(bundle, target.abi),
+            plan(bundle, kernel, target.abi),
             folder=Path(tmp) / "guest",
             stop=False,
             cpu_limit=_CPU_LIMIT,

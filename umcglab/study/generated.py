@@ -203,7 +203,8 @@ class Hunt:
         )
 
     def _run(self, kernel: Kernel, tests: Sequence[str]) -> steps.Ran:
-        plan = {s.name: s for s in coverage.plan(self.bundle, self.target.abi)}
+        every = coverage.plan(self.bundle, self.objects.tree.kernel, self.target.abi)
+        plan = {step.name: step for step in every}
         with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
             return steps.run(
                 self.lab,
