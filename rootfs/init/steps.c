@@ -98,6 +98,7 @@ int main(void)
 	mount_on("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_on("proc", "/proc", "proc", 0, NULL);
 	mount_on("sysfs", "/sys", "sysfs", 0, NULL);
+	mount_on("tmpfs", "/run", "tmpfs", 0, NULL);
 	mount_on("tmpfs", "/tmp", "tmpfs", 0, NULL);
 	mount_on("tmpfs", "/dev/shm", "tmpfs", 0, NULL);
 	sigaction(SIGALRM, &action, NULL);

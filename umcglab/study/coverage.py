@@ -109,17 +109,25 @@ class Coverage:
 
         If it has become no instruction of its own, those that run its function.
         """
-        table = self.code.lines()
-        wanted = table.get(line)
+        wanted = self.code.lines().get(line)
         if not wanted:
-            function = self.names.get(line)
-            wanted = {
+            return self.of_function(line[0], self.names.get(line, ""))
+        return self._of(wanted)
+
+    def of_function(self, file: str, function: str) -> list[str]:
+        """Return the tests that run some line of a function, cheapest first."""
+        return self._of(
+            {
                 address
-                for other, insns in table.items()
-                if other[0] == line[0] and self.names.get(other) == function
+                for line, insns in self.code.lines().items()
+                if line[0] == file and self.names.get(line) == function
                 for address in insns
             }
-        found = [n for n, t in self.tests.items() if t.passed and t.insns & wanted]
+        )
+
+    def _of(self, wanted: Collection[int]) -> list[str]:
+        tests = self.tests.items()
+        found = [n for n, t in tests if t.passed and not t.insns.isdisjoint(wanted)]
         return sorted(found, key=lambda name: self.tests[name].instructions)
 
     def alone(self) -> dict[str, int]:
@@ -199,14 +207,16 @@ def by_line(coverage: Coverage) -> dict[str, dict[str, object]]:
     }
 
 
-def plan(bundle: Bundle, abi: str) -> list[Step]:
-    """Return each test of an ABI's C programs as a step of its own."""
+def plan(bundle: Bundle, kernel: Kernel, abi: str) -> list[Step]:
+    """Return each test of an ABI's C programs that a kernel can run as a step."""
     return [
         Step(
             f"{program.name}:{test}", (*program.argv, "-t", test), int(program.timeout)
         )
-        for program in bundle.manifest.of_kind("test")
-        if program.name.startswith(f"{abi}/") and not program.absent
+        for program in bundle.manifest.of_config(kernel.config.read_text()).programs
+        if program.kind == "test"
+        and program.name.startswith(f"{abi}/")
+        and not program.absent
         for test in program.tests
     ]
 
@@ -238,6 +248,7 @@ def measure(
         bundle.digest,
         tree_digest(anatomy.PLUGIN),
         [file_digest(SOURCES / name) for name in ("steps.c", "init.h")],
+        [step.argv for step in plan(bundle, kernel, target.abi)],
         sorted(code.insns),
     )
 
@@ -275,7 +286,7 @@ def _run(
             lab,
             kernel,
             bundle.dir,
-            plan(bundle, target.abi),
+            plan(bundle, kernel, target.abi),
             folder=Path(tmp) / "guest",
             stop=False,
             cpu_limit=_CPU_LIMIT,

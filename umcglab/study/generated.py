@@ -182,7 +182,7 @@ class Hunt:
                 return replace(verdict, word=EQUAL)
             tests = self._tests(mutant)
             if not tests:
-                return replace(verdict, word=SURVIVED, why="no test runs its line")
+                return replace(verdict, word=SURVIVED, why="no test runs its function")
             log = folder / "make.log"
             try:
                 kernel = self.objects.link(made, log)
@@ -202,7 +202,8 @@ class Hunt:
         )
 
     def _run(self, kernel: Kernel, tests: Sequence[str]) -> steps.Ran:
-        plan = {s.name: s for s in coverage.plan(self.bundle, self.target.abi)}
+        every = coverage.plan(self.bundle, self.objects.tree.kernel, self.target.abi)
+        plan = {step.name: step for step in every}
         with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
             return steps.run(
                 self.lab,
@@ -216,10 +217,19 @@ class Hunt:
             )
 
     def _tests(self, mutant: Mutant) -> list[str]:
-        """Return the tests that run what a mutant changes, cheapest first."""
-        lines = range(mutant.edit.line, mutant.edit.last_line + 1)
-        found = {n for x in lines for n in self.coverage.of_line((mutant.file, x))}
-        return sorted(found, key=lambda n: self.coverage.tests[n].instructions)
+        """Return the tests that may notice: those that run what is changed, first.
+
+        Then those that run the rest of its function, for where the compiler has made
+        two ways of one, a line's instructions are not all there is of it.
+        """
+        edit, known = mutant.edit, self.coverage
+        lines = range(edit.line, edit.last_line + 1)
+        first = {n for x in lines for n in known.of_line((mutant.file, x))}
+        rest = known.of_function(mutant.file, edit.function)
+        return [
+            *sorted(first, key=lambda n: known.tests[n].instructions),
+            *(n for n in rest if n not in first),
+        ]
 
     def _users(self, mutant: Mutant) -> tuple[str, ...]:
         """Return the objects that the function of a mutant is in."""

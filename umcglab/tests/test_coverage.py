@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from umcglab.errors import InfraError, UserError
+from umcglab.guest.steps import Step
+from umcglab.guest.suite import Bundle
 from umcglab.kernel import codemap
 from umcglab.kernel.codemap import CodeMap, Insn
+from umcglab.kernel.kernels import Kernel
+from umcglab.lab.arch import X86_64
+from umcglab.lab.manifest import Manifest, Program
 from umcglab.study import anatomy, coverage
 from umcglab.study.coverage import Cover, Coverage, Unreached
 
@@ -260,3 +265,30 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_a_conditional_branch(text: str, target: int) -> None:
     match = codemap.BRANCH.match(text)
     assert (int(match[1], 16) if match else 0) == target
+
+
+def test_a_step_is_a_test_that_the_kernel_can_run(tmp_path: Path) -> None:
+    programs = (
+        Program("toy/wait", "test", ("bin/toy/wait",), ("a", "b"), timeout=9),
+        Program("toy/probed", "test", ("bin/toy/probed",), ("c",), needs_config="X"),
+        Program("toy/gone", "test", ("bin/toy/gone",), ("d",), absent="it cannot"),
+        Program("toy/crowd", "py", ("py/run.py",), ("e",)),
+        Program("harness/selftest", "test", ("bin/harness/selftest",), ("f",)),
+    )
+    bundle = Bundle(tmp_path, "d1e5", Manifest(programs))
+    config = tmp_path / "config"
+    config.write_text("CONFIG_Y=y\n")
+    kernel = Kernel(
+        dir=tmp_path, digest="x", release="x", arch=X86_64, image=config,
+        vmlinux=config, system_map=config, config=config, headers=config, log=config,
+        identity={},
+    )  # fmt: skip
+    wait = [
+        Step("toy/wait:a", ("bin/toy/wait", "-t", "a"), 9),
+        Step("toy/wait:b", ("bin/toy/wait", "-t", "b"), 9),
+    ]
+    assert coverage.plan(bundle, kernel, "toy") == wait
+    config.write_text("CONFIG_X=y\n")
+    found = coverage.plan(bundle, kernel, "toy")
+    assert [s.name for s in found] == ["toy/wait:a", "toy/wait:b", "toy/probed:c"]
+    assert coverage.left_out(bundle, "toy") == ["toy/crowd"]

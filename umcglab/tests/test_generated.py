@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,12 +141,11 @@ def test_every_edit_gets_a_verdict(
     assert words[5, "drop-side: flags == 3 && flags > 2 -> flags == 3"] == EQUAL
     assert words[7, "drop-term: flags + 0 -> flags"] == EQUAL
     assert words[7, "delete: return flags + 0; -> ;"] in (BROKEN, KILLED)
-    # Who runs it does not pass, and so is not asked.
-    assert words[6, "off-by-one: -1 -> -2"] == SURVIVED
-    survivor = next(v for v in found if v.line == 6 and v.word == SURVIVED)
-    assert survivor.why == "no test runs its line" and survivor.text == "return -1;"
+    # No test runs it that passes; those of its function are asked all the same.
+    assert words[6, "off-by-one: -1 -> -2"] == KILLED
     killed = next(v for v in found if v.word == KILLED)
     assert killed.by == CHEAP and killed.function == "umcg_wait"
+    assert killed.text == "if (flags == 3 && flags > 2)"
     # Cheapest first, and none after the one that noticed.
     assert guest.asked and all(names == [CHEAP, DEAR] for names in guest.asked)
     assert killed.ran == 1
@@ -153,6 +153,24 @@ def test_every_edit_gets_a_verdict(
     with trees.hold(target, lab, toylab.Progress(), 1) as tree:
         assert (tree.built.tree / UMCG).read_text() == UMCG_C
         assert not objects.of(tree).tree.restore()
+
+
+def test_those_that_run_the_line_are_asked_first(
+    lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    known = covered()
+    tests = {**known.tests, CHEAP: replace(known.tests[CHEAP], insns=frozenset({5}))}
+    monkeypatch.setattr(coverage, "measure", lambda *_: replace(known, tests=tests))
+    found = try_all(lab, target, hunting, Wanted(), tmp_path / "1")
+    assert [DEAR, CHEAP] in guest.asked and [CHEAP, DEAR] in guest.asked
+    assert {v.word for v in found if v.ran} == {SURVIVED}
+    nobody = replace(known, tests={})
+    monkeypatch.setattr(coverage, "measure", lambda *_: nobody)
+    other = Bundle(hunting.dir, "0ther", hunting.manifest)
+    found = try_all(lab, target, other, Wanted(), tmp_path / "2")
+    survivor = next(v for v in found if v.word == SURVIVED)
+    assert survivor.why == "no test runs its function" and not survivor.ran
 
 
 def test_a_hunt_goes_on_where_it_was(
