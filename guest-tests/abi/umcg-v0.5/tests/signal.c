@@ -158,19 +158,25 @@ static void until_partner_is_gone(int signal)
 		nap(MS);
 }
 
-TEST(partner_exits_meanwhile, .clauses = "SIG-4 R36")
+/* Have `interrupted` switch to a partner that sleeps on, and `handler` begin there. */
+static void interrupt_a_switch(struct peer *partner, void (*handler)(int))
 {
-	static struct peer partner;
-
-	on_signal(SIGUSR1, until_partner_is_gone, 0);
+	on_signal(SIGUSR1, handler, 0);
 	become_server();
-	peer_start(&partner);
-	until_asleep(&partner);
-	interrupted.next_tid = partner.tid;
+	peer_start(partner);
+	until_asleep(partner);
+	interrupted.next_tid = partner->tid;
 	peer_start(&interrupted);
 	until_asleep(&interrupted);
 	send(&interrupted, SIGUSR1);
 	until_handled(1);
+}
+
+TEST(partner_exits_meanwhile, .clauses = "SIG-4 R36")
+{
+	static struct peer partner;
+
+	interrupt_a_switch(&partner, until_partner_is_gone);
 	ASSERT_TRUE(umcg_move(&partner.umcg.task, IDLE, RUNNING));
 	ASSERT_EQ(0, wake_tid(partner.tid, 0));
 	EXPECT_EQ(0, peer_join(&partner));
@@ -196,15 +202,7 @@ TEST(handler_switches_to_one_that_has_gone, .clauses = "SIG-3 SIG-4 R36")
 {
 	static struct peer partner;
 
-	on_signal(SIGUSR1, switch_inside, 0);
-	become_server();
-	peer_start(&partner);
-	until_asleep(&partner);
-	interrupted.next_tid = partner.tid;
-	peer_start(&interrupted);
-	until_asleep(&interrupted);
-	send(&interrupted, SIGUSR1);
-	until_handled(1);
+	interrupt_a_switch(&partner, switch_inside);
 	peer_wake(&partner);
 	EXPECT_EQ(0, peer_join(&partner));
 	atomic_store(&partner_gone, true);
