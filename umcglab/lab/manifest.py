@@ -152,6 +152,8 @@ class _Reader(yamlfile.Reader):
         if kind == "bench":
             if "tests" in pairs:
                 raise self.error(pairs["tests"], f"{name}: a bench has no tests")
+            if re.search(r"-[0-9]+$", name):
+                raise self.error(node, f"{name}: no bench's name ends as a size does")
         elif "sizes" in pairs:
             raise self.error(pairs["sizes"], f"{name}: only a bench has sizes")
         else:

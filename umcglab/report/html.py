@@ -17,16 +17,16 @@ from markupsafe import Markup, escape
 
 from umcglab.errors import Fault, worst
 from umcglab.report import plots, summary
+from umcglab.results.case import SCHEDS, Case
 from umcglab.results.rundir import program_stem
 from umcglab.verdict import repeats
-from umcglab.verdict.bench_output import SCHEDS, Bench
+from umcglab.verdict.figures import Figure, Limit
 from umcglab.verdict.findings import Finding
 from umcglab.verdict.fuzz_log import Totals
 from umcglab.verdict.ktap import Outcome
-from umcglab.verdict.limits import Bound
 from umcglab.verdict.programs import ProgramVerdict
 from umcglab.verdict.runs import ClauseTable, Cover, Run
-from umcglab.verdict.targets import BOOT_RATIO, FUTEX, Number, TargetResult
+from umcglab.verdict.targets import BOOT_RATIO, FUTEX, TargetResult
 
 EXCERPT = 60
 """Lines of console or output shown of one finding."""
@@ -82,34 +82,25 @@ class Row:
 
 
 @dataclass(frozen=True)
-class NumberRow:
+class CostRow:
     """One bench of one architecture and base; cells are target by class, then class."""
 
     bench: str
     op: str
-    cells: tuple[Number | str, ...]
-    reference: tuple[Number | None, ...]
-    """Per class, a number that has a reference or a posted figure."""
+    cells: tuple[Figure | str, ...]
+    """A figure, or why there is none."""
+    reference: tuple[Figure | None, ...]
+    """Per class, a figure that has a reference or a posted one."""
 
 
 @dataclass(frozen=True)
-class LimitRow:
-    """One figure of one target that has a limit, and what posted code costs."""
-
-    target: str
-    bound: Bound
-    posted: float | None
-    posted_what: str
-
-
-@dataclass(frozen=True)
-class Numbers:
+class Costs:
     """The exact lane of one architecture and base."""
 
     arch: str
     base: str
     targets: tuple[TargetResult, ...]
-    rows: tuple[NumberRow, ...]
+    rows: tuple[CostRow, ...]
     has_reference: bool
     costs: Markup
     spreads: tuple[tuple[str, Markup], ...]
@@ -125,7 +116,7 @@ class ByBase:
     arch: str
     abi: str
     bases: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Number | None, ...]], ...]
+    rows: tuple[tuple[str, tuple[Figure | None, ...]], ...]
 
 
 def render(run: Run) -> bytes:
@@ -154,7 +145,7 @@ def render(run: Run) -> bytes:
             tally=summary.tally(run.counts()),
             grid=grid(run),
             programs={t.name: tuple(rows(t, run.findings)) for t in run.targets},
-            numbers=tuple(numbers(run)),
+            costs=tuple(costs(run)),
             by_base=tuple(by_base(run)),
             limits=tuple(limits(run)),
             fuzzed=fuzzed(run),
@@ -379,7 +370,7 @@ def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
     return Cell("bit-identical", "pass", "numbers")
 
 
-def numbers(run: Run) -> Iterator[Numbers]:
+def costs(run: Run) -> Iterator[Costs]:
     """Yield the tables and plots of the exact lane, one per architecture and base.
 
     Each base has a control and references of its own.
@@ -388,17 +379,17 @@ def numbers(run: Run) -> Iterator[Numbers]:
         targets = tuple(
             t
             for t in run.targets
-            if (t.facts.arch, t.facts.base) == (arch, base) and t.numbers
+            if (t.facts.arch, t.facts.base) == (arch, base) and t.figures
         )
         if not targets:
             continue
-        rows = tuple(_number_rows(targets))
-        yield Numbers(
+        rows = tuple(_cost_rows(targets))
+        yield Costs(
             arch,
             base,
             targets,
             rows,
-            any(number for row in rows for number in row.reference),
+            any(figure for row in rows for figure in row.reference),
             Markup(plots.costs(_headline(targets), f"costs-{arch}-{base}")),
             tuple(
                 (
@@ -418,7 +409,7 @@ def by_base(run: Run) -> Iterator[ByBase]:
     of: dict[tuple[str, str], dict[str, TargetResult]] = {}
     for target in run.targets:
         facts = target.facts
-        if target.numbers and not facts.is_control:
+        if target.figures and not facts.is_control:
             of.setdefault((facts.arch, facts.abi), {}).setdefault(facts.base, target)
     for (arch, abi), targets in of.items():
         if len(targets) < 2:
@@ -433,7 +424,11 @@ def by_base(run: Run) -> Iterator[ByBase]:
             tuple(
                 (
                     bench,
-                    tuple(_find(t, bench, s) for t in targets.values() for s in SCHEDS),
+                    tuple(
+                        t.figures.get(Case.of(bench, s))
+                        for t in targets.values()
+                        for s in SCHEDS
+                    ),
                 )
                 for bench in sorted(planned, key=_order)
                 if not bench.startswith("yard/") or bench == FUTEX
@@ -441,15 +436,12 @@ def by_base(run: Run) -> Iterator[ByBase]:
         )
 
 
-def limits(run: Run) -> Iterator[LimitRow]:
-    """Yield every figure that has a limit; posted ones are of x86_64 alone."""
+def limits(run: Run) -> Iterator[tuple[str, Figure, Limit]]:
+    """Yield every limit with the name of its target and its figure."""
     for target in run.targets:
-        posted = {
-            (n.bench.bench, n.bench.sched): (n.posted, n.posted_what)
-            for n in target.numbers
-        }
-        for bound in target.bounds:
-            yield LimitRow(target.name, bound, *posted[bound.bench, bound.sched])
+        for figure in target.figures.values():
+            for limit in figure.limits:
+                yield target.name, figure, limit
 
 
 def _order(bench: str) -> tuple[bool, bool, bool]:
@@ -464,43 +456,35 @@ def _order(bench: str) -> tuple[bool, bool, bool]:
     return (bench.startswith("yard/"), bench != FUTEX, bare)
 
 
-def _ordered(target: TargetResult) -> list[Bench]:
-    made = [number.bench for number in target.numbers]
-    return sorted(made, key=lambda b: _order(b.bench))
+def _ordered(target: TargetResult) -> list[Figure]:
+    return sorted(target.figures.values(), key=lambda f: _order(f.case.name))
 
 
-def _headline(targets: Sequence[TargetResult]) -> list[Bench]:
-    """Return the benches of the target that measured most: the patched one."""
-    return _ordered(max(targets, key=lambda t: len(t.numbers)))
+def _headline(targets: Sequence[TargetResult]) -> list[Figure]:
+    """Return the figures of the target that measured most: the patched one."""
+    return _ordered(max(targets, key=lambda t: len(t.figures)))
 
 
-def _number_rows(targets: Sequence[TargetResult]) -> Iterator[NumberRow]:
+def _cost_rows(targets: Sequence[TargetResult]) -> Iterator[CostRow]:
     planned = dict.fromkeys(b.bench for t in targets for b in t.facts.benches)
     for bench in sorted(planned, key=_order):
-        cells: list[Number | str] = []
-        by_class: list[Number | None] = []
-        op = ""
-        for target in targets:
-            for sched in SCHEDS:
-                number = _find(target, bench, sched)
-                op = number.bench.op if number else op
-                cells.append(number or _unmeasured(target, bench, sched))
-        for sched in SCHEDS:
-            made = [_find(t, bench, sched) for t in targets]
-            by_class.append(
-                next((n for n in made if n and (n.agreement or n.posted)), None)
-            )
-        yield NumberRow(bench, op, tuple(cells), tuple(by_class))
+        cases = [Case.of(bench, sched) for sched in SCHEDS]
+        made = [t.figures[c] for t in targets for c in cases if c in t.figures]
+        yield CostRow(
+            bench,
+            made[-1].op if made else "",
+            tuple(
+                t.figures.get(c) or _unmeasured(t, c) for t in targets for c in cases
+            ),
+            tuple(
+                next(
+                    (f for f in made if f.case == c and (f.reference or f.posted)), None
+                )
+                for c in cases
+            ),
+        )
 
 
-def _find(target: TargetResult, bench: str, sched: str) -> Number | None:
-    for number in target.numbers:
-        if (number.bench.bench, number.bench.sched) == (bench, sched):
-            return number
-    return None
-
-
-def _unmeasured(target: TargetResult, bench: str, sched: str) -> str:
-    skipped = target.exact.skipped if target.exact else ()
-    reasons = [s.reason for s in skipped if (s.bench, s.sched) == (bench, sched)]
-    return f"skipped: {reasons[0]}" if reasons else "not measured"
+def _unmeasured(target: TargetResult, case: Case) -> str:
+    reason = target.exact.skipped.get(case) if target.exact else None
+    return "not measured" if reason is None else f"skipped: {reason}"

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from umcglab.verdict import stats
-from umcglab.verdict.bench_output import Bench
+from umcglab.verdict.figures import Figure as Measured
 
 INK = "#010203"
 """Stands for the page's own colour until the SVG is written."""
@@ -51,14 +51,14 @@ def _axes(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def costs(benches: Sequence[Bench], name: str) -> str:
+def costs(benches: Sequence[Measured], name: str) -> str:
     """Return bars of what one operation costs, both scheduling classes of each."""
-    rows = list(dict.fromkeys(b.bench for b in benches))
+    rows = list(dict.fromkeys(b.case.name for b in benches))
     figure, axes = _axes(6.2, 0.42 * len(rows) + 0.75)
     top = max(b.per_op for b in benches)
     for sched, offset in (("fair", -0.19), ("fifo", 0.19)):
-        mine = [b for b in benches if b.sched == sched]
-        where = [rows.index(b.bench) + offset for b in mine]
+        mine = [b for b in benches if b.case.sched == sched]
+        where = [rows.index(b.case.name) + offset for b in mine]
         axes.barh(
             where,
             [b.per_op for b in mine],
@@ -84,9 +84,9 @@ def costs(benches: Sequence[Bench], name: str) -> str:
     return _svg(figure, name)
 
 
-def spreads(benches: Sequence[Bench], name: str) -> str:
+def spreads(benches: Sequence[Measured], name: str) -> str:
     """Return where batches lie around their median, one line per bench and class."""
-    rows = [f"{b.bench} {LABELS[b.sched]}" for b in benches]
+    rows = [f"{b.case.name} {LABELS[b.case.sched]}" for b in benches]
     figure, axes = _axes(6.2, 0.2 * len(rows) + 0.75)
     for y, b in enumerate(benches):
         middle = stats.median(b.hist)
@@ -95,7 +95,7 @@ def spreads(benches: Sequence[Bench], name: str) -> str:
             [100 * stats.change(value, middle) for value, _ in b.hist],
             [y] * len(b.hist),
             s=[6 + 60 * n / biggest for _, n in b.hist],
-            color=COLOURS[b.sched],
+            color=COLOURS[b.case.sched],
             alpha=0.65,
             linewidths=0,
         )

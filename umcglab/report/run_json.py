@@ -12,7 +12,6 @@ from pathlib import Path
 
 from umcglab.results import codec
 from umcglab.results.facts import ErrorFacts, RunFacts
-from umcglab.verdict.bench_output import Skipped
 from umcglab.verdict.exact import ExactVerdict
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.programs import ProgramVerdict
@@ -70,6 +69,15 @@ class BenchJson:
 
 
 @dataclass(frozen=True)
+class SkippedJson:
+    """A bench that its kernel cannot run, by its own word."""
+
+    bench: str
+    sched: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class LimitJson:
     """One figure that has a limit, in instructions per operation."""
 
@@ -87,7 +95,7 @@ class ExactJson:
 
     identical: bool | None
     problems: tuple[str, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedJson, ...]
     benches: tuple[BenchJson, ...]
     limits: tuple[LimitJson, ...]
 
@@ -164,7 +172,7 @@ def _target(target: TargetResult) -> TargetJson:
         problems=tuple(p.text for p in target.problems),
         boot_ratio=target.boot_ratio,
         programs=tuple(map(_program, target.programs)),
-        exact=_exact(target, target.exact) if target.exact else None,
+        exact=_exact(target.exact) if target.exact else None,
     )
 
 
@@ -181,27 +189,31 @@ def _program(program: ProgramVerdict) -> ProgramJson:
     )
 
 
-def _exact(target: TargetResult, exact: ExactVerdict) -> ExactJson:
+def _exact(exact: ExactVerdict) -> ExactJson:
     return ExactJson(
         identical=exact.identical,
         problems=tuple(p.text for p in exact.problems),
-        skipped=exact.skipped,
+        skipped=tuple(
+            SkippedJson(case.name, case.sched, reason)
+            for case, reason in exact.skipped.items()
+        ),
         benches=tuple(
             BenchJson(
-                bench=n.bench.bench,
-                version=n.bench.version,
-                sched=n.bench.sched,
-                op=n.bench.op,
-                per_op=n.bench.per_op,
-                spread=n.bench.spread,
-                ratio_to_futex=n.ratio,
-                reference=n.agreement.reference if n.agreement else None,
-                change=n.agreement.change if n.agreement else None,
+                bench=figure.case.name,
+                version=figure.version,
+                sched=figure.case.sched,
+                op=figure.op,
+                per_op=figure.per_op,
+                spread=figure.spread,
+                ratio_to_futex=figure.ratio,
+                reference=figure.reference.cost if figure.reference else None,
+                change=figure.change,
             )
-            for n in target.numbers
+            for figure in exact.figures.values()
         ),
         limits=tuple(
-            LimitJson(b.bench, b.sched, b.seen, b.limit, b.rule, b.holds)
-            for b in target.bounds
+            LimitJson(f.case.name, f.case.sched, n.seen, n.most, n.rule, n.holds)
+            for f in exact.figures.values()
+            for n in f.limits
         ),
     )

@@ -20,14 +20,15 @@ def notes(run: Run) -> tuple[str, ...]:
     elif not run.finished:
         said.append("The run did not finish; this is what it left.")
     for target in run.targets:
-        compared = [n.agreement for n in target.numbers if n.agreement]
-        off = [a for a in compared if not a.agrees]
+        compared = [f for f in target.figures.values() if f.reference]
+        off = [f for f in compared if f.is_off]
         if off:
-            named = ", ".join(f"{a.bench} {a.sched} {a.change:+.0%}" for a in off[:4])
-            reasons = {a.why or "no reason is on file" for a in off}
+            named = ", ".join(f"{f.case} {f.change:+.0%}" for f in off[:4])
+            known = [f.reference for f in off if f.reference]
+            reasons = {r.why or "no reason is on file" for r in known}
             said.append(
                 f"{target.name}: {len(off)} of {len(compared)} figures are more than "
-                f"{off[0].tolerance:.0%} off their reference ({named}"
+                f"{known[0].tolerance:.0%} off their reference ({named}"
                 f"{', ...' if len(off) > 4 else ''}): {'; '.join(sorted(reasons))}."
             )
         if target.boot_ratio and target.boot_ratio > BOOT_RATIO:

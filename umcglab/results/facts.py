@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from umcglab.errors import LabError
+from umcglab.results.case import Case
 from umcglab.results.codec import SCHEMA
 
 Status = Literal["planned", "running", "done", "error"]
@@ -64,10 +65,15 @@ class BenchPlanFacts:
 
     name: str
     bench: str
+    """With its size, if it has sizes."""
     sched: str
     needs_umcg: bool = False
     absent: str | None = None
     """Why the ABI lacks what it measures: it has to skip, for this reason."""
+
+    @property
+    def case(self) -> Case:
+        return Case.of(self.bench, self.sched)
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Program
 from umcglab.results import codec, facts
+from umcglab.results.case import SCHEDS
 from umcglab.results.facts import ProgramFacts, TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run.fuzz import Fuzz
 from umcglab.verdict import fuzz_log, splat
-from umcglab.verdict.bench_output import SCHEDS
 from umcglab.verdict.programs import ALL_SKIPPED
 
 

@@ -26,10 +26,11 @@ from umcglab.host.cache import Cache, digest, tree_digest
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
+from umcglab.results.case import Case
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.run import lanes
 from umcglab.verdict import bench_output
-from umcglab.verdict.bench_output import Bench
+from umcglab.verdict.figures import Figure
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -95,7 +96,7 @@ _PATTERNS = {group: re.compile(pattern) for group, pattern in GROUPS.items()}
 class Anatomy:
     """What one bench executes for one operation."""
 
-    bench: Bench
+    figure: Figure
     functions: Mapping[str, float]
     """Instructions per operation, most first."""
     places: Mapping[int, float]
@@ -173,24 +174,24 @@ def find(bundle: Bundle, bench_name: str, sched: str) -> tuple[BenchPlanFacts, S
     """Return a bench as the exact lane runs it."""
     benches = lanes.benches(bundle)
     for plan, step in benches.items():
-        if (plan.bench, plan.sched) == (bench_name, sched):
+        if plan.case == Case.of(bench_name, sched):
             return plan, step
     names = ", ".join(dict.fromkeys(plan.bench for plan in benches))
     raise UserError(f"no bench {bench_name!r}", hint=f"benches are {names}")
 
 
-def result(said: str, plan: BenchPlanFacts) -> Bench:
+def result(said: str, plan: BenchPlanFacts) -> Figure:
     """Return what a bench printed; raise unless it was measured."""
     read = bench_output.parse_uart(said, [plan])
-    for skipped in read.skipped:
-        raise UserError(f"{plan.name}: skipped in this kernel: {skipped.reason}")
+    for reason in read.skipped.values():
+        raise UserError(f"{plan.name}: skipped in this kernel: {reason}")
     if read.problems:
         raise InfraError(read.problems[0])
-    return read.benches[0]
+    return read.figures[plan.case]
 
 
 def dissect(
-    measured: Bench,
+    measured: Figure,
     batches: list[dict[int, int]],
     kernel: Symbols,
     program: Symbols,
@@ -198,7 +199,7 @@ def dissect(
     """Return the anatomy of the median batch; InfraError if it does not add up."""
     if len(batches) != measured.batches:
         raise InfraError(
-            f"{measured.bench}: {len(batches)} batches were counted, "
+            f"{measured.case.name}: {len(batches)} batches were counted, "
             f"the bench measured {measured.batches}"
         )
     # The lower of two in the middle, as the bench's figure is.
@@ -214,12 +215,12 @@ def dissect(
     timed = measured.per_op * measured.ops_per_batch
     if abs(counted - timed) > _ROUNDING:
         raise InfraError(
-            f"{measured.bench}: a batch executes {counted} instructions, and takes "
+            f"{measured.case.name}: a batch executes {counted} instructions, and takes "
             f"{timed:.0f} ns by the bench's own clock"
         )
     ops = measured.ops_per_batch
     return Anatomy(
-        bench=measured,
+        figure=measured,
         functions={name: count / ops for name, count in by_name.most_common() if count},
         places={address: count / ops for address, count in places.items()},
     )
@@ -291,10 +292,9 @@ def build_plugin(cache: Cache, name: str = "count") -> Path:
 
 def table(anatomy: Anatomy) -> Iterator[str]:
     """Return the lines of the table: functions, groups, and the sum."""
-    measured = anatomy.bench
-    yield (
-        f"{measured.bench}:{measured.sched}, instructions per operation ({measured.op})"
-    )
+    measured = anatomy.figure
+    name = f"{measured.case.name}:{measured.case.sched}"
+    yield f"{name}, instructions per operation ({measured.op})"
     yield ""
     rows = list(anatomy.functions.items())
     large = [(name, n) for name, n in rows if abs(n) >= _SMALL]

@@ -17,26 +17,19 @@ from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import load_plan
+from umcglab.results.case import Case
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.study import anatomy
 from umcglab.study.anatomy import Anatomy
-from umcglab.verdict.bench_output import Bench
+from umcglab.verdict.figures import Figure
 
-BENCH = Bench(
-    bench="switch/toy",
+FIGURE = Figure(
+    Case("switch/toy", 0, "fair"),
     version=1,
-    sched="fair",
-    unit="ns",
-    clock="tsc",
-    clock_overhead=4,
-    warmup=1,
-    batches=3,
-    ops_per_batch=10,
-    min=1000,
-    max=1200,
-    sum=3230,
-    hist=((1000, 1), (1030, 1), (1200, 1)),
     op="one-way hand-off",
+    ops_per_batch=10,
+    clock_overhead=4,
+    hist=((1000, 1), (1030, 1), (1200, 1)),
 )
 SCHEDULE, UMCG = 0xFFFFFFFF81000000, 0xFFFFFFFF81000100
 KERNEL = anatomy.functions(
@@ -173,7 +166,7 @@ def test_counts_that_stop_are_no_counts(text: str) -> None:
 
 
 def dissect() -> Anatomy:
-    return anatomy.dissect(BENCH, BATCHES, KERNEL, PROGRAM)
+    return anatomy.dissect(FIGURE, BATCHES, KERNEL, PROGRAM)
 
 
 def test_the_median_batch_is_told_by_function_and_adds_up() -> None:
@@ -185,7 +178,7 @@ def test_the_median_batch_is_told_by_function_and_adds_up() -> None:
         "bench_main": 0.6,
         "[vdso]": 0.4,
     }
-    assert found.total == pytest.approx(BENCH.per_op)
+    assert found.total == pytest.approx(FIGURE.per_op)
     assert found.groups() == {
         "schedule": 90.0,
         "umcg": 10.0,
@@ -198,15 +191,15 @@ def test_the_median_batch_is_told_by_function_and_adds_up() -> None:
 def test_a_sum_that_is_not_the_benchs_figure_is_an_error(off: int) -> None:
     wrong = [{**MEDIAN, SCHEDULE: 600 + off}] * 3
     with pytest.raises(InfraError, match=f"executes {1030 + off} instructions"):
-        anatomy.dissect(BENCH, wrong, KERNEL, PROGRAM)
+        anatomy.dissect(FIGURE, wrong, KERNEL, PROGRAM)
 
 
 def test_an_instruction_that_faults_is_counted_once() -> None:
     fault = UMCG + 0x80
     kernel = anatomy.functions({"asm_exc_page_fault": fault, "last": fault + 0x100})
     places = {0x1004: 1030 + 30 - 60, fault: 30, fault + 4: 30}
-    found = anatomy.dissect(BENCH, [places] * 3, kernel, PROGRAM)
-    assert found.total == pytest.approx(BENCH.per_op)
+    found = anatomy.dissect(FIGURE, [places] * 3, kernel, PROGRAM)
+    assert found.total == pytest.approx(FIGURE.per_op)
     assert found.groups() == {"user": 100.0, "faults": 3.0}
 
 
@@ -214,7 +207,7 @@ def test_a_batch_too_few_is_an_error() -> None:
     with pytest.raises(
         InfraError, match="2 batches were counted, the bench measured 3"
     ):
-        anatomy.dissect(BENCH, BATCHES[:2], KERNEL, PROGRAM)
+        anatomy.dissect(FIGURE, BATCHES[:2], KERNEL, PROGRAM)
 
 
 @pytest.mark.parametrize(

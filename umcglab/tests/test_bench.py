@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from umcglab.results.case import Case
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import bench_output
-from umcglab.verdict.bench_output import Bench, Difference, Skipped
+from umcglab.verdict.bench_output import Difference
+from umcglab.verdict.figures import Figure
 
 LINE = {
     "schema": 1,
@@ -47,8 +49,9 @@ GOOD = uart(("futex-fair", LINE, 0), ("switch-fair", SKIP, 4))
 
 
 def test_a_line() -> None:
-    seen = bench_output.parse_line(json.dumps(LINE))
-    assert isinstance(seen, Bench)
+    case, seen = bench_output.parse_line(json.dumps(LINE))
+    assert isinstance(seen, Figure)
+    assert case == seen.case == Case("yard/futex", 0, "fair")
     assert seen.hist == ((112000, 1), (112240, 2), (118000, 1))
     assert seen.per_op == 112240 / 40
     assert seen.per_op_at(100) == 118000 / 40
@@ -68,7 +71,7 @@ def test_no_nesting_is_too_deep(part: str, depth: int, closed: bool) -> None:
     ends = "".join(end[c] for c in reversed(part) if c in end)
     line = part * depth + ("1" + ends * depth) * closed
     seen = bench_output.parse_uart(uart(("futex-fair", line, 0)), ())
-    assert not seen.benches and not seen.skipped
+    assert not seen.figures and not seen.skipped
     assert any("futex-fair: " in problem for problem in seen.problems)
 
 
@@ -141,10 +144,8 @@ def test_not_a_line(line: str) -> None:
 def test_an_output() -> None:
     seen = bench_output.parse_uart(GOOD, PLAN)
     assert seen.problems == ()
-    assert [b.bench for b in seen.benches] == ["yard/futex"]
-    assert seen.skipped == (Skipped("switch/s", "fair", "no umcg_ctl"),)
-    assert seen.find("yard/futex", "fair") == seen.benches[0]
-    assert seen.find("yard/futex", "fifo") is None
+    assert list(seen.figures) == [Case("yard/futex", 0, "fair")]
+    assert seen.skipped == {Case("switch/s", 0, "fair"): "no umcg_ctl"}
 
 
 def test_a_uart_may_add_carriage_returns() -> None:
@@ -263,8 +264,7 @@ def test_an_output_recorded_from_a_guest(
     plan = [BenchPlanFacts(f"{b}:{s}", b, s) for b in benches for s in ("fair", "fifo")]
     seen = bench_output.parse_uart(text, plan)
     assert seen.problems == ()
-    assert len(seen.benches) == len(plan)
+    assert list(seen.figures) == [p.case for p in plan]
     for name, expected in (("yard/futex", futex), ("switch/server-server", switch)):
         for sched, figure in zip(("fair", "fifo"), expected, strict=True):
-            found = seen.find(name, sched)
-            assert found and round(found.per_op) == figure
+            assert round(seen.figures[Case.of(name, sched)].per_op) == figure

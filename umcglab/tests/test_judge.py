@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from umcglab.errors import Fault, worst
+from umcglab.results.case import Case
 from umcglab.results.facts import BenchPlanFacts, PlanFacts, ProgramFacts
 from umcglab.verdict import exact, programs
 from umcglab.verdict.bench_output import Difference
@@ -248,11 +249,11 @@ def exact_lane(
 def test_two_equal_sound_outputs() -> None:
     verdict = exact_lane(FUTEX + SWITCH + DONE, FUTEX + SWITCH + DONE)
     assert (verdict.identical, verdict.problems) == (True, ())
-    found = verdict.find("switch/s", "fair")
-    assert found and found.per_op == 5
+    case = Case("switch/s", 0, "fair")
+    assert verdict.figures[case].per_op == 5
     verdict = exact_lane(*[FUTEX + NO_SWITCH + DONE] * 2, context=CONTROL)
     assert (verdict.identical, verdict.problems) == (True, ())
-    assert [s.bench for s in verdict.skipped] == ["switch/s"]
+    assert list(verdict.skipped) == [case]
 
 
 def test_a_bench_that_the_abi_lacks_skips_for_that_reason() -> None:

@@ -39,8 +39,8 @@ def test_an_anatomy_adds_up_and_counting_changes_nothing(
         output=tmp_path / "output",
         console_log=tmp_path / "console",
     )
-    assert anatomy.result(plain.output.read_text(), plan) == found.bench
-    assert found.total == pytest.approx(found.bench.per_op, abs=0.5)
+    assert anatomy.result(plain.output.read_text(), plan) == found.figure
+    assert found.total == pytest.approx(found.figure.per_op, abs=0.5)
     # One switch and one wake-up each, by our own code.
     groups = found.groups()
     assert {"entry", "umcg", "wake-up", "runqueue", "switch", "user"} <= groups.keys()

@@ -132,10 +132,10 @@ def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) ->
     """
     control, patched = (
         {
-            (n.bench.bench, n.bench.sched): n.bench.per_op
+            (case.name, case.sched): figure.per_op
             for target in whole_run.targets
             if target.name == f"{arch}-{abi}"
-            for n in target.numbers
+            for case, figure in target.figures.items()
         }
         for abi in ("control", "umcg-v0.5")
     )

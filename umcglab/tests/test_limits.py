@@ -9,9 +9,11 @@ import pytest
 
 from umcglab.lab.config import ROOT
 from umcglab.lab.manifest import load_plan
+from umcglab.results.case import Case
 from umcglab.results.facts import TargetFacts
 from umcglab.verdict import limits
-from umcglab.verdict.limits import Bound, Limits, Of, Over, Yardstick
+from umcglab.verdict.figures import Figure, Limit
+from umcglab.verdict.limits import Limits, Of, Over, Yardstick
 
 RULES = Limits(
     of=Of("umcg-x", "6.12", "bench"),
@@ -24,22 +26,42 @@ RULES = Limits(
 TARGET = TargetFacts("t", "x86_64", "umcg-x", "6.12", "bench")
 
 
+Costs = dict[tuple[str, str], float]
+
+
 def held(
-    costs: limits.Costs, target: TargetFacts = TARGET, least: limits.Costs | None = None
-) -> dict[str, Bound]:
-    made = limits.bounds([RULES], target, costs, least or {})
-    return {f"{b.bench}:{b.sched}": b for b in made}
+    costs: Costs,
+    target: TargetFacts = TARGET,
+    least: Costs | None = None,
+    rules: Limits = RULES,
+) -> dict[str, Limit]:
+    """Return the limits of figures with these medians, and cheapest batches."""
+    figures = {}
+    for name, sched in {**costs, **(least or {})}:
+        case = Case.of(name, sched)
+        cost = costs.get((name, sched), 10**6)
+        low = (least or {}).get((name, sched), cost)
+        # In tenths of an instruction, ten operations a batch.
+        batches = ((round(100 * low), 1), (round(100 * cost), 2))
+        figures[case] = Figure(case, 1, "an operation", 100, 0, batches)
+    made = limits.of([rules], target, figures)
+    assert all(len(found) == 1 for found in made.values())
+    return {f"{c.name}:{c.sched}": found[0] for c, found in made.items()}
 
 
 @pytest.mark.parametrize(("seen", "holds"), [(3000, True), (3000.1, False)])
 def test_at_most(seen: float, holds: bool) -> None:
     made = held({("switch/a", "fair"): seen, ("switch/a", "fifo"): 1})
-    assert made["switch/a:fair"] == Bound("switch/a", "fair", seen, 3000, "3,000")
+    assert made["switch/a:fair"] == Limit(seen, 3000, "3,000")
     assert made["switch/a:fair"].holds is holds
-    assert made["switch/a:fifo"].limit == 2000
-    assert str(made["switch/a:fair"]) == (
-        f"switch/a fair: {seen:,.1f} instructions, at most 3,000.0 (3,000)"
-    )
+    assert made["switch/a:fifo"].most == 2000
+
+
+def test_what_is_over_is_said_in_words() -> None:
+    figure = Figure(Case.of("scale/c-10", "fair"), 1, "an operation", 1, 0, ((30, 1),))
+    held_to = (Limit(30, 20, "twenty"), Limit(30, 30, "thirty"))
+    said = "scale/c-10 fair: 30.0 instructions, at most 20.0 (twenty)"
+    assert replace(figure, limits=held_to).over() == (said,)
 
 
 def test_over_another_of_the_same_class() -> None:
@@ -63,12 +85,12 @@ def test_a_part_of_the_yardstick_of_the_same_boot(seen: float, holds: bool) -> N
     rules = replace(RULES, at_most={}, ratios={"arm64": {"switch/a": {"fair": 0.62}}})
     costs = {("yard/futex", "fair"): 1000.0, ("switch/a", "fair"): seen}
     arm64 = replace(TARGET, arch="arm64")
-    made = limits.bounds([rules], arm64, costs, {})
-    assert made == (Bound("switch/a", "fair", seen, 620, "0.62 x yard/futex 1,000"),)
-    assert made[0].holds is holds
-    assert not limits.bounds([rules], TARGET, costs, {}), "of another architecture"
+    (made,) = held(costs, arm64, rules=rules).values()
+    assert made == Limit(seen, 620, "0.62 x yard/futex 1,000")
+    assert made.holds is holds
+    assert not held(costs, TARGET, rules=rules), "of another architecture"
     del costs["yard/futex", "fair"]
-    assert not limits.bounds([rules], arm64, costs, {}), "nothing to hold it to"
+    assert not held(costs, arm64, rules=rules), "nothing to hold it to"
 
 
 def test_every_size_is_held_to_the_cheapest_of_its_class() -> None:
@@ -79,7 +101,6 @@ def test_every_size_is_held_to_the_cheapest_of_its_class() -> None:
         ("scale/c-1", "fifo"): 50.0,
         ("scale/c", "fair"): 1.0,
     }
-    assert not held(costs), "medians are not what sizes are compared by"
     made = held({}, least=costs)
     assert {name: b.holds for name, b in made.items()} == {
         "scale/c-1:fair": False,
@@ -98,7 +119,7 @@ def test_elsewhere_it_goes_by_the_yardstick() -> None:
         ("switch/a", "fifo"): 1001.0,
     }
     (bound,) = held(costs, arm).values()
-    assert (bound.limit, bound.holds) == (1000, False)
+    assert (bound.most, bound.holds) == (1000, False)
     assert bound.rule == "2,000, x yard/futex 1,000 / 2,000"
     assert not held({("switch/a", "fifo"): 1.0}, arm), "without it there is no limit"
 

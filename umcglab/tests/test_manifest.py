@@ -276,6 +276,7 @@ def test_a_good_one(tmp_path: Path) -> None:
         ("{kind: bench}", "{kind: bench, tests: {a: }}", "10:34", "has no tests"),
         ("sizes: 1 10", "sizes: 1 0", "11:31", "whole numbers"),
         ("sizes: 1 10", "sizes: 10 1", "11:31", "in order"),
+        ("scale/x:", "scale/x-10:", "11:13", "ends as a size does"),
         (
             "  tests: {one",
             "  sizes: 1\n  tests: {one",

@@ -59,7 +59,7 @@ def _ktap(text: str) -> None:
 
 
 def _bench(text: str) -> None:
-    for made in bench_output.parse_uart(text, ()).benches:
+    for made in bench_output.parse_uart(text, ()).figures.values():
         assert made.per_op > 0 and made.spread >= 0
 
 

@@ -253,7 +253,7 @@ def test_an_abi_on_two_bases_is_one_table(folder: Callable[[Make], Path]) -> Non
 
 def test_figures_stand_beside_those_of_their_own_base(tmp_path: Path) -> None:
     golden.two_bases(tmp_path / "run")
-    tables = list(html.numbers(runs.collect(tmp_path / "run")))
+    tables = list(html.costs(runs.collect(tmp_path / "run")))
     grid = [(t.arch, t.base) for t in tables]
     assert grid == [("x86_64", "6.12"), ("arm64", "6.12"), ("x86_64", "6.1")]
     for table in tables:

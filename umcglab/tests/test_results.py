@@ -11,6 +11,7 @@ import pytest
 from umcglab.errors import UserError
 from umcglab.report import run_json, summary
 from umcglab.results import codec, facts
+from umcglab.results.case import Case
 from umcglab.results.facts import RunFacts
 from umcglab.results.rundir import RunDir
 from umcglab.run import session
@@ -18,6 +19,7 @@ from umcglab.run.session import make_folder
 from umcglab.tests import golden, toylab
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
 from umcglab.verdict import baseline, repeats, runs
+from umcglab.verdict.figures import Posted
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.runs import Run, Verdict
 
@@ -269,17 +271,18 @@ def test_another_kernel_than_the_one_built_proves_nothing(tmp_path: Path) -> Non
 def test_numbers_stand_beside_futex_and_reference(tmp_path: Path) -> None:
     run = collected(tmp_path, golden.passing)
     control, patched = run.targets[:2]
-    by_name = {(n.bench.bench, n.bench.sched): n for n in control.numbers}
-    futex = by_name["yard/futex", "fair"]
+    futex = control.figures[Case("yard/futex", 0, "fair")]
     assert futex.ratio == 1
-    assert futex.agreement and futex.agreement.reference == 2806
-    assert futex.agreement.agrees
-    assert ("switch/server-server", "fair") not in by_name
-    switch = next(n for n in patched.numbers if n.bench.bench.startswith("switch/"))
+    assert futex.reference and futex.reference.cost == 2806
+    assert not futex.is_off
+    case = Case("switch/server-server", 0, "fair")
+    assert case not in control.figures
+    switch = patched.figures[case]
     assert switch.ratio == pytest.approx(2401 / 2811)
-    assert (switch.posted, switch.posted_what) == (2675, "UMCG v0.9.1")
-    assert switch.agreement is None
-    assert not any(n.agreement or n.posted for n in run.targets[2].numbers)
+    assert switch.posted == Posted("UMCG v0.9.1", 2675)
+    assert switch.reference is None and switch.change is None
+    others = run.targets[2].figures.values()
+    assert not any(f.reference or f.posted for f in others)
 
 
 def reference() -> baseline.Baseline:
@@ -301,10 +304,10 @@ def test_a_figure_off_its_reference_is_noted_with_the_reason(tmp_path: Path) -> 
 
 def test_a_reference_of_another_point_release_says_so() -> None:
     known = reference()
-    seen = baseline.agreement(known, "yard/futex", "fair", 4000, "6.12.99-control-0")
-    assert seen and not seen.agrees
-    assert seen.why == "the reference is of 6.12.117"
-    assert baseline.agreement(known, "yard/none", "fair", 1, "6.12.117-x") is None
+    futex, none = Case("yard/futex", 0, "fair"), Case("yard/none", 0, "fair")
+    seen = baseline.reference(known, futex, "6.12.99-control-0")
+    assert seen and seen.why == "the reference is of 6.12.117"
+    assert baseline.reference(known, none, "6.12.117-x") is None
 
 
 def test_the_reference_config_lies_beside_its_figures() -> None:

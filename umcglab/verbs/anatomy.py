@@ -30,9 +30,9 @@ def main(options: argparse.Namespace) -> int:
     """Print the anatomy of a bench on one target, in one or both classes."""
     from umcglab.host import pool
     from umcglab.host.display import Display
+    from umcglab.results.case import SCHEDS
     from umcglab.run import artifacts, session
     from umcglab.study import anatomy
-    from umcglab.verdict.bench_output import SCHEDS
 
     lab = common.load(options)
     pool.catch_signals()

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from umcglab.results import codec
-from umcglab.verdict import stats
+from umcglab.results.case import Case
+from umcglab.verdict.figures import Posted, Reference
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "results/baselines"
 
@@ -29,7 +30,7 @@ class Of:
 
 
 @dataclass(frozen=True)
-class Posted:
+class PostedCosts:
     """What posted code of another series cost, measured like the rest."""
 
     what: str
@@ -47,30 +48,10 @@ class Baseline:
     unit: str
     tolerance: float
     figures: dict[str, dict[str, float]]
-    posted: dict[str, Posted] = field(default_factory=dict)
+    posted: dict[str, PostedCosts] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
     """`bench:class` -> why it is off, in words."""
     schema: int = codec.SCHEMA
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """One figure beside its reference."""
-
-    bench: str
-    sched: str
-    seen: float
-    reference: float
-    tolerance: float
-    why: str = ""
-
-    @property
-    def change(self) -> float:
-        return stats.change(self.seen, self.reference)
-
-    @property
-    def agrees(self) -> bool:
-        return abs(self.change) <= self.tolerance
 
 
 def load(folder: Path = FOLDER) -> tuple[Baseline, ...]:
@@ -78,14 +59,18 @@ def load(folder: Path = FOLDER) -> tuple[Baseline, ...]:
     return tuple(codec.read(path, Baseline) for path in sorted(folder.glob("*.json")))
 
 
-def agreement(
-    baseline: Baseline, bench: str, sched: str, seen: float, release: str
-) -> Agreement | None:
-    """Return how `seen`, on kernel `release`, stands to the baseline's figure."""
-    reference = baseline.figures.get(bench, {}).get(sched)
-    if reference is None:
+def reference(baseline: Baseline, case: Case, release: str) -> Reference | None:
+    """Return what to compare `case` with, as measured on kernel `release`."""
+    cost = baseline.figures.get(case.name, {}).get(case.sched)
+    if cost is None:
         return None
-    why = baseline.why.get(f"{bench}:{sched}", "")
+    why = baseline.why.get(f"{case.name}:{case.sched}", "")
     if not why and not release.startswith(f"{baseline.of.version}-"):
         why = f"the reference is of {baseline.of.version}"
-    return Agreement(bench, sched, seen, reference, baseline.tolerance, why)
+    return Reference(cost, baseline.tolerance, why)
+
+
+def posted(baseline: Baseline, case: Case) -> Posted | None:
+    """Return what posted code of another series costs in `case`, where that is known."""
+    costs = baseline.posted.get(case.name)
+    return Posted(costs.what, getattr(costs, case.sched)) if costs else None

@@ -13,77 +13,29 @@ from __future__ import annotations
 
 import json
 import re
-import typing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umcglab.results.case import Case
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import stats
+from umcglab.verdict.figures import Figure
 
 SCHEMA = 1
 SKIPPED = 4
-
-SCHEDS = ("fair", "fifo")
-"""Scheduling classes that benches run in: the fair one, and SCHED_FIFO."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One bench in one scheduling class; `hist` is of batch totals in `unit`."""
-
-    bench: str
-    version: int
-    sched: str
-    unit: str
-    clock: str
-    clock_overhead: int
-    warmup: int
-    batches: int
-    ops_per_batch: int
-    min: int
-    max: int
-    sum: int
-    hist: tuple[tuple[int, int], ...]
-    op: str
-
-    @property
-    def per_op(self) -> float:
-        """What one operation costs: the median batch over its operations."""
-        return stats.median(self.hist) / self.ops_per_batch
-
-    def per_op_at(self, q: float) -> float:
-        """Return the `q`th percentile of batches, over operations."""
-        return stats.percentile(self.hist, q) / self.ops_per_batch
-
-    @property
-    def spread(self) -> float:
-        return stats.spread(self.hist)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A bench that its kernel cannot run, by its own word."""
-
-    bench: str
-    sched: str
-    reason: str
 
 
 @dataclass(frozen=True)
 class Output:
     """One exact guest's output; it is sound only if `problems` is empty."""
 
-    benches: tuple[Bench, ...]
-    skipped: tuple[Skipped, ...]
+    figures: Mapping[Case, Figure]
+    skipped: Mapping[Case, str]
+    """What its kernel cannot run, and why, by its own word."""
     problems: tuple[str, ...]
-
-    def find(self, bench: str, sched: str) -> Bench | None:
-        return next(
-            (b for b in self.benches if (b.bench, b.sched) == (bench, sched)), None
-        )
 
 
 @dataclass(frozen=True)
@@ -100,20 +52,35 @@ class Difference:
 _LARGEST = 2**64 - 1
 _BEGIN = re.compile(r"@@ begin (\S+)$")
 _END = re.compile(r"@@ end (\S+) (-?[0-9]{1,9})$")
-_TYPES: dict[str, type] = {
-    name: kind for name, kind in typing.get_type_hints(Bench).items() if name != "hist"
+_TYPES: Mapping[str, type] = {
+    "bench": str,
+    "version": int,
+    "sched": str,
+    "unit": str,
+    "clock": str,
+    "clock_overhead": int,
+    "warmup": int,
+    "batches": int,
+    "ops_per_batch": int,
+    "min": int,
+    "max": int,
+    "sum": int,
+    "op": str,
 }
 
 
-def parse_line(line: str) -> Bench | Skipped:
-    """Return one line of a bench; ValueError says what is wrong with it."""
+def parse_line(line: str) -> tuple[Case, Figure | str]:
+    """Return the figure that one line of a bench has, or why it skipped.
+
+    ValueError says what is wrong with the line.
+    """
     try:
         return _parsed(json.loads(line))
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
-def _parsed(data: Any) -> Bench | Skipped:
+def _parsed(data: Any) -> tuple[Case, Figure | str]:
     if not isinstance(data, dict):
         raise ValueError("not an object")
     if data.get("schema") != SCHEMA:
@@ -123,25 +90,25 @@ def _parsed(data: Any) -> Bench | Skipped:
         if wrong:
             raise ValueError(f"{wrong[0]} is missing or of the wrong type")
         _check_values(data)
-        return Skipped(data["bench"], data["sched"], data["skip"])
+        return Case.of(data["bench"], data["sched"]), data["skip"]
     for name, kind in _TYPES.items():
         if type(data.get(name)) is not kind:
             raise ValueError(f"{name} is missing or of the wrong type")
     _check_values(data)
     hist = _hist(data.get("hist"))
-    made = Bench(hist=hist, **{name: data[name] for name in _TYPES})
     for name, seen in (
         ("batches", stats.count(hist)),
         ("min", hist[0][0]),
         ("max", hist[-1][0]),
         ("sum", stats.total(hist)),
     ):
-        if getattr(made, name) != seen:
-            said = getattr(made, name)
-            raise ValueError(f"{name} is {said}, its histogram says {seen}")
-    if made.ops_per_batch < 1:
+        if data[name] != seen:
+            raise ValueError(f"{name} is {data[name]}, its histogram says {seen}")
+    if data["ops_per_batch"] < 1:
         raise ValueError("ops_per_batch is not positive")
-    return made
+    case = Case.of(data["bench"], data["sched"])
+    kept = ("version", "op", "ops_per_batch", "clock_overhead")
+    return case, Figure(case, hist=hist, **{name: data[name] for name in kept})
 
 
 def _check_values(data: dict[str, Any]) -> None:
@@ -171,7 +138,7 @@ def _hist(data: Any) -> tuple[tuple[int, int], ...]:
 
 def parse_uart(text: str, plan: Sequence[BenchPlanFacts]) -> Output:
     """Return what one exact guest measured, and where that falls short of `plan`."""
-    found: list[Bench | Skipped] = []
+    found: list[tuple[Case, Figure | str]] = []
     problems: list[str] = []
     ended: Counter[str] = Counter()
     open_block = ""
@@ -209,8 +176,8 @@ def parse_uart(text: str, plan: Sequence[BenchPlanFacts]) -> Output:
     if not done:
         problems.append("the guest did not finish")
     return Output(
-        benches=tuple(f for f in found if isinstance(f, Bench)),
-        skipped=tuple(f for f in found if isinstance(f, Skipped)),
+        figures={case: made for case, made in found if isinstance(made, Figure)},
+        skipped={case: made for case, made in found if isinstance(made, str)},
         problems=tuple(problems),
     )
 
@@ -218,18 +185,18 @@ def parse_uart(text: str, plan: Sequence[BenchPlanFacts]) -> Output:
 def _check(
     name: str,
     status: int,
-    found: Sequence[Bench | Skipped],
+    found: Sequence[tuple[Case, Figure | str]],
     known: dict[str, BenchPlanFacts],
 ) -> list[str]:
     """Return what is wrong with one finished block."""
     if len(found) != 1:
         return [f"{name}: {len(found)} results, exit status {status}"]
-    if status != (SKIPPED if isinstance(found[0], Skipped) else 0):
+    ((case, made),) = found
+    if status != (SKIPPED if isinstance(made, str) else 0):
         return [f"{name}: a result, but exit status {status}"]
     plan = known.get(name)
-    seen = (found[0].bench, found[0].sched)
-    if plan and seen != (plan.bench, plan.sched):
-        return [f"{name}: the result is of {' '.join(seen)}"]
+    if plan and case != plan.case:
+        return [f"{name}: the result is of {case}"]
     return []
 
 

@@ -7,13 +7,15 @@ Pure functions of text and facts.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from umcglab.errors import Fault
+from umcglab.results.case import Case
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import bench_output, splat
-from umcglab.verdict.bench_output import Bench, Difference, Skipped
+from umcglab.verdict.bench_output import Difference
+from umcglab.verdict.figures import Figure
 from umcglab.verdict.programs import Context, Problem
 from umcglab.verdict.splat import Splat
 
@@ -22,17 +24,13 @@ from umcglab.verdict.splat import Splat
 class ExactVerdict:
     """The exact lane of one target; `identical` is None if there are not two."""
 
-    benches: tuple[Bench, ...]
-    skipped: tuple[Skipped, ...]
+    figures: Mapping[Case, Figure]
+    skipped: Mapping[Case, str]
+    """What its kernel cannot run, and why, by its own word."""
     identical: bool | None
     difference: Difference | None
     problems: tuple[Problem, ...]
     splats: tuple[Splat, ...] = ()
-
-    def find(self, name: str, sched: str) -> Bench | None:
-        return next(
-            (b for b in self.benches if (b.bench, b.sched) == (name, sched)), None
-        )
 
 
 def judge(
@@ -83,10 +81,10 @@ def judge(
                     Fault.LAB,
                 )
             )
-    first = parsed[0] if parsed else bench_output.Output((), (), ())
+    first = parsed[0] if parsed else bench_output.Output({}, {}, ())
     problems += [p for output in parsed[:1] for p in _skips(plan, output, context)]
     return ExactVerdict(
-        first.benches,
+        first.figures,
         first.skipped,
         identical,
         difference,
@@ -99,26 +97,19 @@ def _skips(
     plan: Sequence[BenchPlanFacts], output: bench_output.Output, context: Context
 ) -> list[Problem]:
     """Return which benches ran, or did not, on the wrong kernel."""
-    needs = {(p.bench, p.sched) for p in plan if p.needs_umcg}
-    absent = {(p.bench, p.sched): p.absent for p in plan if p.absent is not None}
+    needs = {p.case for p in plan if p.needs_umcg}
+    absent = {p.case: p.absent for p in plan if p.absent is not None}
     problems = []
-    for skipped in output.skipped:
-        case = (skipped.bench, skipped.sched)
+    for case, reason in output.skipped.items():
         legal = context.is_control and case in needs
-        if not legal and absent.get(case) != skipped.reason:
-            problems.append(
-                Problem(
-                    f"{skipped.bench} {skipped.sched}: skipped ({skipped.reason})",
-                    context.fault,
-                )
-            )
-    for made in output.benches:
-        case = (made.bench, made.sched)
+        if not legal and absent.get(case) != reason:
+            problems.append(Problem(f"{case}: skipped ({reason})", context.fault))
+    for case in output.figures:
         why = absent.get(case)
         if why is not None:
             why = f"measured, and its ABI is said to lack that: {why}"
         elif context.is_control and case in needs:
             why = "measured without UMCG"
         if why is not None:
-            problems.append(Problem(f"{made.bench} {made.sched}: {why}", Fault.LAB))
+            problems.append(Problem(f"{case}: {why}", Fault.LAB))
     return problems

@@ -192,7 +192,7 @@ class _Maker:
         )
 
     def limits(self) -> Iterator[Finding]:
-        over = tuple(str(bound) for bound in self.target.over_limit)
+        over = self.target.over_limit
         if over:
             yield Finding(
                 Fault.PATCH,

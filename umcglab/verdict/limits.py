@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from umcglab.results import codec
+from umcglab.results.case import Case
 from umcglab.results.facts import TargetFacts
+from umcglab.verdict.figures import Figure, Limit
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "results/limits"
-
-Costs = Mapping[tuple[str, str], float]
-"""(bench, scheduling class) -> what one operation costs."""
 
 
 @dataclass(frozen=True)
@@ -75,79 +74,61 @@ class Limits:
     schema: int = codec.SCHEMA
 
 
-@dataclass(frozen=True)
-class Bound:
-    """One figure and the limit that it is held to."""
-
-    bench: str
-    sched: str
-    seen: float
-    limit: float
-    rule: str
-    """Where the limit is from."""
-
-    @property
-    def holds(self) -> bool:
-        return self.seen <= self.limit
-
-    def __str__(self) -> str:
-        return (
-            f"{self.bench} {self.sched}: {self.seen:,.1f} instructions, "
-            f"at most {self.limit:,.1f} ({self.rule})"
-        )
-
-
 def load(folder: Path = FOLDER) -> tuple[Limits, ...]:
     """Read the limits in `folder`."""
     return tuple(codec.read(path, Limits) for path in sorted(folder.glob("*.json")))
 
 
-def bounds(
-    known: Sequence[Limits], target: TargetFacts, costs: Costs, least: Costs
-) -> tuple[Bound, ...]:
-    """Return what was measured beside its limits; what was not has none.
-
-    `costs` are of the median batch, `least` of the cheapest one.
-    """
-    mine = Of(target.abi, target.base, target.flavor)
-    return tuple(
-        bound
-        for limits in known
-        if limits.of == mine
-        for bound in (*_bounds(limits, target.arch, costs), *_flat(limits, least))
-    )
+def of(
+    known: Sequence[Limits], target: TargetFacts, figures: Mapping[Case, Figure]
+) -> Mapping[Case, tuple[Limit, ...]]:
+    """Return the limits of what was measured on `target`; most figures have none."""
+    found: dict[Case, tuple[Limit, ...]] = {}
+    for limits in known:
+        if limits.of != Of(target.abi, target.base, target.flavor):
+            continue
+        made = (*_of_median(limits, target.arch, figures), *_flat(limits, figures))
+        for case, limit in made:
+            found[case] = (*found.get(case, ()), limit)
+    return found
 
 
-def _bounds(limits: Limits, arch: str, costs: Costs) -> Iterator[Bound]:
-    for (bench, sched), seen in costs.items():
+def _of_median(
+    limits: Limits, arch: str, figures: Mapping[Case, Figure]
+) -> Iterator[tuple[Case, Limit]]:
+    for case, figure in figures.items():
+        seen, sched = figure.per_op, case.sched
+        yardstick = limits.elsewhere
+        yard = figures.get(Case.of(yardstick.bench, sched))
         scale, how = 1.0, ""
         if arch != limits.arch:
-            yardstick = limits.elsewhere
-            here = costs.get((yardstick.bench, sched))
-            if here is None:
+            if yard is None:
                 continue
             there = yardstick.costs[sched]
-            scale = here / there
-            how = f", x {yardstick.bench} {here:,.0f} / {there:,.0f}"
-        if (most := limits.at_most.get(bench, {}).get(sched)) is not None:
-            yield Bound(bench, sched, seen, most * scale, f"{most:,.0f}{how}")
-        part = limits.ratios.get(arch, {}).get(bench, {}).get(sched)
-        yard = costs.get((limits.elsewhere.bench, sched))
+            scale = yard.per_op / there
+            how = f", x {yardstick.bench} {yard.per_op:,.0f} / {there:,.0f}"
+        if (most := limits.at_most.get(case.name, {}).get(sched)) is not None:
+            yield case, Limit(seen, most * scale, f"{most:,.0f}{how}")
+        part = limits.ratios.get(arch, {}).get(case.name, {}).get(sched)
         if part is not None and yard is not None:
-            rule = f"{part:.2f} x {limits.elsewhere.bench} {yard:,.0f}"
-            yield Bound(bench, sched, seen, part * yard, rule)
-        if over := limits.over.get(bench):
-            than = costs.get((over.than, sched))
+            rule = f"{part:.2f} x {yardstick.bench} {yard.per_op:,.0f}"
+            yield case, Limit(seen, part * yard.per_op, rule)
+        if over := limits.over.get(case.name):
+            than = figures.get(Case.of(over.than, sched))
             if than is not None:
-                rule = f"{over.than} {than:,.0f} + {over.by:,.0f}{how}"
-                yield Bound(bench, sched, seen, than + over.by * scale, rule)
+                rule = f"{over.than} {than.per_op:,.0f} + {over.by:,.0f}{how}"
+                yield case, Limit(seen, than.per_op + over.by * scale, rule)
 
 
-def _flat(limits: Limits, least: Costs) -> Iterator[Bound]:
+def _flat(
+    limits: Limits, figures: Mapping[Case, Figure]
+) -> Iterator[tuple[Case, Limit]]:
     """Yield each size of a bench, held to the cheapest one of its class."""
-    for family, part in limits.flat.items():
-        sizes = {key: n for key, n in least.items() if key[0].startswith(f"{family}-")}
-        for (bench, sched), seen in sizes.items():
-            cheapest, size = min((n, b) for (b, s), n in sizes.items() if s == sched)
-            rule = f"{size} {cheapest:,.0f} + {part:.0%}, minimum batches"
-            yield Bound(bench, sched, seen, cheapest * (1 + part), rule)
+    for bench, part in limits.flat.items():
+        sizes = {c: f.least for c, f in figures.items() if c.bench == bench and c.size}
+        for case, seen in sizes.items():
+            cheapest, name = min(
+                (cost, c.name) for c, cost in sizes.items() if c.sched == case.sched
+            )
+            rule = f"{name} {cheapest:,.0f} + {part:.0%}, minimum batches"
+            yield case, Limit(seen, cheapest * (1 + part), rule)

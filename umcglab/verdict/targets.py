@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from umcglab.errors import Fault, LabError, worst
 from umcglab.results import codec, facts
+from umcglab.results.case import Case
 from umcglab.results.facts import (
     ErrorFacts,
     ExactFacts,
@@ -18,11 +19,11 @@ from umcglab.results.facts import (
 )
 from umcglab.results.rundir import RunDir
 from umcglab.verdict import baseline, bench_output, exact, limits, programs, splat
-from umcglab.verdict.baseline import Agreement, Baseline
-from umcglab.verdict.bench_output import Bench
+from umcglab.verdict.baseline import Baseline
 from umcglab.verdict.exact import ExactVerdict
+from umcglab.verdict.figures import Figure
 from umcglab.verdict.ktap import Outcome
-from umcglab.verdict.limits import Bound, Limits
+from umcglab.verdict.limits import Limits
 from umcglab.verdict.programs import Context, Problem, ProgramVerdict
 from umcglab.verdict.splat import Splat
 
@@ -56,18 +57,6 @@ class ErrorVerdict:
 
 
 @dataclass(frozen=True)
-class Number:
-    """One row of one target's exact lane."""
-
-    bench: Bench
-    ratio: float | None
-    """To futex in the same boot and scheduling class."""
-    agreement: Agreement | None = None
-    posted: float | None = None
-    posted_what: str = ""
-
-
-@dataclass(frozen=True)
 class TargetResult:
     """One target; `problems` are those that belong to no program."""
 
@@ -77,9 +66,6 @@ class TargetResult:
     exact: ExactVerdict | None = None
     exact_facts: ExactFacts | None = None
     problems: tuple[Problem, ...] = ()
-    numbers: tuple[Number, ...] = ()
-    bounds: tuple[Bound, ...] = ()
-    """Figures that have a limit."""
     errors: tuple[ErrorVerdict, ...] = ()
     lines: Mapping[str, str] = field(default_factory=dict)
     """The source lines of what its splats name, as far as they are known."""
@@ -104,11 +90,17 @@ class TargetResult:
             yield from program.problems
         if self.exact:
             yield from self.exact.problems
-        yield from (Problem(str(bound), Fault.PATCH) for bound in self.over_limit)
+        yield from (Problem(text, Fault.PATCH) for text in self.over_limit)
 
     @property
-    def over_limit(self) -> tuple[Bound, ...]:
-        return tuple(bound for bound in self.bounds if not bound.holds)
+    def figures(self) -> Mapping[Case, Figure]:
+        """What its exact lane measured."""
+        return self.exact.figures if self.exact else {}
+
+    @property
+    def over_limit(self) -> tuple[str, ...]:
+        """The figures that exceed a limit, in words."""
+        return tuple(text for f in self.figures.values() for text in f.over())
 
     @property
     def faults(self) -> frozenset[int]:
@@ -186,12 +178,9 @@ def read(
         target,
         boots,
         tuple(verdicts),
-        exact,
+        exact and _compared(target, exact, baselines, known),
         _exact_facts(run_dir, name),
         tuple(problems),
-        _numbers(target, exact, baselines),
-        # What guests measured that something is wrong with proves nothing.
-        () if exact is None or exact.problems else _bounds(target, exact, known),
         tuple(_error(run_dir, name, e) for e in target.errors),
         _lines(run_dir, name),
         _exact_logs(run_dir, name),
@@ -325,39 +314,30 @@ def _exact_facts(run_dir: RunDir, target: str) -> ExactFacts | None:
     return codec.read(path, ExactFacts) if path.exists() else None
 
 
-def _bounds(
-    target: TargetFacts, exact: ExactVerdict, known: Sequence[Limits]
-) -> tuple[Bound, ...]:
-    costs = {(b.bench, b.sched): b.per_op for b in exact.benches}
-    least = {(b.bench, b.sched): b.min / b.ops_per_batch for b in exact.benches}
-    return limits.bounds(known, target, costs, least)
-
-
-def _numbers(
-    target: TargetFacts, exact: ExactVerdict | None, baselines: Sequence[Baseline]
-) -> tuple[Number, ...]:
-    if exact is None:
-        return ()
+def _compared(
+    target: TargetFacts,
+    exact: ExactVerdict,
+    baselines: Sequence[Baseline],
+    known: Sequence[Limits],
+) -> ExactVerdict:
+    """Return the exact lane with what its figures are compared with."""
     release = target.kernel.release if target.kernel else ""
-    mine = [
+    near = [
         b for b in baselines if (b.of.arch, b.of.base) == (target.arch, target.base)
     ]
-    numbers = []
-    for made in exact.benches:
-        futex = exact.find(FUTEX, made.sched)
-        agreements = [
-            baseline.agreement(b, made.bench, made.sched, made.per_op, release)
-            for b in mine
-            if b.of.abi == target.abi
-        ]
-        posted = [b.posted[made.bench] for b in mine if made.bench in b.posted]
-        numbers.append(
-            Number(
-                made,
-                ratio=made.per_op / futex.per_op if futex else None,
-                agreement=next(filter(None, agreements), None),
-                posted=getattr(posted[0], made.sched) if posted else None,
-                posted_what=posted[0].what if posted else "",
-            )
+    mine = [b for b in near if b.of.abi == target.abi]
+    # What guests measured that something is wrong with proves nothing.
+    held = {} if exact.problems else limits.of(known, target, exact.figures)
+    made = {}
+    for case, figure in exact.figures.items():
+        futex = exact.figures.get(Case.of(FUTEX, case.sched))
+        references = (baseline.reference(b, case, release) for b in mine)
+        posted = (baseline.posted(b, case) for b in near)
+        made[case] = replace(
+            figure,
+            ratio=figure.per_op / futex.per_op if futex else None,
+            reference=next(filter(None, references), None),
+            posted=next(filter(None, posted), None),
+            limits=held.get(case, ()),
         )
-    return tuple(numbers)
+    return replace(exact, figures=made)
