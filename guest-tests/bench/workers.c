@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "workers.h"
@@ -34,6 +37,34 @@ static struct umcg *take_worker(void)
 	return worker;
 }
 
+void bench_allow_threads(void)
+{
+	/* The default goes by the size of memory and counts on large threads. */
+	static const char many[] = "30000";
+	int fd = open("/proc/sys/kernel/threads-max", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, many, strlen(many)) < 0)
+		bench_die("threads-max");
+	close(fd);
+	/* Of each stack a page or two are touched, and never again for the first time. */
+	if (munlockall())
+		bench_die("munlockall");
+}
+
+void bench_small_thread(void *(*body)(void *), void *arg)
+{
+	pthread_attr_t small;
+	pthread_t thread;
+
+	/* No guard page, so that the stacks of all are one mapping. */
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, sysconf(_SC_THREAD_STACK_MIN));
+	pthread_attr_setguardsize(&small, 0);
+	errno = pthread_create(&thread, &small, body, arg);
+	if (errno)
+		bench_die("pthread_create");
+}
+
 static void *worker_thread(void *arg)
 {
 	struct worker *worker = arg;
@@ -47,19 +78,11 @@ struct umcg *bench_worker(void (*body)(struct umcg *me))
 {
 	struct worker *worker = aligned_alloc(_Alignof(struct worker), sizeof(*worker));
 	struct umcg *idle;
-	pthread_attr_t small;
-	pthread_t thread;
 
 	if (!worker)
 		bench_die("aligned_alloc");
 	worker->body = body;
-	/* There may be thousands: no guard page, so that their stacks are one mapping. */
-	pthread_attr_init(&small);
-	pthread_attr_setstacksize(&small, sysconf(_SC_THREAD_STACK_MIN));
-	pthread_attr_setguardsize(&small, 0);
-	errno = pthread_create(&thread, &small, worker_thread, worker);
-	if (errno)
-		bench_die("pthread_create");
+	bench_small_thread(worker_thread, worker);
 	while (!(idle = take_worker()))
 		sched_yield();
 	return idle;

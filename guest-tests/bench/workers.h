@@ -25,6 +25,12 @@ static inline void bench_check(int err)
  */
 const char *bench_lacks(unsigned int capabilities);
 
+/* Before thousands of threads are started. */
+void bench_allow_threads(void);
+
+/* Start one of thousands of threads, as bench_thread() does. */
+void bench_small_thread(void *(*body)(void *), void *arg);
+
 /*
  * Start a worker in a thread of its own, for any thread to do while no other
  * worker is idle. Once it is run, it runs `body`, which does not return.

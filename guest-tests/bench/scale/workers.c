@@ -3,11 +3,7 @@
  * One operation: a one-way hand-off between a server and its workers, which it
  * runs in turn. There are as many as the size says.
  */
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "workers.h"
 
@@ -29,26 +25,13 @@ static void rounds(unsigned int rounds)
 	}
 }
 
-/* Its default goes by the size of memory and counts on large threads. */
-static void allow_threads(const char *many)
-{
-	int fd = open("/proc/sys/kernel/threads-max", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, many, strlen(many)) < 0)
-		bench_die("threads-max");
-	close(fd);
-}
-
 static const char *setup(void)
 {
 	const char *why = bench_lacks(UMCG_WORKERS);
 
 	if (why)
 		return why;
-	/* Of each stack a page or two are touched, and never again for the first time. */
-	if (munlockall())
-		bench_die("munlockall");
-	allow_threads("30000");
+	bench_allow_threads();
 	worker = calloc(bench_size, sizeof(*worker));
 	if (!worker)
 		bench_die("calloc");
