@@ -12,7 +12,10 @@
 
 #include "ktap.h"
 
-/* Have getppid() of this thread answered by `action`; -1, 0 or a descriptor. */
+/*
+ * Have getppid() of this thread, and of all that it starts from now on, answered by
+ * `action`; -1, 0 or a descriptor. It may sleep.
+ */
 static inline int filter_getppid(uint32_t action, unsigned int flags)
 {
 	struct sock_filter code[] = {
