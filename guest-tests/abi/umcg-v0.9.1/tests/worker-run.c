@@ -172,15 +172,13 @@ TEST(taken_over_by_another_server, .clauses = "WRUN-3 WRUN-2 WRUN-6 R8 R13")
 
 TEST(sleeps_on, .clauses = "WRUN-6 WAIT-3 R2 R13")
 {
-	static const uint64_t words[] = {
-		IDLE, IDLE | LOCKED, IDLE | PREEMPTED, RUNNING | LOCKED,
-	};
+	static const uint64_t words[] = { IDLE, IDLE | PREEMPTED, RUNNING | LOCKED };
 	static struct worker w = { .body = yield_and_step, .result = 1 };
 
 	become_server();
 	hire(&w);
 	EXPECT_EQ(IDLE, run(&w));
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 3; i++) {
 		until_word(&w, i ? words[i - 1] : IDLE);
 		umcg_set_word(&w.umcg->task, words[i] | SOME_BITS);
 		for (int j = 0; j < 20; j++)
@@ -196,6 +194,28 @@ TEST(sleeps_on, .clauses = "WRUN-6 WAIT-3 R2 R13")
 	EXPECT_EQ(0, wake_tid(w.tid, 0));
 	worker_join(&w);
 	EXPECT_EQ(0, w.result);
+}
+
+/* LOCKED, it is out of the kernel's hands; BLOCKED, it is to be queued. */
+TEST(goes_on_locked, .clauses = "WRUN-6 WRUN-4")
+{
+	static struct worker w = { .body = yield_and_step, .result = 1 };
+
+	become_server();
+	hire(&w);
+	EXPECT_EQ(IDLE, run(&w));
+	until_word(&w, IDLE);
+	w.umcg->task.idle_workers_ptr = (uintptr_t)&pool.idle_workers;
+	umcg_set_word(&w.umcg->task, BLOCKED | PREEMPTED | SOME_BITS);
+	EXPECT_EQ(0, wake_tid(w.tid, 0));
+	until_back(&w);
+	EXPECT_EQ(IDLE | SOME_BITS, full_word(&w.umcg->task));
+	EXPECT_EQ(0, atomic_load(&w.steps));
+	umcg_set_word(&w.umcg->task, IDLE | LOCKED);
+	EXPECT_EQ(0, wake_tid(w.tid, 0));
+	worker_join(&w);
+	EXPECT_EQ(0, w.result);
+	EXPECT_EQ(1, atomic_load(&w.steps));
 }
 
 static struct peer *foreign;
