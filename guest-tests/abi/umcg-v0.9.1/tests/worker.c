@@ -314,6 +314,39 @@ TEST(unregister_leaves_a_running_server_alone, .clauses = "WREG-5 R35")
 	EXPECT_EQ(-ETIMEDOUT, umcg_wait(&me, from_now(MS)));
 }
 
+/*
+ * A library that wakes the server itself before its worker leaves: the server has
+ * gone on to the next worker by then, and is not to be woken again.
+ */
+static struct worker next_one = { .body = spin_until_go };
+
+static void wake_the_server_and_leave(struct worker *w)
+{
+	atomic_store(&go, false);
+	ASSERT_TRUE(umcg_lock(w->umcg));
+	ASSERT_TRUE(umcg_move(&me.task, IDLE, RUNNING));
+	ASSERT_EQ(0, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0));
+	while (bare_word(next_one.umcg) != RUNNING || bare_word(&me) != IDLE)
+		sched_yield();
+	EXPECT_EQ(0, unreg());
+	count_step(w);
+}
+
+TEST(unregister_tells_no_server_that_went_on, .clauses = "WREG-5 R35")
+{
+	static struct worker w = { .body = wake_the_server_and_leave, .stays = true };
+
+	become_server();
+	hire(&next_one);
+	hire(&w);
+	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, next_one.umcg, from_now(5 * SOON)));
+	worker_join(&w);
+	EXPECT_EQ(1, atomic_load(&w.steps));
+	atomic_store(&go, true);
+	worker_join(&next_one);
+}
+
 static void be_a_server_and_a_worker(struct worker *w)
 {
 	struct umcg server;
