@@ -21,9 +21,6 @@ extern const unsigned int n_ops;	/* MAX_OPS at most */
 extern const int abi_results[];
 extern const unsigned int n_abi_results;
 
-/* What ends a process that breaks the contract, where that is not SIGSEGV. */
-extern const int abi_kills_with;
-
 /* What the report of an operation says to which WRONG_ERROR is done. */
 extern const char abi_wrong_error[];
 

@@ -82,7 +82,7 @@ static enum ending judge(pid_t pid, int status)
 		return ENDED;
 	if (arena->hostile && WIFSIGNALED(status) &&
 	    (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGSEGV ||
-	     WTERMSIG(status) == abi_kills_with))
+	     WTERMSIG(status) == umcg_kills_with()))
 		return DIED;
 	snprintf(why, sizeof(why), "the process ended with status %#x", status);
 	return failed(pid, why);

@@ -7,7 +7,6 @@ const struct op ops[] = { };
 const unsigned int n_ops = 0;
 const int abi_results[] = { 0 };
 const unsigned int n_abi_results = 1;
-const int abi_kills_with;
 const char abi_wrong_error[] = "";
 
 void abi_check_running(struct actor *worker)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What has to hold of words and tids: see fuzz-abi.h. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -11,7 +10,6 @@
 const int abi_results[] = { 0, -EINVAL, -EFAULT, -ESRCH, -ETIMEDOUT, -EAGAIN,
 			    -EBUSY };
 const unsigned int n_abi_results = sizeof(abi_results) / sizeof(abi_results[0]);
-const int abi_kills_with = SIGKILL;
 const char abi_wrong_error[] = "bad_flags: result -22";
 
 void abi_check_running(struct actor *w)

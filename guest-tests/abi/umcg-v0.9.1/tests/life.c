@@ -176,17 +176,13 @@ TEST(exit_unregisters, .clauses = "LIFE-3 R4 R49")
 	EXPECT_EQ(0, peer_join(&bystander));
 }
 
-TEST(killed_process_is_gone, .clauses = "LIFE-3 SIG-5 R4 R49")
+TEST(killed_process_leaves_its_word, .clauses = "LIFE-3 SIG-5 R49")
 {
 	struct peer *p;
 	pid_t pid = process_asleep(&p);
 
-	EXPECT_EQ(0, wake_tid(pid, 0));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	until_state(pid, pid, 'Z');
-	EXPECT_EQ(-ESRCH, wake_tid(pid, 0));
 	EXPECT_EQ(SIGKILL, reap_child(pid));
-	EXPECT_EQ(-ESRCH, wake_tid(pid, 0));
 	EXPECT_EQ(IDLE, full_word(&p->umcg.task));
 }
 
@@ -206,7 +202,7 @@ TEST(structure_may_go_between_calls, .clauses = "LIFE-4")
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	task->state_ts = IDLE;
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-	EXPECT_EQ(RUNNING, task->state_ts);
+	EXPECT_EQ(RUNNING, full_word(task));
 }
 
 #define CROWD	8

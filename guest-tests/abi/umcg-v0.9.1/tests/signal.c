@@ -216,7 +216,10 @@ TEST(stop_and_continue, .clauses = "SIG-6 TIME-6")
 	EXPECT_EQ(-ETIMEDOUT, p[1].result);
 	EXPECT_LE(p[1].timeout, clock_ns(CLOCK_REALTIME));
 	until_asleep(&p[0]);
-	peer_wake(&p[0]);
+	/* Of another mm: only its word is ours to change. */
+	ASSERT_TRUE(umcg_move(&p[0].umcg.task, IDLE, RUNNING));
+	ASSERT_EQ(0, kill(pid[0], SIGSTOP));
+	ASSERT_EQ(0, kill(pid[0], SIGCONT));
 	EXPECT_EQ(0, reap_child(pid[0]));
 	EXPECT_EQ(0, p[0].result);
 }
@@ -228,7 +231,7 @@ TEST(woken_while_stopped, .clauses = "SIG-6 SIG-2")
 
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
 	until_state(pid, pid, 'T');
-	peer_wake(p);
+	ASSERT_TRUE(umcg_move(&p->umcg.task, IDLE, RUNNING));
 	nap(SOON);
 	EXPECT_EQ('T', thread_state(pid, pid));
 	EXPECT_FALSE(p->returned);
@@ -257,9 +260,8 @@ TEST(traced, .clauses = "SIG-6")
 	}
 	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
 	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
+	ASSERT_TRUE(umcg_move(&p->umcg.task, IDLE, RUNNING));
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, pid, NULL, NULL));
-	until_asleep(p);
-	peer_wake(p);
 	EXPECT_EQ(0, reap_child(pid));
 	EXPECT_EQ(0, p->result);
 }
