@@ -148,6 +148,72 @@ static void while_kept_back(int whose)
 TEST(worker_kept_back, .clauses = CLAUSES) { while_kept_back(WORKER); }
 TEST(server_kept_back, .clauses = CLAUSES) { while_kept_back(SERVER); }
 
+static void handled(int signal)
+{
+	(void)signal;
+}
+
+/* A signal comes for the server that sleeps for its page, with work left to it. */
+static void signal_and_give_back(int whose)
+{
+	until_wanted(&kept[whose - 1]);
+	ASSERT_EQ(0, tgkill(getpid(), getpid(), SIGUSR1));
+	nap(SOON);
+	page_give(&kept[whose - 1]);
+}
+
+TEST(server_kept_back_and_signalled, .clauses = "BLOCK-6 SIG-1 R15 R34")
+{
+	struct absence absence = {
+		.take = keep_back, .give = signal_and_give_back, .whose = SERVER,
+		.rounds = 5,
+	};
+
+	on_signal(SIGUSR1, handled, 0);
+	block_while_away(&absence);
+}
+
+/* A signal finds the server on the way into its wait, then it can do a report. */
+static void *signal_on_its_way(void *arg)
+{
+	until_wanted(&kept[SERVER - 1]);
+	ASSERT_EQ(0, tgkill(getpid(), getpid(), SIGUSR1));
+	page_give(&kept[SERVER - 1]);
+	until_wanted(&kept[WORKER - 1]);
+	page_give(&kept[WORKER - 1]);
+	return arg;
+}
+
+/*
+ * The server is awake when its worker blocks, whose page is away: a report is left to
+ * it. It does that in a wait that is restarted, which has nothing else to end for.
+ */
+TEST(server_signalled_as_it_reports, .clauses = "BLOCK-6 SIG-1 R15 R34")
+{
+	pthread_t thread;
+
+	on_signal(SIGUSR1, handled, 0);
+	rounds = 1;
+	begin(await_go_and_pass);
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(server, w.umcg, from_now(SOON)));
+	page_keep(&kept[WORKER - 1], w.umcg);
+	atomic_store(&go, 1);
+	until_state(getpid(), w.tid, 'S');
+	umcg_set_word(&server->task, IDLE);
+	server->task.next_tid = 0;
+	page_keep(&kept[SERVER - 1], server);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_on_its_way, NULL));
+	EXPECT_EQ(0, umcg_sys_wait(0, from_now(10000 * MS)));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(RUNNING, full_word(&server->task));
+	EXPECT_EQ(BLOCKED, full_word(&w.umcg->task));
+	gate_open(&gate);
+	until_back(&w);
+	EXPECT_EQ(NONE, run_under(server, w.umcg));
+	worker_join(&w);
+	EXPECT_EQ(0, w.result);
+}
+
 /*
  * Compaction moves pages from low memory to high: take the lowest of many, when
  * there is room at the bottom, and give back the rest.
