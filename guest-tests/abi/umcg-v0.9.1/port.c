@@ -274,8 +274,8 @@ int umcg_await_idle(struct umcg *me, struct umcg_pool *pool, uint64_t deadline)
 	if (__atomic_compare_exchange_n(&pool->idle_server_tid, &tid, 0, false,
 					__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		umcg_move(&me->task, IDLE, RUNNING);
-	else if (!err)
-		/* Who has taken it is making us RUNNING. */
+	else if (!err && umcg_bits(umcg_word(&me->task)) == IDLE)
+		/* Who has taken it is making us RUNNING, if that is not done. */
 		err = unmark(me, umcg_sys_wait(0, deadline));
 	__atomic_store_n(&pool->idle_server, NULL, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&pool->wakers, __ATOMIC_SEQ_CST))

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Preemption of workers: RUNNING|PREEMPTED, and a signal. */
+#include <fcntl.h>
+
 #include "signalled.h"
+#include "trace.h"
 
 static atomic_bool over;
 
@@ -266,6 +269,61 @@ TEST(preempted_after_a_timeout, .clauses = "WPREEMPT-1 WTIME-2")
 	until_word(&w, IDLE | PREEMPTED);
 	EXPECT_EQ(RUNNING, full_word(&me.task));
 	EXPECT_EQ(-ETIMEDOUT, umcg_wait(&me, from_now(SOON)));
+	atomic_store(&over, true);
+	finish(&w);
+	EXPECT_EQ(1, atomic_load(&handled));
+}
+
+static void spin_locked_alone(struct worker *worker)
+{
+	ASSERT_TRUE(umcg_move(&worker->own.task, RUNNING, RUNNING | LOCKED));
+	spin(worker);
+}
+
+/*
+ * In a child, which traces the worker. It stops as its signals are taken, after the
+ * look at its word, and nothing reports that sleep, for it is LOCKED. It is unlocked
+ * and preempted there, and its last signal is taken in the same go.
+ */
+static void preempt_in_a_stop(pid_t pid)
+{
+	off_t at = (off_t)&w.own.task.state_ts;
+	uint64_t word = 0;
+	char name[32];
+	int mem, status;
+
+	snprintf(name, sizeof(name), "/proc/%d/mem", pid);
+	mem = open(name, O_RDWR);
+	ASSERT_NE(-1, mem);
+	while (umcg_bits(word) != (RUNNING | LOCKED))
+		ASSERT_EQ(sizeof(word), pread(mem, &word, sizeof(word), at));
+	until_state(pid, pid, 'S');
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, w.tid, NULL, NULL));
+	ASSERT_EQ(0, tgkill(pid, w.tid, SIGUSR2));
+	ASSERT_EQ(w.tid, waitpid(w.tid, &status, __WALL));
+	ASSERT_EQ(SIGUSR2, WSTOPSIG(status));
+	word ^= LOCKED | PREEMPTED;
+	ASSERT_EQ(sizeof(word), pwrite(mem, &word, sizeof(word), at));
+	ASSERT_EQ(0, tgkill(pid, w.tid, SIGUSR1));
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, w.tid, NULL, NULL));
+	close(mem);
+}
+
+TEST(preempted_as_its_signals_are_taken, .clauses = "WPREEMPT-1 R14")
+{
+	pid_t pid = getpid(), child;
+
+	begin(spin_locked_alone);
+	child = fork();
+	ASSERT_NE(-1, child);
+	if (!child) {
+		preempt_in_a_stop(pid);
+		_exit(0);
+	}
+	EXPECT_EQ(0, umcg_resume(&me, &w.own, from_now(10000 * MS)));
+	EXPECT_EQ(0, reap_child(child));
+	EXPECT_EQ(IDLE | PREEMPTED, full_word(&w.own.task));
+	EXPECT_EQ(0, atomic_load(&handled));
 	atomic_store(&over, true);
 	finish(&w);
 	EXPECT_EQ(1, atomic_load(&handled));

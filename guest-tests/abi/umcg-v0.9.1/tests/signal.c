@@ -158,19 +158,25 @@ static void until_partner_is_gone(int signal)
 		nap(MS);
 }
 
-TEST(partner_exits_meanwhile, .clauses = "SIG-4 R36")
+/* Have `interrupted` switch to a partner that sleeps on, and `handler` begin there. */
+static void interrupt_a_switch(struct peer *partner, void (*handler)(int))
 {
-	static struct peer partner;
-
-	on_signal(SIGUSR1, until_partner_is_gone, 0);
+	on_signal(SIGUSR1, handler, 0);
 	become_server();
-	peer_start(&partner);
-	until_asleep(&partner);
-	interrupted.next_tid = partner.tid;
+	peer_start(partner);
+	until_asleep(partner);
+	interrupted.next_tid = partner->tid;
 	peer_start(&interrupted);
 	until_asleep(&interrupted);
 	send(&interrupted, SIGUSR1);
 	until_handled(1);
+}
+
+TEST(partner_exits_meanwhile, .clauses = "SIG-4 R36")
+{
+	static struct peer partner;
+
+	interrupt_a_switch(&partner, until_partner_is_gone);
 	ASSERT_TRUE(umcg_move(&partner.umcg.task, IDLE, RUNNING));
 	ASSERT_EQ(0, wake_tid(partner.tid, 0));
 	EXPECT_EQ(0, peer_join(&partner));
@@ -180,6 +186,80 @@ TEST(partner_exits_meanwhile, .clauses = "SIG-4 R36")
 	expect_asleep(&interrupted);
 	peer_wake(&interrupted);
 	EXPECT_EQ(0, peer_join(&interrupted));
+}
+
+/* A switch of its own to a partner that has gone by now. */
+static void switch_inside(int signal)
+{
+	until_partner_is_gone(signal);
+	EXPECT_EQ(-ESRCH, umcg_sys_wait(0, from_now(SOON)));
+	EXPECT_EQ(IDLE, full_word(&interrupted.umcg.task));
+	count(signal);
+}
+
+/* It is not taken for the switch that was interrupted, which is restarted after it. */
+TEST(handler_switches_to_one_that_has_gone, .clauses = "SIG-3 SIG-4 R36")
+{
+	static struct peer partner;
+
+	interrupt_a_switch(&partner, switch_inside);
+	peer_wake(&partner);
+	EXPECT_EQ(0, peer_join(&partner));
+	atomic_store(&partner_gone, true);
+	until_handled(2);
+	until_asleep(&interrupted);
+	peer_wake(&interrupted);
+	EXPECT_EQ(0, peer_join(&interrupted));
+}
+
+static struct peer twice;
+static int second;
+
+/* Both switches are made from one place, as far as the stack tells. */
+static void *switch_twice(void *arg)
+{
+	struct umcg_task *task = &twice.umcg.task;
+	int result[2];
+
+	task->state_ts = RUNNING;
+	ASSERT_EQ(0, umcg_sys_ctl(UMCG_CTL_REGISTER, task));
+	task->next_tid = twice.next_tid;
+	twice.pid = getpid();
+	for (int i = 0; i < 2; i++) {
+		umcg_set_word(task, IDLE);
+		atomic_store(&twice.tid, gettid());
+		result[i] = umcg_sys_wait(0, i ? from_now(SOON) : 0);
+		while (!atomic_load(&partner_gone))
+			nap(MS);
+	}
+	twice.result = result[0];
+	second = result[1];
+	return arg;
+}
+
+/* That a switch was interrupted once is no excuse for a later one. */
+TEST(switches_again_to_one_that_has_gone, .clauses = "SIG-4 R36")
+{
+	static struct peer partner;
+
+	on_signal(SIGUSR1, count, 0);
+	become_server();
+	peer_start(&partner);
+	until_asleep(&partner);
+	twice.next_tid = partner.tid;
+	ASSERT_EQ(0, pthread_create(&twice.thread, NULL, switch_twice, NULL));
+	while (!atomic_load(&twice.tid))
+		sched_yield();
+	until_asleep(&twice);
+	send(&twice, SIGUSR1);
+	until_handled(1);
+	until_asleep(&twice);
+	peer_wake(&twice);
+	peer_wake(&partner);
+	EXPECT_EQ(0, peer_join(&partner));
+	atomic_store(&partner_gone, true);
+	EXPECT_EQ(0, peer_join(&twice));
+	EXPECT_EQ(-ESRCH, second);
 }
 
 TEST(fatal_signals_end_it, .clauses = "SIG-5")

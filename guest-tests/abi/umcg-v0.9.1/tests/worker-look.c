@@ -254,7 +254,10 @@ TEST(wait_goes_by_the_state, .clauses = "WRUN-5 WRUN-4")
 	until_back(&w);
 	EXPECT_EQ(1, atomic_load(&w.steps));
 	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
-	until_back(&w);
+	/* It is IDLE all the time that it waits, and is queued at the end of that. */
+	while (!take_queued(&w))
+		nap(MS);
+	until_word(&w, IDLE);
 	EXPECT_EQ(2, atomic_load(&w.steps));
 	finish(&w);
 	EXPECT_EQ(3, atomic_load(&w.steps));
