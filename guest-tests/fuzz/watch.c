@@ -81,7 +81,8 @@ static enum ending judge(pid_t pid, int status)
 	if (WIFEXITED(status) && !WEXITSTATUS(status))
 		return ENDED;
 	if (arena->hostile && WIFSIGNALED(status) &&
-	    (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGSEGV))
+	    (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGSEGV ||
+	     WTERMSIG(status) == umcg_kills_with()))
 		return DIED;
 	snprintf(why, sizeof(why), "the process ended with status %#x", status);
 	return failed(pid, why);

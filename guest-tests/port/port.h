@@ -145,6 +145,9 @@ void umcg_unlock(struct umcg *me);
 /* The server that runs the calling worker. While it is locked, that stays so. */
 struct umcg *umcg_server(struct umcg *me);
 
+/* The signal that a process gets which breaks the contract. */
+int umcg_kills_with(void);
+
 /* Where a worker or a server stands, for who looks from outside. */
 enum umcg_state {
 	UMCG_IS_NOBODY,

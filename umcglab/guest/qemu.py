@@ -33,7 +33,9 @@ logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 SEED = 1
 """Which of the few modes a kernel's timing falls into; any will do, but one."""
 
-_QMP_TIMEOUT = 5.0
+_QMP_TIMEOUT = 60.0
+"""Seconds: it answers once `-loadvm` is done, which a busy host makes long."""
+
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
 _OPEN = re.compile(r"TCP\[(?!HOST_FORWARD|TIME_WAIT|CLOSED)")
@@ -218,7 +220,7 @@ class Qemu:
             hint=shlex.join(self.argv),
         )
 
-    def monitor(self, line: str, timeout: float = _QMP_TIMEOUT) -> str:
+    def monitor(self, line: str, timeout: float | None = None) -> str:
         """Return what the human monitor answers to `line`; InfraError if nothing."""
         request = {"command-line": line}
         try:
@@ -233,9 +235,10 @@ class Qemu:
             raise InfraError(f"QEMU's monitor does not answer `{line}`: {e!r}") from e
         return str(answer)
 
-    def _await(self, awaitable: Awaitable[T], timeout: float = _QMP_TIMEOUT) -> T:
+    def _await(self, awaitable: Awaitable[T], timeout: float | None = None) -> T:
         # Not qemu.qmp.legacy, whose connect() may wait for ever.
-        return self._loop.run_until_complete(asyncio.wait_for(awaitable, timeout))
+        limited = asyncio.wait_for(awaitable, timeout or _QMP_TIMEOUT)
+        return self._loop.run_until_complete(limited)
 
     def ssh_port(self) -> int:
         """Return the port on 127.0.0.1 that QEMU forwards to the guest's SSH."""

@@ -18,7 +18,7 @@ from umcglab.host import command, files
 from umcglab.host.cache import digest, tree_digest
 from umcglab.host.progress import Progress
 from umcglab.kernel import kbuild
-from umcglab.kernel.kernels import Kernel
+from umcglab.kernel.kernels import Headers, Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import Manifest, load_plan
@@ -47,7 +47,9 @@ class Bundle:
     manifest: Manifest
 
 
-def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) -> Bundle:
+def build(
+    lab: Lab, arch: Arch, kernel: Headers | Kernel, abi: str, progress: Progress
+) -> Bundle:
     """Return the suite for `abi`, built against the kernel's headers if it is not yet.
 
     PatchError if it does not compile: tests know the ABI from these headers alone.
@@ -65,12 +67,12 @@ def build(lab: Lab, arch: Arch, kernel: Kernel, abi: str, progress: Progress) ->
     return Bundle(lab.cache.make(_KIND, key, fill, progress.say), key, manifest)
 
 
-def find(lab: Lab, arch: Arch, kernel: Kernel, abi: str) -> Path | None:
+def find(lab: Lab, arch: Arch, kernel: Headers | Kernel, abi: str) -> Path | None:
     """Return the folder of such a bundle if it is built already."""
     return lab.cache.find(_KIND, _key(lab.root / "guest-tests", arch, kernel, abi))
 
 
-def _key(sources: Path, arch: Arch, kernel: Kernel, abi: str) -> str:
+def _key(sources: Path, arch: Arch, kernel: Headers | Kernel, abi: str) -> str:
     return digest(
         _RECIPE,
         abi,

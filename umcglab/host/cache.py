@@ -52,8 +52,8 @@ CCACHE = "ccache"
 """The one folder in the cache that is not an artifact's: ccache trims it itself."""
 
 KINDS = (
-    "accel", "bundles", "checks", "coverage", "images", "init", "kernels", "keys",
-    "mutants", "plugins", "sources", "trees",
+    "accel", "bundles", "checks", "coverage", "headers", "images", "init", "kernels",
+    "keys", "mutants", "plugins", "sources", "trees",
 )  # fmt: skip
 """The kinds of artifacts. Nothing is removed that is of no kind."""
 

@@ -27,6 +27,7 @@ from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 
 _KIND = "kernels"
+_HEADERS = "headers"
 _LONGEST = 64
 """Characters of a release that the kernel has room for."""
 _SAID = 5
@@ -53,6 +54,14 @@ class Kernel:
     log: Path
     identity: dict[str, object]
     """What it was made from, and the facts of its build."""
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What a kernel exports, made from its source alone, complete and in the cache."""
+
+    headers: Path
+    """`include`, as headers_install made it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,43 @@ def build(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
     kernel = _load(recipe, lab)
     assert kernel is not None
     return kernel
+
+
+def headers(
+    target: Target, lab: Lab, progress: Progress, jobs: int
+) -> Headers | Kernel:
+    """Return the headers of the target's kernel, which need not be built for them.
+
+    The kernel itself if it is in the cache, or was built elsewhere.
+    """
+    progress.phase("source")
+    fetched = source.fetch(target.source, lab.cache, progress)
+    recipe = _recipe(target, lab, fetched)
+    if recipe.is_built:
+        return build(target, lab, progress, jobs)
+    if found := _load(recipe, lab):
+        return found
+
+    def fill(tmp: Path) -> None:
+        with _logged(recipe, lab, tmp):
+            built = _build_in(recipe, lab, tmp, jobs)
+            _patch(recipe, lab, built, progress)
+            progress.phase("headers")
+            built.make("headers_install", INSTALL_HDR_PATH=str(tmp))
+        shutil.rmtree(built.tree)
+
+    made = lab.cache.make(_HEADERS, recipe.key, fill, progress.say)
+    return Headers(made / "include")
+
+
+def find_headers(target: Target, lab: Lab) -> Headers | Kernel | None:
+    """Return the headers of the target's kernel if they are made already."""
+    fetched = source.find(target.source, lab.cache)
+    if fetched is None:
+        return None
+    recipe = _recipe(target, lab, fetched)
+    alone = lab.cache.find(_HEADERS, recipe.key)
+    return _load(recipe, lab) or (Headers(alone / "include") if alone else None)
 
 
 def find(target: Target, lab: Lab) -> Kernel | None:
@@ -363,13 +409,7 @@ def _configure(
     progress: Progress,
     fragments: Sequence[Path],
 ) -> None:
-    progress.phase("unpack")
-    source.unpack(recipe.source, lab.cache, built.tree)
-    try:
-        series.apply(recipe.series, built.tree, progress)
-    except PatchError as e:
-        raise _there_already(recipe) or e from e
-    _check_name(recipe, built.tree)
+    _patch(recipe, lab, built, progress)
     progress.phase("configure")
     wanted = kconfig.read(fragments)
     configure(built, wanted)
@@ -389,6 +429,17 @@ def _configure(
             "itself, by which the lab knows it",
             hint="take it out of the fragments in kernel-patches/kconfig",
         )
+
+
+def _patch(recipe: _Recipe, lab: Lab, built: Build, progress: Progress) -> None:
+    """Unpack the source and apply the patches."""
+    progress.phase("unpack")
+    source.unpack(recipe.source, lab.cache, built.tree)
+    try:
+        series.apply(recipe.series, built.tree, progress)
+    except PatchError as e:
+        raise _there_already(recipe) or e from e
+    _check_name(recipe, built.tree)
 
 
 def _there_already(recipe: _Recipe) -> UserError | None:

@@ -23,7 +23,7 @@ from umcglab.guest.suite import Bundle
 from umcglab.host.display import Display
 from umcglab.host.pool import Pool, outcome
 from umcglab.kernel import kernels
-from umcglab.kernel.kernels import Kernel
+from umcglab.kernel.kernels import Headers, Kernel
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import STUB, abis
@@ -33,7 +33,7 @@ class Stage(IntEnum):
     """How far a job brings a target; see `Pool.submit`."""
 
     KERNEL = 0
-    """A kernel or an image."""
+    """A kernel, its headers or an image."""
     SUITE = 1
     GUEST = 2
 
@@ -112,18 +112,24 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
 def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Builds:
     """Submit the builds of all that `targets` need, each once."""
     lab.cache.hold()
-    # A control runs the bundles of the patched kernels of its base.
+    # A control runs the bundles of the patched kernels of its base, of which only
+    # those are built that are targets, too.
     sources = {t.name: lab.bundle_targets(t) for t in targets}
-    wanted = list(dict.fromkeys([*targets, *itertools.chain(*sources.values())]))
+    others = dict.fromkeys(itertools.chain(*sources.values()))
     # Controls first: ccache then serves what their patched kernels share with
     # them, which two at once would both compile.
-    wanted.sort(key=lambda target: not target.is_control)
+    wanted = sorted(dict.fromkeys(targets), key=lambda target: not target.is_control)
     share, many = max(1, cores // width(cores)), make_jobs(cores)
     made = {
         t.name: jobs.submit(
             f"kernel {t.name}", kernels.build, t, lab, jobs=many, cores=share
         )
         for t in wanted
+    }
+    headers: dict[str, Future[Headers | Kernel] | Future[Kernel]] = {
+        t.name: made.get(t.name)
+        or jobs.submit(f"headers {t.name}", kernels.headers, t, lab, jobs=many)
+        for t in others
     }
     images = {
         a.name: jobs.submit(f"image {a.name}", image.build, a, lab)
@@ -136,7 +142,7 @@ def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Build
             name = f"bundle {source.name}" + f" {abi}" * (abi != source.abi)
             parts[target.name].append(name)
             if name not in bundles:
-                kernel = made[source.name]
+                kernel = headers[source.name]
                 bundles[name] = jobs.submit(
                     name, suite.build, lab, source.arch, kernel, abi, stage=Stage.SUITE
                 )
@@ -151,7 +157,7 @@ def bundles(lab: Lab, target: Target) -> Mapping[str, Path | None]:
     """Return where the bundles that `target` runs lie, by ABI; None if not built."""
     found: dict[str, Path | None] = {}
     for source, abi in _wanted(lab, target, lab.bundle_targets(target)):
-        kernel = kernels.find(source, lab)
+        kernel = kernels.find_headers(source, lab)
         found[abi] = suite.find(lab, source.arch, kernel, abi) if kernel else None
     return found
 

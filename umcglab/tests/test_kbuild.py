@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
@@ -14,12 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from umcglab.errors import InfraError, LabError, PatchError, UserError
-from umcglab.host.progress import Silent
+from umcglab.guest import image, suite
+from umcglab.guest.suite import Bundle
+from umcglab.host.cache import digest, tree_digest
+from umcglab.host.display import Display
+from umcglab.host.progress import Progress, Silent
 from umcglab.kernel import kernels
-from umcglab.kernel.kernels import Kernel
+from umcglab.kernel.kernels import Headers, Kernel
 from umcglab.lab import config
+from umcglab.lab.arch import Arch
+from umcglab.lab.config import Lab
+from umcglab.lab.manifest import Manifest
+from umcglab.run import artifacts
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
@@ -48,6 +58,17 @@ def fails(toy: ToyLab, kind: type[LabError], name: str = "x86_64-umcg-toy") -> L
     return caught.value
 
 
+def no_image(arch: Arch, lab: Lab, progress: Progress) -> None:
+    """Nobody boots."""
+
+
+def made_with(
+    lab: Lab, arch: Arch, kernel: Headers | Kernel, abi: str, progress: Progress
+) -> Bundle:
+    """Return a bundle that only tells what it would have been made with."""
+    return Bundle(kernel.headers, abi, Manifest(()))
+
+
 def leftovers(toy: ToyLab) -> list[Path]:
     return [p for p in (toy.root / "cache" / "kernels").glob("*") if p.is_dir()]
 
@@ -61,6 +82,73 @@ def test_a_kernel_has_all_its_parts(toy: ToyLab) -> None:
     assert "CONFIG_UMCG=y" in kernel.config.read_text().splitlines()
     assert (kernel.headers / "linux" / "unistd.h").is_file()
     assert not (kernel.dir / "linux").exists()
+
+
+def test_headers_need_no_kernel(toy: ToyLab) -> None:
+    """They are the same without one, made once, and those of a kernel that is there."""
+    lab = toy.load()
+    (target,) = config.select(lab, ["x86_64-umcg-toy"])
+    assert kernels.find_headers(target, lab) is None
+    said = toylab.Progress()
+    alone = kernels.headers(target, lab, said, jobs=1)
+    assert "headers" in said.phases and "compile" not in said.phases
+    assert leftovers(toy) == []
+    assert sorted(p.name for p in alone.headers.parent.iterdir()) == [
+        "build.log",
+        "include",
+    ]
+    again = toylab.Progress()
+    assert kernels.headers(target, lab, again, jobs=1) == alone
+    assert again.phases == ["source"]
+    assert kernels.find_headers(target, lab) == alone
+    kernel = build(toy)
+    assert tree_digest(kernel.headers) == tree_digest(alone.headers) != digest([])
+    assert kernels.headers(target, lab, Silent(), jobs=1) == kernel
+    assert kernels.find_headers(target, lab) == kernel
+
+
+def test_headers_have_the_patches(toy: ToyLab) -> None:
+    lab = toy.load()
+    (target,) = config.select(lab, ["x86_64-umcg-toy"])
+    before = kernels.headers(target, lab, Silent(), jobs=1)
+    name = "include/uapi/linux/toy.h"
+    toy.series("umcg-toy/6.99", toylab.patch("more", {name: ("", "#define TOY 1\n")}))
+    after = kernels.headers(target, lab, Silent(), jobs=1)
+    assert not (before.headers / "linux/toy.h").exists()
+    assert (after.headers / "linux/toy.h").read_text() == "#define TOY 1\n"
+
+
+def test_headers_of_patches_that_do_not_apply(toy: ToyLab) -> None:
+    wrong = toylab.patch("wrong", {"kernel/fork.c": ("none\n", "some\n")})
+    toy.series("umcg-toy/6.99", wrong)
+    lab = toy.load()
+    (target,) = config.select(lab, ["x86_64-umcg-toy"])
+    with pytest.raises(PatchError, match=r"kernel/fork\.c"):
+        kernels.headers(target, lab, Silent(), jobs=1)
+    assert kernels.find_headers(target, lab) is None
+
+
+def test_a_control_waits_for_no_other_kernel(
+    toy: ToyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "build", no_image)
+    monkeypatch.setattr(suite, "build", made_with)
+    lab = toy.load()
+    patched = config.select(lab, ["x86_64-umcg-toy"])
+    control = config.select(lab, ["x86_64-control"])
+    with Display(Console(file=io.StringIO())) as display:
+        alone = artifacts.build(lab, control, 2, display)
+        assert not alone.errors()
+        assert [kernel.name for kernel in leftovers(toy)] == [
+            kernels.build(control[0], lab, Silent(), 1).digest
+        ]
+        both = artifacts.build(lab, [*patched, *control], 2, display)
+    assert not both.errors()
+    kernel = both.kernels["x86_64-umcg-toy"]
+    assert isinstance(kernel, Kernel)
+    made = [built.bundles["x86_64-control"] for built in (alone, both)]
+    assert made[0][0].dir.parent.parent.name == "headers"  # type: ignore[index]
+    assert made[1][0].dir == kernel.headers  # type: ignore[index]
 
 
 def test_its_release_names_version_abi_and_digest(toy: ToyLab) -> None:

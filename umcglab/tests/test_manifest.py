@@ -23,37 +23,48 @@ from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, l
 from umcglab.verdict.runs import abi_clauses
 
 SUITE = ROOT / "guest-tests"
-ABI = "umcg-v0.5"
+ABIS = tuple(abi for abi in abis(SUITE) if abi != STUB)
+"""Those that some kernel has."""
+
 SHARED = {p.stem for p in (SUITE / "shared").glob("*.c")} | {
     p.stem.removeprefix("test_") for p in (SUITE / "shared/py").glob("test_*.py")
 }
 """Programs that are built once for each ABI, by name."""
 
-EPISODES = "c9cc8976e3f13bb00bf6b66151852677d1ad02d6a0953515efb8889ac4e153ea"
+EPISODES = {
+    "umcg-v0.5": "c9cc8976e3f13bb00bf6b66151852677d1ad02d6a0953515efb8889ac4e153ea",
+    "umcg-v0.9.1": "a0b2ffb8110647c4a654f456e74081f298ea88dc330ed788adb8171c59f2e63f",
+}
 """Digest of what the fuzzer chooses for some seeds, as it has since it was written."""
 
 UAPI = "include/uapi/linux/umcg.h"
 
 
-@pytest.fixture(scope="module")
-def manifest() -> Manifest:
-    return load_plan(SUITE, ABI)
+@pytest.fixture(scope="module", params=ABIS)
+def abi(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def manifest(abi: str) -> Manifest:
+    return load_plan(SUITE, abi)
+
+
+@pytest.fixture(scope="module")
+def suite(abi: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the suite built for this host, which has no UMCG: ENOSYS throughout.
 
     Its one UAPI header comes out of the series, as a kernel build would have it.
     """
     folder = tmp_path_factory.mktemp("suite")
-    for patch in series.load(ROOT / "kernel-patches/umcg-v0.5", "6.12").patches:
+    for patch in series.load(ROOT / "kernel-patches" / abi, "6.12").patches:
         if UAPI in patch.files:
             only = ["git", "apply", f"--include={UAPI}", str(patch.path)]
             subprocess.run(only, cwd=folder, check=True)
     out = folder / "out"
     make = [
         "make", "-s", f"-j{os.cpu_count()}", "-C", str(SUITE),
+        f"ABI={abi}",
         f"O={out}",
         f"KHDR={folder / 'include/uapi'}",
         "CFLAGS=-O0 -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1",
@@ -107,8 +118,8 @@ def test_every_program_is_planned(suite: Path, manifest: Manifest) -> None:
     assert plan == built
 
 
-def test_every_clause_has_a_test(manifest: Manifest) -> None:
-    text = (ROOT / "kernel-patches" / ABI / "ABI.md").read_text()
+def test_every_clause_has_a_test(abi: str, manifest: Manifest) -> None:
+    text = (ROOT / "kernel-patches" / abi / "ABI.md").read_text()
     clauses = abi_clauses(text)
     cited = {
         cite
@@ -122,10 +133,10 @@ def test_every_clause_has_a_test(manifest: Manifest) -> None:
     assert not cited - {c.id for c in clauses} - races, "no such clause"
 
 
-def test_without_umcg_it_fails(suite: Path, manifest: Manifest) -> None:
+def test_without_umcg_it_fails(abi: str, suite: Path) -> None:
     """ENOSYS is a failure on every kernel that is not known to be the control."""
     for env in ({}, {"UMCGLAB_CONTROL_RELEASE": "6.12.117-control-0123456789ab"}):
-        said = run(["bin/umcg-v0.5/ctl", "-t", "register_server"], suite, **env)
+        said = run([f"bin/{abi}/ctl", "-t", "register_server"], suite, **env)
         assert said.returncode == 1
         assert "not ok 1 register_server" in said.stdout
         assert "ENOSYS" in said.stdout
@@ -144,11 +155,11 @@ def test_on_the_control_all_that_needs_umcg_skips(
         assert "not ok" not in said.stdout
 
 
-@pytest.mark.parametrize("name", ["harness/selftest", "umcg-v0.5/presence"])
+@pytest.mark.parametrize("name", ["harness/selftest", "{abi}/presence"])
 def test_on_the_control_the_rest_passes(
-    suite: Path, manifest: Manifest, name: str
+    abi: str, suite: Path, manifest: Manifest, name: str
 ) -> None:
-    (program,) = (p for p in manifest.programs if p.name == name)
+    (program,) = (p for p in manifest.programs if p.name == name.format(abi=abi))
     assert not program.needs_umcg
     # Those keep a CPU from everybody else for a while: they are for guests.
     chosen = [t for t in program.tests if "does_not_schedule" not in t]
@@ -158,7 +169,7 @@ def test_on_the_control_the_rest_passes(
     assert said.stdout.count("\nok ") == len(chosen)
 
 
-def test_a_seed_stands_for_the_same_episodes(suite: Path) -> None:
+def test_a_seed_stands_for_the_same_episodes(abi: str, suite: Path) -> None:
     """Those in results/fuzz-seeds.txt, and what people have in their notes.
 
     A new operation or weight changes them: then the kept seeds say nothing any more.
@@ -166,15 +177,16 @@ def test_a_seed_stands_for_the_same_episodes(suite: Path) -> None:
     plans = hashlib.sha256()
     for seed in (1, 2, 5):
         for episode in range(40):
-            said = run(["bin/umcg-v0.5/fuzz", "--plan", f"{seed}:{episode}"], suite)
+            said = run([f"bin/{abi}/fuzz", "--plan", f"{seed}:{episode}"], suite)
             assert said.stdout.startswith(f"episode {seed}:{episode}: ")
             plans.update(said.stdout.encode())
-    assert plans.hexdigest() == EPISODES
+    assert plans.hexdigest() == EPISODES[abi]
 
 
-def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
+def test_python_tests_report_failures(abi: str, suite: Path) -> None:
     """The runner, seen to tell pass, failure, error and time-out apart."""
-    (suite / "py/umcg-v0.5/test_victims.py").write_text(
+    victims = suite / "py" / abi / "test_victims.py"
+    victims.write_text(
         "import pytest\n"
         "@pytest.fixture\n"
         "def broken(): raise OSError('in the fixture')\n"
@@ -183,7 +195,7 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
         "def test_bad(): print('seen'); assert 1 + 1 == 3\n"
         "def test_broken(broken): pass\n"
     )
-    runner = ["python3", "py/run.py", "umcg-v0.5/test_victims.py"]
+    runner = ["python3", "py/run.py", f"{abi}/test_victims.py"]
     said = run(runner, suite)
     assert said.returncode == 1
     assert said.stdout.startswith("KTAP version 1\n1..3\n# RUN good\n")
@@ -197,11 +209,11 @@ def test_python_tests_report_failures(suite: Path, tmp_path: Path) -> None:
     assert run([*runner, "-t", "good"], suite).returncode == 0
     nothing = run([*runner, "-t", "nothing"], suite)
     assert (nothing.returncode, nothing.stdout) == (2, "")
-    (suite / "py/umcg-v0.5/test_victims.py").write_text("import no_such_module\n")
+    victims.write_text("import no_such_module\n")
     said = run(runner, suite)
     assert said.returncode == 1
     assert "no_such_module" in said.stdout
-    (suite / "py/umcg-v0.5/test_victims.py").unlink()
+    victims.unlink()
 
 
 def test_python_tests_fail_where_a_cpu_does_not_schedule(suite: Path) -> None:
@@ -334,7 +346,7 @@ def test_an_abi_can_say_which_benches_it_lacks(tmp_path: Path) -> None:
         load_plan(tmp_path, "umcg-x")
 
 
-@pytest.mark.parametrize("abi", abis(SUITE))
+@pytest.mark.parametrize("abi", abis(SUITE), scope="module")
 def test_every_abi_plans_all_that_is_shared(abi: str) -> None:
     """It runs them, with clauses of its own ABI.md, or says why it cannot."""
     plan = {
@@ -494,15 +506,17 @@ def test_some_fragment_asks_for_what_a_program_needs(manifest: Manifest) -> None
     assert {f"CONFIG_{option}=y" for option in needed} <= lines
 
 
-def test_the_table_has_every_clause_that_cites_a_race() -> None:
-    text = (ROOT / "kernel-patches/umcg-v0.5/ABI.md").read_text()
+def test_the_table_has_every_clause_that_cites_a_race(abi: str) -> None:
+    text = (ROOT / "kernel-patches" / abi / "ABI.md").read_text()
     rows = dict(re.findall(r"^\| (R\d+) \|.*\|(.*)\|.*\|$", text, re.M))
     for clause in abi_clauses(text):
         for race in re.findall(r"\bR\d+\b", clause.text):
             assert clause.id in re.findall(r"[A-Z]+-\d+", rows[race]), race
 
 
-def test_every_race_is_in_the_table_and_has_its_tests(manifest: Manifest) -> None:
+def test_every_race_is_in_the_table_and_has_its_tests(
+    abi: str, manifest: Manifest
+) -> None:
     cited: dict[str, set[str]] = {}
     for program in manifest.programs:
         for test, clauses in program.clauses.items():
@@ -510,7 +524,7 @@ def test_every_race_is_in_the_table_and_has_its_tests(manifest: Manifest) -> Non
             for race in (c for c in clauses if re.fullmatch(r"R\d+", c)):
                 cited.setdefault(race, set()).add(name)
 
-    text = (ROOT / "kernel-patches/umcg-v0.5/ABI.md").read_text()
+    text = (ROOT / "kernel-patches" / abi / "ABI.md").read_text()
     rows = re.findall(r"^\| (R\d+) \|(.*)\|(.*)\|(.*)\|(.*)\|$", text, re.M)
     assert [race for race, *_ in rows] == [f"R{n}" for n in range(1, 60)]
     for race, _, here, clauses, tests in rows:

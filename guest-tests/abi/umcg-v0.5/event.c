@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 
 #include "abi.h"
@@ -53,6 +54,11 @@ bool umcg_pool_unused(struct umcg_pool *pool)
 struct umcg *umcg_server(struct umcg *me)
 {
 	return me->server;
+}
+
+int umcg_kills_with(void)
+{
+	return SIGSEGV;
 }
 
 enum umcg_state umcg_state(struct umcg *umcg)
