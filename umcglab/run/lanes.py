@@ -269,10 +269,12 @@ def are_apart(ready: Ready) -> bool:
     """Return whether each program of `ready` gets a guest of its own.
 
     Leaks are looked for in a guest that ran all programs, repetitions are to meet
-    other circumstances each time, and one program needs no snapshot.
+    other circumstances each time, and one program needs no snapshot. On a control nearly
+    all that programs do is to find that they have to skip.
     """
     alone = len(ready.programs) == 1
-    return not (alone or ready.repeat > 1 or ready.target.traits.leaks)
+    target = ready.target
+    return not (alone or ready.repeat > 1 or target.traits.leaks or target.is_control)
 
 
 @contextlib.contextmanager
