@@ -77,10 +77,11 @@ _LOG_AGE = 30 * 86400.0
 def _size(root: Path) -> int:
     """Return the bytes that the files under `root` take on disk."""
     total = 0
+    # Hundreds of thousands, at each trim: no Path for each.
     for folder, _, names in os.walk(root):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                total += (Path(folder) / name).lstat().st_blocks * 512
+                total += os.lstat(f"{folder}/{name}").st_blocks * 512
     return total
 
 
@@ -297,16 +298,22 @@ class Cache:
                 os.utime(path)
             except OSError as e:
                 raise _unwritable(e) from e
-            # Counted anew if this is not reached.
-            self._record(path).unlink(missing_ok=True)
-            try:
+            with self.counted(path):
                 yield path
-            finally:
-                record = {"size": _size(path), "files": {}, "many": None}
-                # Counted by each trim, which is slow and right.
-                with contextlib.suppress(InfraError):
-                    files.write(self._record(path), json.dumps(record))
+
+    @contextlib.contextmanager
+    def counted(self, path: Path) -> Iterator[None]:
+        """Record the size of an artifact that is changed meanwhile, for `trim`."""
+        # Without one it is counted by each trim, which is slow and right.
+        self._record(path).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            record = {"size": _size(path), "files": {}, "many": None}
+            # It may not have come to be there.
+            with contextlib.suppress(InfraError, FileNotFoundError):
                 os.utime(path)
+                files.write(self._record(path), json.dumps(record))
 
     @contextlib.contextmanager
     def scratch(self, kind: str, key: str) -> Iterator[Path]:

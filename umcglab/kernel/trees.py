@@ -89,7 +89,10 @@ def hold(target: Target, lab: Lab, progress: Progress, jobs: int) -> Iterator[Tr
     """Yield the target's tree, compiled first if it is not there, and nobody else's."""
     kernel = kernels.build(target, lab, progress, jobs)
     folder = lab.cache.root / _KIND / kernel.digest
-    with lab.cache.lock(f"{_KIND}-{kernel.digest}"):
+    with (
+        lab.cache.lock(f"{_KIND}-{kernel.digest}"),
+        lab.cache.counted(folder),
+    ):
         copies = folder / "originals"
         built = kernels.work_tree(target, lab, folder, progress, jobs)
         patches = [p for one in series.of(target, lab) for p in one.patches]

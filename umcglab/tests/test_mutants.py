@@ -15,6 +15,7 @@ from umcglab import cli
 from umcglab.errors import PatchError, UserError
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Bundle
+from umcglab.host import cache
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress
 from umcglab.kernel import kernels, trees
@@ -181,6 +182,28 @@ def test_a_tree_that_was_not_finished_is_made_anew(toy: ToyLab) -> None:
     (folder / "linux" / "left").touch()
     with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
         assert not (tree.built.tree / "left").exists()
+
+
+def test_the_size_of_a_tree_is_recorded(
+    toy: ToyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is 80,000 files, which each run would count when it trims."""
+    lab = toy.load()
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1) as tree:
+        folder = tree.built.tree.parent
+    counted: list[Path] = []
+
+    def count(root: Path) -> int:
+        counted.append(root)
+        return 0
+
+    monkeypatch.setattr(cache, "_size", count)
+    lab.cache.trim(2**40)
+    assert counted == [lab.cache.root / cache.CCACHE]
+    with trees.hold(patched(lab), lab, toylab.Progress(), 1):
+        counted.clear()
+        lab.cache.trim(2**40)
+        assert folder in counted, "it may grow"
 
 
 def test_a_mutant_that_does_not_fit_or_compile(toy: ToyLab, tmp_path: Path) -> None:
