@@ -23,6 +23,7 @@ from umcglab.kernel.kconfig import Option
 from umcglab.kernel.patchfile import Patch
 from umcglab.kernel.series import Series
 from umcglab.kernel.source import Source
+from umcglab.lab import flavor
 from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 
@@ -296,15 +297,14 @@ def configure(
 def fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
     """Return the fragments of the target's configuration; its ABI's is the last."""
     folder = lab.patches / "kconfig"
+    names = ["base.config", f"arch/{target.arch.name}.config"]
+    of_arch = []
+    for layer in flavor.of(target.flavor).layers:
+        of_arch.append(f"flavor/{target.arch.name}/{layer}.config")
+        names += [f"flavor/{layer}.config", of_arch[-1]]
     found = []
-    of_arch = f"flavor/{target.arch.name}/{target.flavor}.config"
-    for name in (
-        "base.config",
-        f"arch/{target.arch.name}.config",
-        f"flavor/{target.flavor}.config",
-        of_arch,
-    ):
-        if name != of_arch or (folder / name).exists():
+    for name in names:
+        if name not in of_arch or (folder / name).exists():
             found.append(folder / name)
         # What another kernel calls otherwise, or does not have.
         if (of_base := folder / target.base / name).exists():

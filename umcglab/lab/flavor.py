@@ -21,6 +21,13 @@ class Flavor:
     """Whether it has kmemleak, which scans after the last test."""
     patches: str | None = None
     """A folder of kernel-patches with what only such kernels need."""
+    extends: str | None = None
+    """The flavor whose fragments come before those of this one."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The flavors whose fragments make its configuration, in order."""
+        return (*(of(self.extends).layers if self.extends else ()), self.name)
 
 
 _DETECTORS = (
@@ -43,6 +50,7 @@ FLAVORS = {
         ),
         Flavor("distro", 2, exact=False),
         Flavor("kcsan", 8, _DETECTORS, exact=False, patches="debug"),
+        Flavor("probed", extends="bench", exact=False),
     )
 }
 

@@ -39,6 +39,8 @@ from umcglab.verdict.ktap import Outcome
 UNCHANGED = "unchanged"
 """What the kernel without a mutant is called."""
 
+_FLAVOR = "probed"
+
 _KEYS = ("breaks", "killed-by", "unseen", "model")
 
 
@@ -167,7 +169,12 @@ def execute(
     cores: int,
     display: Display,
 ) -> int:
-    """Try mutants (all, or those named) on targets; return the exit status."""
+    """Try mutants (all, or those named) on targets; return the exit status.
+
+    The kernels are of flavor `probed`: that of `targets` lacks options that the tests
+    of some mutants need (`needs-config`), and what is not run notices nothing.
+    """
+    chosen = [replace(target, flavor=_FLAVOR) for target in chosen]
     wanted = {target.name: pick(of(lab, target), names) for target in chosen}
     started, git = datetime.now(UTC), session.lab_git(lab.root)
     name = f"{started:%Y%m%dT%H%M%SZ}-{git[:7]}-mutants"

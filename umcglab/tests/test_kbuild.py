@@ -372,6 +372,20 @@ def test_a_config_can_be_checked_alone(toy: ToyLab) -> None:
         kernels.check_config(target, lab, Silent(), jobs=2)
 
 
+def test_a_flavor_may_extend_another_one(toy: ToyLab) -> None:
+    toy.write("kernel-patches/kconfig/flavor/x86_64/bench.config", "CONFIG_SMP=y\n")
+    target = replace(config.select(toy.load(), ["x86_64-umcg-toy"])[0], flavor="probed")
+    kconfig = toy.root / "kernel-patches/kconfig"
+    assert kernels.fragments(target, toy.load()) == (
+        kconfig / "base.config",
+        kconfig / "arch/x86_64.config",
+        kconfig / "flavor/bench.config",
+        kconfig / "flavor/x86_64/bench.config",
+        kconfig / "flavor/probed.config",
+        toy.root / "kernel-patches/umcg-toy/config",
+    )
+
+
 def test_a_base_and_an_arch_have_options_of_their_own(toy: ToyLab) -> None:
     toy.write("kernel-patches/kconfig/flavor/bench.config", "CONFIG_NEWER=y\n")
     assert "CONFIG_NEWER=y is absent" in fails(toy, PatchError).message

@@ -18,7 +18,7 @@ from umcglab.guest.suite import Bundle
 from umcglab.host import cache
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress
-from umcglab.kernel import kernels, trees
+from umcglab.kernel import kconfig, kernels, trees
 from umcglab.lab import config
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Manifest, Program, load_plan
@@ -338,6 +338,18 @@ def test_the_labs_own_mutants_name_tests_there_are() -> None:
     manifest = load_plan(config.ROOT / "guest-tests", "umcg-v0.5")
     found = mutants.load(lab.patches / "umcg-v0.5" / "mutants", manifest)
     assert len([m for m in found if not m.unseen]) >= 12
+
+
+def test_the_kernels_of_mutants_have_what_the_tests_that_notice_need() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    for target in mutants.targets(lab, lab.targets, False):
+        plan = load_plan(config.ROOT / "guest-tests", target.abi)
+        needs = {p.name: p.needs_config for p in plan.programs if p.needs_config}
+        probed = replace(target, flavor="probed")
+        options = kconfig.read(kernels.fragments(probed, lab))
+        named = {name for m in mutants.of(lab, target) for name in m.tests}
+        for name in named & needs.keys():
+            assert options[f"CONFIG_{needs[name]}"].value == "y", name
 
 
 def test_no_target_has_mutants(tmp_path: Path) -> None:

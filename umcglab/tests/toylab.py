@@ -117,6 +117,7 @@ def make(root: Path) -> ToyLab:
     lab.write(
         "kernel-patches/kconfig/flavor/bench.config", "# CONFIG_DEBUG is not set\n"
     )
+    lab.write("kernel-patches/kconfig/flavor/probed.config", "CONFIG_SMP=y\n")
     lab.write("kernel-patches/kconfig/flavor/debug.config", "CONFIG_DEBUG=y\n")
     lab.write("kernel-patches/umcg-toy/config", "CONFIG_UMCG=y\n")
     fork = lab.old("kernel/fork.c")
