@@ -32,6 +32,20 @@ def test_something_lost(tmp_path: Path) -> None:
     assert report.tests[0].diagnostics == ("# scan",)
 
 
+def test_as_many_scans_as_the_kernel_wants(tmp_path: Path) -> None:
+    log, wanted = tmp_path / "kmemleak", tmp_path / "min_unref_scans"
+    *shell, script = leaks.PROGRAM.argv
+    script = script.replace("sleep 6", ":").replace(leaks.UNREFERENCED, str(wanted))
+    script = script.replace(f"scan >{leaks.FILE}", f"scan >>{log}")
+    script = script.replace(leaks.FILE, str(log))
+    for text, scans in ((None, 2), ("1\n", 2), ("2\n", 3)):
+        log.write_text("")
+        if text:
+            wanted.write_text(text)
+        subprocess.run([*shell, script], capture_output=True)
+        assert log.read_text() == "scan\n" * scans
+
+
 def test_kmemleak_that_cannot_be_asked(tmp_path: Path) -> None:
     status, report = ask(tmp_path / "no" / "kmemleak")
     assert (status, report.tests[0].outcome) == (1, Outcome.FAIL)
