@@ -403,11 +403,24 @@ def test_it_would_be_seen() -> None:
 
 
 def test_an_abi_includes_no_other() -> None:
+    """Its tests may stand on those that have a state word; what they test may not."""
     for abi in abis(SUITE):
         own = f"abi/{abi}"
         mine = headers("port", "kit", "harness", "fuzz", own, f"{own}/fuzz")
+        words = headers(own, "state-word")
         for path in (SUITE / own).rglob("*.[ch]"):
-            assert includes(path) <= mine, path
+            for_tests = path.suffix == ".h" or path.parent.name == "tests"
+            assert includes(path) <= (mine | words if for_tests else mine), path
+
+
+def test_what_has_a_state_word_names_no_abi() -> None:
+    """What differs is in abi.h, under the same names, and clauses in the manifests."""
+    mine = headers("port", "kit", "harness", "state-word") | {"abi.h"}
+    for path in (SUITE / "state-word").glob("*.[ch]"):
+        text = path.read_text()
+        assert includes(path) <= mine, path
+        assert "linux/umcg.h" not in text, path
+        assert "UMCG_ABI_" not in text, path
 
 
 def compile_only(source: str, folder: Path, *flags: str) -> str:
@@ -459,9 +472,10 @@ def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
 
 
 def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
-    """In a copy: the file is for the folder it lies in."""
+    """In a copy: the file is for the folder it lies in. The stub has no state word."""
     suite = tmp_path / "guest-tests"
-    shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "build"))
+    left = shutil.ignore_patterns("umcg-*", "build", "state-word")
+    shutil.copytree(SUITE, suite, ignore=left)
     make = ["make", "-s", "-C", str(suite), "ABI=stub", "compile_commands.json"]
     subprocess.run(make, check=True)
     entries = json.loads((suite / "compile_commands.json").read_text())
