@@ -23,13 +23,9 @@ PATCH = (
 FOLDER = "tools/testing/selftests/umcg"
 _SUITE = (
     "abi/umcg-v0.5/abi.h",
-    "abi/umcg-v0.5/crew.h",
-    "abi/umcg-v0.5/peer.h",
     "abi/umcg-v0.5/port.c",
-    "abi/umcg-v0.5/tests/block.c",
     "abi/umcg-v0.5/tests/ctl.c",
     "abi/umcg-v0.5/tests/wait.c",
-    "abi/umcg-v0.5/tests/wake.c",
     "abi/umcg-v0.5/tests/worker-run.c",
     "harness/cpu_watch.c",
     "harness/cpu_watch.h",
@@ -41,6 +37,10 @@ _SUITE = (
     "kit/kit.h",
     "port/port.h",
     "port/shift.h",
+    "state-word/block.c",
+    "state-word/crew.h",
+    "state-word/peer.h",
+    "state-word/wake.c",
 )
 """What of guest-tests is copied: the programs, and what they are built with."""
 
