@@ -5,8 +5,6 @@
 #include "away.h"
 #include "crew.h"
 
-#define USER_BITS	0xa5000000
-
 static struct gate gate;
 
 /* Set aside by the test, for a body to look at. */
@@ -33,17 +31,17 @@ static void pass_and_finish(struct worker *w)
 	EXPECT_EQ(0, w->result);
 }
 
-TEST(block_makes_the_server_run, .clauses = "BLOCK-1 TASK-2")
+TEST(block_makes_the_server_run)
 {
 	static struct worker w = { .body = pass };
 
 	begin();
 	hire(&w);
-	__atomic_fetch_or(&w.own.task.state, USER_BITS, __ATOMIC_SEQ_CST);
-	__atomic_fetch_or(&me.task.state, USER_BITS, __ATOMIC_SEQ_CST);
+	umcg_flip_bits(&w.own.task, OTHER_BITS);
+	umcg_flip_bits(&me.task, OTHER_BITS);
 	EXPECT_EQ(0, umcg_resume(&me, &w.own, 0));
-	EXPECT_EQ(RUNNING | USER_BITS, umcg_word(&me.task));
-	EXPECT_EQ(BLOCKED | USER_BITS, umcg_word(&w.own.task));
+	EXPECT_EQ(RUNNING | OTHER_BITS, umcg_word(&me.task));
+	EXPECT_EQ(BLOCKED | OTHER_BITS, umcg_word(&w.own.task));
 	EXPECT_EQ(me.tid, w.own.task.next_tid);
 	EXPECT_EQ(w.own.tid, me.task.next_tid);
 	expect_word(&w, BLOCKED);
@@ -60,7 +58,7 @@ static void pass_often(struct worker *w)
 	}
 }
 
-TEST(every_block_is_reported, .clauses = "BLOCK-1 WIDLE-1 R1")
+TEST(every_block_is_reported)
 {
 	static struct worker w = { .body = pass_often };
 
@@ -90,7 +88,7 @@ static void pin(pid_t tid, int cpu)
  * that is short of CPUs; without that flag the server would wake where it ran
  * before, which is another CPU each time.
  */
-TEST(server_is_woken_on_that_cpu, .clauses = "BLOCK-1")
+TEST(server_is_woken_on_that_cpu)
 {
 	static struct worker w = { .body = pass_often };
 	int cpus = sysconf(_SC_NPROCESSORS_ONLN), there = 0;
@@ -134,7 +132,7 @@ static void sleep_locked(struct worker *w)
 	pass(w);
 }
 
-TEST(locked_is_not_reported, .clauses = "BLOCK-3 R33")
+TEST(locked_is_not_reported)
 {
 	static struct worker w = { .body = sleep_locked };
 
@@ -167,7 +165,7 @@ static void *give_when_wanted(void *arg)
 	return arg;
 }
 
-TEST(fault_on_the_way_to_a_wait, .clauses = "BLOCK-3 R33")
+TEST(fault_on_the_way_to_a_wait)
 {
 	static struct worker w = { .body = fault_and_yield };
 	pthread_t giver;
@@ -188,7 +186,7 @@ static void await_go_and_pass(struct worker *w)
 	pass(w);
 }
 
-TEST(server_runs_already, .clauses = "BLOCK-4 R11")
+TEST(server_runs_already)
 {
 	static struct worker w = { .body = await_go_and_pass };
 
@@ -208,7 +206,7 @@ TEST(server_runs_already, .clauses = "BLOCK-4 R11")
  * Another thread closes what the worker reads from, so it is for the worker to
  * let go of it. It has done so when it is back, run or not: others wait for that.
  */
-TEST(back_with_nothing_in_hand, .clauses = "WIDLE-5")
+TEST(back_with_nothing_in_hand)
 {
 	static struct worker w = { .body = pass };
 	struct pollfd poll_fd = { .events = POLLOUT };
@@ -273,7 +271,7 @@ static void see_it_drain(struct worker *w)
 	atomic_fetch_add(&w->steps, 1);
 }
 
-TEST(second_sleep_is_not_reported, .clauses = "BLOCK-5 R54")
+TEST(second_sleep_is_not_reported)
 {
 	static struct worker w = { .body = see_it_drain };
 	pthread_t thread;
@@ -329,7 +327,7 @@ static void *compete(void *arg)
 }
 
 /* Two plain threads want the worker's CPU as well. */
-TEST(preempted_by_the_scheduler, .clauses = "BLOCK-7")
+TEST(preempted_by_the_scheduler)
 {
 	static struct worker w = { .body = be_preempted };
 	pthread_t rivals[2];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the v0.5 tests of workers share: workers in threads, and servers to run
+ * What the tests of workers share: workers in threads, and servers to run
  * them. The test's first thread is the server `me` of peer.h.
  *
  * Every sleep of a worker that runs is reported, also one that the test did not
@@ -16,7 +16,6 @@
 #define NONE		UMCG_TASK_NONE
 #define LOCKED		UMCG_TF_LOCKED
 #define PREEMPTED	UMCG_TF_PREEMPTED
-#define SOME_BITS	0x5a000000	/* of user space */
 
 struct worker {
 	struct umcg own;
@@ -25,7 +24,7 @@ struct worker {
 	/* What it does once it is run; nothing if NULL. Then it unregisters. */
 	void (*body)(struct worker *w);
 	bool stays;			/* ends without unregistering */
-	uint32_t bits;			/* 24-31 of its word, to register with */
+	uint32_t bits;			/* of user space, to register with */
 	void *arg;			/* for the body */
 	/* What came of it. */
 	atomic_int steps;		/* counted by the body */
@@ -50,13 +49,13 @@ static inline int register_worker(struct umcg *umcg, struct umcg_pool *p,
 {
 	*umcg = (struct umcg) {
 		.task = {
-			.state = BLOCKED | bits,
 			.idle_workers_ptr = (uintptr_t)&p->idle_workers,
 			.idle_server_tid_ptr = (uintptr_t)&p->idle_server_tid,
 		},
 		.tid = gettid(),
 		.pool = p,
 	};
+	umcg_set_word(&umcg->task, BLOCKED | bits);
 	return umcg_sys_ctl(UMCG_CTL_REGISTER | UMCG_CTL_WORKER, &umcg->task);
 }
 

@@ -48,7 +48,7 @@ static int take_all(int n, int steps)
 	return pending;
 }
 
-TEST(all_come_back_at_once, .clauses = "WIDLE-3 WIDLE-1 WIDLE-4 R10 R12 R23 R58")
+TEST(all_come_back_at_once)
 {
 	int pending = 0;
 
@@ -99,7 +99,7 @@ static void *open_gates(void *arg)
 }
 
 /* A server that is woken for a worker finds one. */
-TEST(server_finds_who_it_was_woken_for, .clauses = "WIDLE-1 WIDLE-3 R1 R38")
+TEST(server_finds_who_it_was_woken_for)
 {
 	int ended = 0;
 	pthread_t thread;
@@ -180,10 +180,10 @@ static void many_under(int servers)
 	EXPECT_LE(MANY * TURNS / 2, atomic_load(&shift.runs));
 }
 
-TEST(one_server_for_all, .clauses = "WIDLE-3 WRUN-9 WWAKE-1 R1 R13") { many_under(1); }
-TEST(servers_share_all, .clauses = "WIDLE-3 WRUN-9 WWAKE-1 R1 R10 R12 R13 R58") { many_under(4); }
+TEST(one_server_for_all) { many_under(1); }
+TEST(servers_share_all) { many_under(4); }
 
-TEST(servers_share_all_with_delays, .clauses = "WIDLE-3 WRUN-9 WWAKE-1 R1 R13 R38")
+TEST(servers_share_all_with_delays)
 {
 	inject_at[INJECT_MARKED_SELF] = (struct injection){ INJECT_YIELD, 1 };
 	inject_at[INJECT_MARKED_OTHER] = (struct injection){ INJECT_YIELD, 1 };

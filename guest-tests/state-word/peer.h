@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the v0.5 tests share: one server that the test itself is, and peers,
+ * What all tests share: one server that the test itself is, and peers,
  * servers in threads or processes of their own that make one umcg_wait().
  */
 #ifndef PEER_H
@@ -13,6 +13,10 @@
 #define RUNNING	UMCG_TASK_RUNNING
 #define IDLE	UMCG_TASK_IDLE
 #define BLOCKED	UMCG_TASK_BLOCKED
+
+/* Of user space: some bits, and the others. */
+#define SOME_BITS	UMCG_SOME_BITS
+#define OTHER_BITS	(UMCG_TASK_USER_MASK & ~SOME_BITS)
 
 #define UMCG_TEST_MAIN							\
 	int main(int argc, char **argv)					\
@@ -60,7 +64,7 @@ static inline void *peer_body(void *arg)
 	struct peer *p = arg;
 	struct umcg_task *task = p->task ?: &p->umcg.task;
 
-	task->state = RUNNING;
+	umcg_set_word(task, RUNNING);
 	p->pid = getpid();
 	p->umcg.tid = gettid();
 	ASSERT_EQ(0, umcg_sys_ctl(UMCG_CTL_REGISTER, task));
@@ -156,7 +160,7 @@ static inline void *scribble_body(void *arg)
 	struct umcg_task *task = arg;
 
 	for (;;)
-		__atomic_fetch_xor(&task->state, UMCG_TASK_USER_MASK, __ATOMIC_RELAXED);
+		umcg_flip_bits(task, UMCG_TASK_USER_MASK);
 	return NULL;
 }
 

@@ -9,7 +9,7 @@
 
 #include "peer.h"
 
-TEST(absent_from_the_control_alone, .clauses = "COMPAT-3")
+TEST(absent_from_the_control_alone)
 {
 	int expected = umcg_kernel() == UMCG_CONTROL ? -ENOSYS : -EINVAL;
 
@@ -24,7 +24,7 @@ TEST(absent_from_the_control_alone, .clauses = "COMPAT-3")
 #define I386_NR_GETPID	20
 
 /* By int $0x80 as i386 does. But for debug kernels it is a SIGSEGV: not emulated. */
-TEST(no_32_bit_callers, .clauses = "COMPAT-1 R59")
+TEST(no_32_bit_callers)
 {
 	long result;
 	pid_t pid;
@@ -106,7 +106,7 @@ static int errno_of_aarch32(uint32_t number)
 	return WEXITSTATUS(status);
 }
 
-TEST(no_32_bit_callers, .clauses = "COMPAT-1 R59")
+TEST(no_32_bit_callers)
 {
 	EXPECT_EQ(ENOSYS, errno_of_aarch32(__NR_umcg_ctl));
 	EXPECT_EQ(ENOSYS, errno_of_aarch32(__NR_umcg_wait));

@@ -3,11 +3,11 @@
 #include "inject.h"
 #include "peer.h"
 
-TEST(wake_leaves_words_alone, .clauses = "WAKE-1 WAKE-2 TASK-3")
+TEST(wake_leaves_words_alone)
 {
 	static const uint32_t words[] = {
-		RUNNING, IDLE, UMCG_TASK_NONE, BLOCKED, 0xff,
-		RUNNING | UMCG_TF_LOCKED, IDLE | UMCG_TF_LOCKED, 0xffffffff,
+		RUNNING, IDLE, UMCG_TASK_NONE, BLOCKED, UMCG_TASK_STATE_MASK,
+		RUNNING | UMCG_TF_LOCKED, IDLE | UMCG_TF_LOCKED, UMCG_WORD_MASK,
 	};
 	static struct peer p;
 
@@ -46,7 +46,7 @@ static void *wait_late(void *arg)
 	return arg;
 }
 
-TEST(wake_of_the_running_is_not_saved, .clauses = "WAKE-3 R1 R13")
+TEST(wake_of_the_running_is_not_saved)
 {
 	pthread_t thread;
 
@@ -79,7 +79,7 @@ static void *wait_for_a_signal(void *arg)
 	return arg;
 }
 
-TEST(wake_ends_no_other_sleep, .clauses = "WAKE-3 R13")
+TEST(wake_ends_no_other_sleep)
 {
 	pthread_t thread;
 
@@ -93,7 +93,7 @@ TEST(wake_ends_no_other_sleep, .clauses = "WAKE-3 R13")
 	pthread_join(thread, NULL);
 }
 
-TEST(wake_arguments, .clauses = "WAKE-4 WAKE-5")
+TEST(wake_arguments)
 {
 	static struct peer p;
 
@@ -118,7 +118,7 @@ static void *stay(void *arg)
 	return arg;
 }
 
-TEST(no_such_server, .clauses = "WAKE-6 SWITCH-2 ARG-6 R18 R57")
+TEST(no_such_server)
 {
 	static atomic_int plain;
 	static struct peer gone;
@@ -173,7 +173,7 @@ static int woken_on(uint32_t flags, int cpu)
 	return p->cpu;
 }
 
-TEST(current_cpu_is_advice, .clauses = "WAKE-7 R13")
+TEST(current_cpu_is_advice)
 {
 	int cpu;
 
@@ -185,7 +185,7 @@ TEST(current_cpu_is_advice, .clauses = "WAKE-7 R13")
 		EXPECT_EQ(cpu, woken_on(UMCG_WAIT_WF_CURRENT_CPU, cpu));
 }
 
-TEST(wake_oneself, .clauses = "WAKE-8")
+TEST(wake_oneself)
 {
 	become_server();
 	EXPECT_EQ(0, wake_tid(me.tid, 0));
@@ -234,16 +234,16 @@ static void ping_pong(int n)
 	pthread_join(thread, NULL);
 }
 
-TEST(hand_over, .clauses = "SWITCH-1 SWITCH-5 R1") { ping_pong(500); }
+TEST(hand_over) { ping_pong(500); }
 
-TEST(hand_over_with_delays, .clauses = "SWITCH-1 SWITCH-5 R1 R13")
+TEST(hand_over_with_delays)
 {
 	marked_self = (struct injection){ INJECT_YIELD, 1 };
 	marked_other = (struct injection){ INJECT_YIELD, 1 };
 	ping_pong(200);
 }
 
-TEST(hand_over_on_one_cpu, .clauses = "SWITCH-5")
+TEST(hand_over_on_one_cpu)
 {
 	cpu_set_t cpu0;
 
@@ -253,7 +253,7 @@ TEST(hand_over_on_one_cpu, .clauses = "SWITCH-5")
 	ping_pong(500);
 }
 
-TEST(running_caller_wakes_and_returns, .clauses = "SWITCH-1 R13")
+TEST(running_caller_wakes_and_returns)
 {
 	static struct peer p;
 
@@ -292,12 +292,12 @@ static void hand_over_to(const struct umcg *to)
 	pthread_join(thread, NULL);
 }
 
-TEST(hand_over_to_the_running, .clauses = "SWITCH-3 R13")
+TEST(hand_over_to_the_running)
 {
 	hand_over_to(&partner);
 }
 
-TEST(hand_over_to_oneself, .clauses = "SWITCH-4")
+TEST(hand_over_to_oneself)
 {
 	hand_over_to(&me);
 	umcg_set_word(&me.task, IDLE);

@@ -57,14 +57,14 @@ static void is_told_of_its_end(pid_t pid)
 	EXPECT_EQ(SIGKILL, WTERMSIG(reap_child(pid)));
 }
 
-TEST(killed_in_another_process, .clauses = "WLIFE-1 WREG-5 R35")
+TEST(killed_in_another_process)
 {
 	become_server();
 	is_told_of_its_end(emigrate());
 }
 
 /* It has been made RUNNING, and was never awake to see that. */
-TEST(killed_before_its_first_look, .clauses = "WLIFE-1 WREG-5 WSIG-3 R35")
+TEST(killed_before_its_first_look)
 {
 	pid_t pid;
 
@@ -105,7 +105,7 @@ static void serve_an_end(void)
 	_exit(0);
 }
 
-TEST(stopped_at_its_exit, .clauses = "WLIFE-1 BLOCK-2 R35 R49")
+TEST(stopped_at_its_exit)
 {
 	pid_t pid, tid;
 	int status;

@@ -88,7 +88,7 @@ static void end_workers(void)
 	}
 }
 
-TEST(setuid_beside_parked_workers, .clauses = "WSIG-1")
+TEST(setuid_beside_parked_workers)
 {
 	park_workers();
 	atomic_store(&visits, true);
@@ -108,7 +108,7 @@ static void stop_here(int signal)
 		;
 }
 
-TEST(world_stopped_beside_parked_workers, .clauses = "WSIG-1 WSIG-4")
+TEST(world_stopped_beside_parked_workers)
 {
 	int none;
 
@@ -134,7 +134,7 @@ static void wait_to_be_cancelled(struct worker *w)
 	wait_for_the_end(w);
 }
 
-TEST(parked_worker_cancelled, .clauses = "WSIG-1 WLIFE-1")
+TEST(parked_worker_cancelled)
 {
 	static struct worker w = { .body = wait_to_be_cancelled };
 	void *result;

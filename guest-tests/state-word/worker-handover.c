@@ -21,7 +21,7 @@ static void pass_on(struct worker *w)
 	}
 }
 
-TEST(chain_of_workers, .clauses = "WRUN-3 WRUN-9 WRUN-2 R8")
+TEST(chain_of_workers)
 {
 	become_server();
 	for (int i = 0; i < CHAIN; i++) {
@@ -183,23 +183,23 @@ static void on_one_cpu(void)
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu0), &cpu0));
 }
 
-TEST(one_server, .clauses = "WRUN-9 R1 R13") { rings_to_their_end(1); }
-TEST(many_servers, .clauses = "WRUN-9 R1 R8 R13") { rings_to_their_end(4); }
+TEST(one_server) { rings_to_their_end(1); }
+TEST(many_servers) { rings_to_their_end(4); }
 
-TEST(many_servers_on_one_cpu, .clauses = "WRUN-9 R1 R8 R13")
+TEST(many_servers_on_one_cpu)
 {
 	on_one_cpu();
 	rings_to_their_end(3);
 }
 
-TEST(many_servers_with_delays, .clauses = "WRUN-9 R1 R8 R13")
+TEST(many_servers_with_delays)
 {
 	inject_at[INJECT_MARKED_SELF] = (struct injection){ INJECT_YIELD, 1 };
 	inject_at[INJECT_MARKED_OTHER] = (struct injection){ INJECT_SPIN, 2000 };
 	rings_to_their_end(4);
 }
 
-TEST(many_servers_with_more_delays, .clauses = "WRUN-9 R1 R8 R13")
+TEST(many_servers_with_more_delays)
 {
 	inject_at[INJECT_MARKED_SELF] = (struct injection){ INJECT_SPIN, 3000 };
 	inject_at[INJECT_MARKED_OTHER] = (struct injection){ INJECT_YIELD, 2 };
@@ -259,7 +259,7 @@ static void hand_over_to_the_fickle(struct worker *w)
  * worker as it was, or it is parked. It is never queued: who knows that it gives
  * way, and who finds it in the pool, would both run it.
  */
-TEST(hand_over_to_the_fickle_server, .clauses = "WRUN-7 WIDLE-1 R36")
+TEST(hand_over_to_the_fickle_server)
 {
 	static struct worker w = { .body = hand_over_to_the_fickle };
 	pthread_t thread;

@@ -43,7 +43,7 @@ static void bring_by_yield(void)
 	until_word(&w, IDLE);
 }
 
-TEST(held_in_a_wait, .clauses = "WSIG-2 WSIG-3")
+TEST(held_in_a_wait)
 {
 	static const struct way way = { yield_once, bring_by_yield, expect_result };
 
@@ -58,7 +58,7 @@ static void bring_with_signals(void)
 	ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
 }
 
-TEST(held_with_a_handler_to_run, .clauses = "WSIG-1 WSIG-2 WSIG-3")
+TEST(held_with_a_handler_to_run)
 {
 	static const struct way way = { yield_once, bring_with_signals,
 					expect_handled_once };
@@ -89,7 +89,7 @@ static void bring_with_task_work(void)
 	EXPECT_EQ(1, poll(&nobody_reads, 1, -1));
 }
 
-TEST(held_with_task_work, .clauses = "WSIG-2 WSIG-3 WIDLE-1")
+TEST(held_with_task_work)
 {
 	static const struct way way = { pass, bring_with_task_work, expect_result };
 
@@ -117,7 +117,7 @@ static void be_trapped_by_seccomp(struct worker *worker)
 	trap_preempted(worker, SYS_getppid);
 }
 
-TEST(held_with_a_trap_of_seccomp, .clauses = "WSIG-2 WSIG-3 WPREEMPT-1")
+TEST(held_with_a_trap_of_seccomp)
 {
 	static const struct way way = { be_trapped_by_seccomp, bring_preempted,
 					expect_handled_once };
@@ -161,7 +161,7 @@ static void bring_dispatched(void)
 	EXPECT_EQ(0, atomic_load(&handled));
 }
 
-TEST(held_with_a_dispatched_call, .clauses = "WSIG-2 WSIG-3 WPREEMPT-1")
+TEST(held_with_a_dispatched_call)
 {
 	static const struct way way = { be_dispatched, bring_dispatched,
 					expect_handled_once };
@@ -189,7 +189,7 @@ static void bring_supervised(void)
 	until_back(&w);
 }
 
-TEST(held_with_an_answer_of_seccomp, .clauses = "WSIG-2 WSIG-3 WIDLE-1")
+TEST(held_with_an_answer_of_seccomp)
 {
 	static const struct way way = { be_supervised, bring_supervised,
 					expect_result };
@@ -236,7 +236,7 @@ static void yield_with_rseq(struct worker *worker)
 		;
 }
 
-TEST(held_with_rseq_to_look_at, .clauses = "WSIG-2 WSIG-3")
+TEST(held_with_rseq_to_look_at)
 {
 	static const struct way way = { yield_with_rseq, bring_by_yield,
 					expect_result };
@@ -300,7 +300,7 @@ static void expect_completion(void)
 	EXPECT_EQ(0, w.result);
 }
 
-TEST(held_with_a_notify_signal, .clauses = "WSIG-2 WSIG-3")
+TEST(held_with_a_notify_signal)
 {
 	static const struct way way = { yield_with_a_poll, bring_with_a_completion,
 					expect_completion };
@@ -358,7 +358,7 @@ static void bring_from_tracer(void)
 	atomic_store(&over, true);
 }
 
-TEST(held_after_a_ptrace_stop, .clauses = "WSIG-2 WSIG-3 BLOCK-2")
+TEST(held_after_a_ptrace_stop)
 {
 	static const struct way way = { spin, bring_from_tracer, expect_result };
 

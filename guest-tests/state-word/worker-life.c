@@ -4,8 +4,6 @@
 
 #include "crew.h"
 
-#define USER_BITS	0xa5000000
-
 static struct worker w;
 static struct gate gate;
 static atomic_bool go;
@@ -42,7 +40,7 @@ static void exit_on_the_way_to_a_wait(struct worker *worker)
 	syscall(SYS_exit, 0);
 }
 
-TEST(exit_wakes_the_server, .clauses = "WLIFE-1 TASK-2 R35 R49")
+TEST(exit_wakes_the_server)
 {
 	static void (*const ends[])(struct worker *) = {
 		return_from_thread, exit_thread, exit_locked, exit_on_the_way_to_a_wait,
@@ -54,11 +52,11 @@ TEST(exit_wakes_the_server, .clauses = "WLIFE-1 TASK-2 R35 R49")
 		crew[i].body = ends[i];
 		crew[i].stays = true;
 		hire(&crew[i]);
-		__atomic_fetch_or(&crew[i].own.task.state, USER_BITS, __ATOMIC_SEQ_CST);
+		umcg_flip_bits(&crew[i].own.task, OTHER_BITS);
 		EXPECT_EQ(0, umcg_resume(&me, &crew[i].own, 0));
 		worker_join(&crew[i]);
 		EXPECT_EQ(RUNNING, umcg_word(&me.task));
-		EXPECT_EQ(NONE | USER_BITS, umcg_word(&crew[i].own.task));
+		EXPECT_EQ(NONE | OTHER_BITS, umcg_word(&crew[i].own.task));
 		EXPECT_EQ(-ESRCH, wake_tid(crew[i].tid, 0));
 	}
 	expect_none_queued(&pool);
@@ -72,7 +70,7 @@ static void await_go_and_exit(struct worker *worker)
 	syscall(SYS_exit, 0);
 }
 
-TEST(exit_tells_no_running_server, .clauses = "WLIFE-1 R35")
+TEST(exit_tells_no_running_server)
 {
 	w.stays = true;
 	begin(await_go_and_exit);
@@ -133,7 +131,7 @@ static void spin(struct worker *worker)
 }
 
 /* In user space it stops at once, without a system call of its own. */
-TEST(server_leaves_a_running_worker, .clauses = "WLIFE-2 WRUN-4 R56")
+TEST(server_leaves_a_running_worker)
 {
 	begin(spin);
 	for (enum way way = 0; way < WAYS; way++) {
@@ -166,7 +164,7 @@ static void *preempt_it(void *arg)
 }
 
 /* It had been told: whoever it has told of the worker may run it, or nobody does. */
-TEST(server_leaves_a_preempted_worker, .clauses = "WLIFE-2 WPREEMPT-1 R56")
+TEST(server_leaves_a_preempted_worker)
 {
 	on_signal(SIGUSR1, count, 0);
 	begin(spin);
@@ -188,7 +186,7 @@ TEST(server_leaves_a_preempted_worker, .clauses = "WLIFE-2 WPREEMPT-1 R56")
 }
 
 /* Who waits at the pool is told of it. */
-TEST(idle_server_takes_over, .clauses = "WLIFE-2 WIDLE-1 R56")
+TEST(idle_server_takes_over)
 {
 	static struct leaver leaver;
 	pthread_t thread;
@@ -213,7 +211,7 @@ static void pass_often(struct worker *worker)
 		pass(worker);
 }
 
-TEST(server_leaves_a_blocked_worker, .clauses = "WLIFE-2 WIDLE-1 R56")
+TEST(server_leaves_a_blocked_worker)
 {
 	begin(pass_often);
 	for (enum way way = 0; way < WAYS; way++) {
@@ -243,7 +241,7 @@ static void lock_then_pass(struct worker *worker)
 	pass(worker);
 }
 
-TEST(server_leaves_a_locked_worker, .clauses = "WLIFE-2 WRUN-4 BLOCK-8 R56")
+TEST(server_leaves_a_locked_worker)
 {
 	static struct leaver leaver = { .steps = 1 };
 	int steps;
@@ -287,7 +285,7 @@ static void *run_and_leave_often(void *arg)
 	return NULL;
 }
 
-TEST(server_leaves_as_its_worker_blocks, .clauses = "WLIFE-2 BLOCK-8 R56 R57")
+TEST(server_leaves_as_its_worker_blocks)
 {
 	begin(nap_often);
 	for (int i = 0; i < RACES; i++) {
@@ -418,17 +416,17 @@ static void heir_is_not_told(enum heir heir)
 	come_back_from(&r, thread);
 }
 
-TEST(tid_passed_to_a_plain_thread, .clauses = "WLIFE-4 BLOCK-8 R18 R57")
+TEST(tid_passed_to_a_plain_thread)
 {
 	heir_is_not_told(PLAIN);
 }
 
-TEST(tid_passed_to_a_worker, .clauses = "WLIFE-4 BLOCK-8 R18 R57")
+TEST(tid_passed_to_a_worker)
 {
 	heir_is_not_told(WORKER);
 }
 
-TEST(tid_passed_to_a_server, .clauses = "WLIFE-4 R18 R57")
+TEST(tid_passed_to_a_server)
 {
 	static struct reborn r = { .heir = SERVER, .result = 1 };
 	pthread_t thread;

@@ -124,7 +124,7 @@ static pid_t step(void)
 	return pid;
 }
 
-TEST(runs_on, .clauses = "WIDLE-1 BLOCK-2")
+TEST(runs_on)
 {
 	pid_t pid = step();
 
@@ -132,7 +132,7 @@ TEST(runs_on, .clauses = "WIDLE-1 BLOCK-2")
 	EXPECT_EQ(0, reap_child(pid));
 }
 
-TEST(killed, .clauses = "WSIG-2")
+TEST(killed)
 {
 	pid_t pid = step();
 
@@ -140,7 +140,7 @@ TEST(killed, .clauses = "WSIG-2")
 	EXPECT_EQ(SIGKILL, WTERMSIG(reap_child(pid)));
 }
 
-TEST(stopped, .clauses = "WSIG-3")
+TEST(stopped)
 {
 	pid_t pid = step();
 
@@ -152,7 +152,7 @@ TEST(stopped, .clauses = "WSIG-3")
 	EXPECT_EQ(0, reap_child(pid));
 }
 
-TEST(traced, .clauses = "WSIG-3")
+TEST(traced)
 {
 	pid_t pid = step(), tid = firm->worker.tid;
 

@@ -18,7 +18,7 @@ static void yield_once(struct worker *worker)
 	atomic_store(&worker->steps, atomic_load(&handled));
 }
 
-TEST(pending_until_run, .clauses = "WSIG-1 R2 R44")
+TEST(pending_until_run)
 {
 	begin(yield_once);
 	ASSERT_EQ(IDLE, run(&w));
@@ -40,7 +40,7 @@ static void look_what_came(struct worker *worker)
 	atomic_store(&worker->steps, atomic_load(&handled));
 }
 
-TEST(pending_until_first_run, .clauses = "WSIG-1 WREG-1 R2")
+TEST(pending_until_first_run)
 {
 	begin(look_what_came);
 	send(SIGUSR1);
@@ -55,7 +55,7 @@ static void yield_with_deadline(struct worker *worker)
 	worker->result = umcg_yield(&worker->own, from_now(5 * SOON));
 }
 
-TEST(pending_over_a_timeout, .clauses = "WSIG-1 WTIME-3 R42 R43")
+TEST(pending_over_a_timeout)
 {
 	begin(yield_with_deadline);
 	ASSERT_EQ(IDLE, run(&w));
@@ -73,7 +73,7 @@ TEST(pending_over_a_timeout, .clauses = "WSIG-1 WTIME-3 R42 R43")
 }
 
 /* Sent to the process: whoever does not wait for a server takes it. */
-TEST(process_directed_goes_to_others, .clauses = "WSIG-1")
+TEST(process_directed_goes_to_others)
 {
 	enum { CREW = 8 };
 	static struct worker crew[CREW];
@@ -110,7 +110,7 @@ static void *signal_the_process(void *arg)
 	return arg;
 }
 
-TEST(process_directed_wakes_a_server, .clauses = "WSIG-1 SIG-1")
+TEST(process_directed_wakes_a_server)
 {
 	pthread_t thread;
 
@@ -122,7 +122,7 @@ TEST(process_directed_wakes_a_server, .clauses = "WSIG-1 SIG-1")
 	finish(&w);
 }
 
-TEST(blocked_and_ignored, .clauses = "WSIG-5")
+TEST(blocked_and_ignored)
 {
 	sigset_t set;
 
@@ -149,7 +149,7 @@ static void yield_inside(int signal)
 	count(signal);
 }
 
-TEST(handler_yields_and_blocks, .clauses = "WSIG-1 WSIG-4 R44")
+TEST(handler_yields_and_blocks)
 {
 	begin(yield_once);
 	on_signal(SIGUSR1, yield_inside, 0);
@@ -172,7 +172,7 @@ static void unregister_inside(int signal)
 	count(signal);
 }
 
-TEST(handler_unregisters, .clauses = "WSIG-1 WREG-5 R44")
+TEST(handler_unregisters)
 {
 	w.stays = true;
 	begin(yield_once);
@@ -268,7 +268,7 @@ static void make_calls_too(struct worker *worker)
 	}
 }
 
-TEST(interrupted_calls, .clauses = "WSIG-4 R40 R50")
+TEST(interrupted_calls)
 {
 	pthread_t thread;
 
@@ -302,7 +302,7 @@ static void read_once(struct worker *worker)
 	atomic_store(&worker->steps, atomic_load(&handled));
 }
 
-TEST(restarted_call_blocks_again, .clauses = "WSIG-4 BLOCK-1 R50")
+TEST(restarted_call_blocks_again)
 {
 	begin(read_once);
 	on_signal(SIGUSR1, count, SA_RESTART);
@@ -343,7 +343,7 @@ static void fault_often(struct worker *worker)
 }
 
 /* A bad access of its own is no business of UMCG. */
-TEST(handles_its_own_faults, .clauses = "WPREEMPT-4 WSIG-4")
+TEST(handles_its_own_faults)
 {
 	begin(fault_often);
 	on_signal(SIGSEGV, leave, 0);

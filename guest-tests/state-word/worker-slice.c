@@ -90,7 +90,7 @@ static void *preempt_once_granted(void *before)
 	return NULL;
 }
 
-TEST(preempted_worker_gets_none, .clauses = "WPREEMPT-1")
+TEST(preempted_worker_gets_none)
 {
 	stay_on_one_cpu();
 	begin(ask_and_give_back);
@@ -123,7 +123,7 @@ static void ask_and_block(struct worker *worker)
 	EXPECT_EQ(0, control());
 }
 
-TEST(held_worker_gets_none, .clauses = "WIDLE-1 BLOCK-2")
+TEST(held_worker_gets_none)
 {
 	stay_on_one_cpu();
 	page_keep(&kept, own_page());

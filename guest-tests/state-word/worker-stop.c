@@ -98,7 +98,7 @@ static void dies_of(int signal, void (*body)(struct worker *), bool of_idle)
 	EXPECT_EQ(signal, WTERMSIG(reap_child(pid)));
 }
 
-TEST(fatal_signals_end_it, .clauses = "WSIG-2 WLIFE-1 R49")
+TEST(fatal_signals_end_it)
 {
 	static const int fatal[] = { SIGKILL, SIGTERM, SIGSEGV, SIGQUIT };
 
@@ -116,7 +116,7 @@ static void wait_for_a_while(struct worker *worker)
 }
 
 /* The deadline comes, and finds nobody. */
-TEST(fatal_signals_end_a_timed_wait, .clauses = "WSIG-2 WTIME-3 WLIFE-1 R49")
+TEST(fatal_signals_end_a_timed_wait)
 {
 	/* Those that dump core are not looked at before all others. */
 	static const int fatal[] = { SIGQUIT, SIGABRT, SIGTERM, SIGKILL };
@@ -148,7 +148,7 @@ static void go_on(pid_t pid)
 }
 
 /* Stopped as a group: the running worker blocks by it, the idle one waits on. */
-TEST(stop_and_continue, .clauses = "WSIG-3 BLOCK-2 WIDLE-1")
+TEST(stop_and_continue)
 {
 	pid_t pid = open_firm(take_turns);
 	unsigned int blocked = 0;
@@ -172,7 +172,7 @@ TEST(stop_and_continue, .clauses = "WSIG-3 BLOCK-2 WIDLE-1")
 }
 
 /* Attach, stop and detach a worker that waits, while another runs on undisturbed. */
-TEST(idle_worker_traced, .clauses = "WSIG-3")
+TEST(idle_worker_traced)
 {
 	pid_t pid = open_firm(take_turns), tid = firm->idle.tid;
 
@@ -196,7 +196,7 @@ TEST(idle_worker_traced, .clauses = "WSIG-3")
 }
 
 /* Run while it is in a ptrace stop, it is not lost: it goes when it may. */
-TEST(run_while_traced, .clauses = "WSIG-3 WRUN-6 R2")
+TEST(run_while_traced)
 {
 	pid_t pid = open_firm(take_turns), tid = firm->idle.tid;
 

@@ -41,7 +41,7 @@ static void sleep_once(struct worker *w)
 	atomic_fetch_add(&w->steps, 1);
 }
 
-TEST(life_of_a_worker, .clauses = "WREG-1 WRUN-1 BLOCK-1 WIDLE-1")
+TEST(life_of_a_worker)
 {
 	static struct worker w = { .body = sleep_once };
 	char event[128], expected[128];

@@ -50,6 +50,11 @@ bool umcg_runs(struct umcg *me, struct umcg *worker);
 int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 bool umcg_preempted(struct umcg *me, struct umcg *worker);
 
+/* For tests: some bits of user space, but not all. */
+#define UMCG_SOME_BITS	0x5a000000
+/* All bits of a word that user space can store. */
+#define UMCG_WORD_MASK	UINT32_MAX
+
 /* The bare system calls, for tests of the ABI itself. */
 int umcg_sys_ctl(uint32_t flags, void *self);
 int umcg_sys_wait(uint32_t flags, uint64_t abs_timeout);
@@ -63,6 +68,11 @@ static inline uint32_t umcg_word(struct umcg_task *task)
 static inline void umcg_set_word(struct umcg_task *task, uint32_t word)
 {
 	__atomic_store_n(&task->state, word, __ATOMIC_SEQ_CST);
+}
+
+static inline void umcg_flip_bits(struct umcg_task *task, uint32_t bits)
+{
+	__atomic_fetch_xor(&task->state, bits, __ATOMIC_SEQ_CST);
 }
 
 /* Change the state from `from` to `to`, whatever the bits of user space are. */

@@ -53,14 +53,25 @@ bool umcg_runs(struct umcg *me, struct umcg *worker);
 int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 bool umcg_preempted(struct umcg *me, struct umcg *worker);
 
+/* For tests: some bits of user space, but not all. */
+#define UMCG_SOME_BITS	0x14000
+/* All bits of a word but its time. */
+#define UMCG_WORD_MASK	UMCG_TASK_STATE_MASK_FULL
+
 /* The bare system calls, for tests of the ABI itself. */
 int umcg_sys_ctl(uint32_t flags, void *self);
 int umcg_sys_wait(uint32_t flags, uint64_t abs_timeout);
 
 /* The state word, with its time. */
-static inline uint64_t umcg_word(struct umcg_task *task)
+static inline uint64_t umcg_stamped_word(struct umcg_task *task)
 {
 	return __atomic_load_n(&task->state_ts, __ATOMIC_SEQ_CST);
+}
+
+/* And without, which every change makes another. */
+static inline uint32_t umcg_word(struct umcg_task *task)
+{
+	return umcg_stamped_word(task) & UMCG_TASK_STATE_MASK_FULL;
 }
 
 static inline void umcg_set_word(struct umcg_task *task, uint64_t word)
@@ -68,7 +79,12 @@ static inline void umcg_set_word(struct umcg_task *task, uint64_t word)
 	__atomic_store_n(&task->state_ts, word, __ATOMIC_SEQ_CST);
 }
 
-/* Bits 0-12 of it: the state, its flags, and what is reserved. */
+static inline void umcg_flip_bits(struct umcg_task *task, uint64_t bits)
+{
+	__atomic_fetch_xor(&task->state_ts, bits, __ATOMIC_SEQ_CST);
+}
+
+/* Bits 0-12 of a word: the state, its flags, and what is reserved. */
 static inline uint64_t umcg_bits(uint64_t word)
 {
 	return word & UMCG_TASK_STATE_MASK_FULL & ~UMCG_TASK_USER_MASK;

@@ -91,8 +91,8 @@ static void block_while_away(struct absence *absence)
 			until_back(&w);
 			EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
 		}
-		EXPECT_EQ(RUNNING, full_word(&server->task));
-		EXPECT_EQ(BLOCKED, full_word(&w.umcg->task));
+		EXPECT_EQ(RUNNING, umcg_word(&server->task));
+		EXPECT_EQ(BLOCKED, umcg_word(&w.umcg->task));
 		pthread_join(thread, NULL);
 		gate_open(&gate);
 		until_back(&w);
@@ -205,8 +205,8 @@ TEST(server_signalled_as_it_reports, .clauses = "BLOCK-6 SIG-1 R15 R34")
 	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_on_its_way, NULL));
 	EXPECT_EQ(0, umcg_sys_wait(0, from_now(10000 * MS)));
 	pthread_join(thread, NULL);
-	EXPECT_EQ(RUNNING, full_word(&server->task));
-	EXPECT_EQ(BLOCKED, full_word(&w.umcg->task));
+	EXPECT_EQ(RUNNING, umcg_word(&server->task));
+	EXPECT_EQ(BLOCKED, umcg_word(&w.umcg->task));
 	gate_open(&gate);
 	until_back(&w);
 	EXPECT_EQ(NONE, run_under(server, w.umcg));
@@ -320,7 +320,7 @@ static void block_for(volatile void *page, int whose)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
 	EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
 	EXPECT_EQ(1, atomic_load(&w.steps));
-	EXPECT_EQ(RUNNING, full_word(&server->task));
+	EXPECT_EQ(RUNNING, umcg_word(&server->task));
 	pthread_join(thread, NULL);
 	until_back(&w);
 	EXPECT_EQ(NONE, run_under(server, w.umcg));
@@ -390,9 +390,9 @@ static void *signal_it_without_its_page(void *arg)
 	keep_back(w.umcg, WORKER);
 	ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
 	until_wanted(&kept[WORKER - 1]);
-	for (int i = 0; i < 100 && full_word(&server->task) != RUNNING; i++)
+	for (int i = 0; i < 100 && umcg_word(&server->task) != RUNNING; i++)
 		nap(MS);
-	atomic_store(&away, full_word(&server->task) == RUNNING);
+	atomic_store(&away, umcg_word(&server->task) == RUNNING);
 	give_back(WORKER);
 	return arg;
 }
@@ -463,7 +463,7 @@ TEST(idle_before_it_is_listed, .clauses = "WIDLE-1 WIDLE-3 R48 R58")
 	keep_back(w.pool, SERVER);
 	gate_open(&gate);
 	until_wanted(&kept[SERVER - 1]);
-	EXPECT_EQ(IDLE, full_word(&w.umcg->task));
+	EXPECT_EQ(IDLE, umcg_word(&w.umcg->task));
 	EXPECT_EQ(1, w.umcg->task.idle_workers_ptr);
 	give_back(SERVER);
 	until_back(&w);
@@ -504,7 +504,7 @@ static void block_without(void *take)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, take_away, &absence));
 	/* Its server is woken all the same. */
 	EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
-	EXPECT_EQ(RUNNING, full_word(&server->task));
+	EXPECT_EQ(RUNNING, umcg_word(&server->task));
 	pthread_join(thread, NULL);
 	gate_open(&gate);
 	worker_join(&w);

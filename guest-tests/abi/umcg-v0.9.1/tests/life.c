@@ -38,7 +38,7 @@ TEST(children_are_not_registered, .clauses = "LIFE-1 R4")
 			_exit(0);
 		}
 		EXPECT_EQ(0, reap_child(pid));
-		EXPECT_EQ(words[i], full_word(&me.task));
+		EXPECT_EQ(words[i], umcg_word(&me.task));
 
 		ASSERT_EQ(0, pthread_create(&thread, NULL, expect_unregistered, NULL));
 		pthread_join(thread, NULL);
@@ -169,7 +169,7 @@ TEST(exit_unregisters, .clauses = "LIFE-3 R4 R49")
 		ASSERT_EQ(0, pthread_join(thread, &failed));
 		ASSERT_EQ(NULL, failed);
 		EXPECT_EQ(-ESRCH, wake_tid(gone.tid, 0));
-		EXPECT_EQ(RUNNING, full_word(&gone.task));
+		EXPECT_EQ(RUNNING, umcg_word(&gone.task));
 	}
 	expect_asleep(&bystander);
 	EXPECT_EQ(0, wake_tid(bystander.tid, 0));
@@ -183,7 +183,7 @@ TEST(killed_process_leaves_its_word, .clauses = "LIFE-3 SIG-5 R49")
 
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(SIGKILL, reap_child(pid));
-	EXPECT_EQ(IDLE, full_word(&p->umcg.task));
+	EXPECT_EQ(IDLE, umcg_word(&p->umcg.task));
 }
 
 TEST(structure_may_go_between_calls, .clauses = "LIFE-4")
@@ -202,7 +202,7 @@ TEST(structure_may_go_between_calls, .clauses = "LIFE-4")
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	task->state_ts = IDLE;
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-	EXPECT_EQ(RUNNING, full_word(task));
+	EXPECT_EQ(RUNNING, umcg_word(task));
 }
 
 #define CROWD	8

@@ -18,7 +18,7 @@ TEST(server_of_another_process, .clauses = "MM-1 WAKE-6 SWITCH-2 ARG-6 R5 R18 R2
 	EXPECT_EQ(-ESRCH, wake_tid(foreign->tid, UMCG_WAIT_WF_CURRENT_CPU));
 	umcg_set_word(&me.task, IDLE);
 	EXPECT_EQ(-ESRCH, umcg_sys_wait(0, 1));
-	EXPECT_EQ(IDLE, full_word(&me.task));
+	EXPECT_EQ(IDLE, umcg_word(&me.task));
 	umcg_set_word(&me.task, RUNNING);
 	expect_asleep(foreign);
 }
@@ -31,7 +31,7 @@ static void name_the_foreign(struct worker *w)
 	task->next_tid = foreign->tid;
 	EXPECT_EQ(-ESRCH, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0));
 	EXPECT_EQ(-ESRCH, umcg_sys_wait(0, 1));
-	EXPECT_EQ(IDLE | LOCKED, full_word(task));
+	EXPECT_EQ(IDLE | LOCKED, umcg_word(task));
 	task->next_tid = me.tid;
 	ASSERT_TRUE(umcg_move(task, IDLE | LOCKED, RUNNING));
 	atomic_fetch_add(&w->steps, 1);
@@ -70,7 +70,7 @@ TEST(idle_server_of_another_process, .clauses = "MM-1 WIDLE-2 R18")
 	until_back(&w);
 	EXPECT_EQ(0, pool.idle_server_tid);
 	expect_asleep(foreign);
-	EXPECT_EQ(IDLE, full_word(&foreign->umcg.task));
+	EXPECT_EQ(IDLE, umcg_word(&foreign->umcg.task));
 	finish(&w);
 }
 

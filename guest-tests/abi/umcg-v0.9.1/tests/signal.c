@@ -125,9 +125,9 @@ static void wait_inside(int signal)
 	struct umcg_task *task = &interrupted.umcg.task;
 
 	count(signal);
-	EXPECT_EQ(IDLE, full_word(task));
+	EXPECT_EQ(IDLE, umcg_word(task));
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, from_now(5 * SOON)));
-	EXPECT_EQ(RUNNING, full_word(task));
+	EXPECT_EQ(RUNNING, umcg_word(task));
 	umcg_set_word(task, IDLE);
 	count(signal);
 }
@@ -193,7 +193,7 @@ static void switch_inside(int signal)
 {
 	until_partner_is_gone(signal);
 	EXPECT_EQ(-ESRCH, umcg_sys_wait(0, from_now(SOON)));
-	EXPECT_EQ(IDLE, full_word(&interrupted.umcg.task));
+	EXPECT_EQ(IDLE, umcg_word(&interrupted.umcg.task));
 	count(signal);
 }
 
@@ -334,7 +334,7 @@ TEST(traced, .clauses = "SIG-6")
 		ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
 		ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
 		ASSERT_TRUE(WIFSTOPPED(status));
-		EXPECT_EQ(IDLE, full_word(&p->umcg.task));
+		EXPECT_EQ(IDLE, umcg_word(&p->umcg.task));
 		ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, NULL, NULL));
 		until_asleep(p);
 	}

@@ -97,7 +97,7 @@ TEST(word_must_make_sense, .clauses = "ARG-5 ARG-6 R19")
 
 		umcg_set_word(&me.task, word);
 		EXPECT_EQ(-EINVAL, umcg_sys_wait(0, 1));
-		EXPECT_EQ(word, umcg_word(&me.task));
+		EXPECT_EQ(word, umcg_stamped_word(&me.task));
 	}
 	expect_asleep(&p);
 	/* Still registered. */
@@ -111,10 +111,10 @@ TEST(locked_is_cleared, .clauses = "ARG-7")
 	become_server();
 	umcg_set_word(&me.task, IDLE | UMCG_TF_LOCKED);
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-	EXPECT_EQ(RUNNING, full_word(&me.task));
+	EXPECT_EQ(RUNNING, umcg_word(&me.task));
 	umcg_set_word(&me.task, RUNNING | UMCG_TF_LOCKED | 0x2000);
 	EXPECT_EQ(0, umcg_sys_wait(0, 0));
-	EXPECT_EQ(RUNNING | 0x2000, full_word(&me.task));
+	EXPECT_EQ(RUNNING | 0x2000, umcg_word(&me.task));
 }
 
 TEST(error_leaves_the_mark, .clauses = "ARG-6")
@@ -123,9 +123,9 @@ TEST(error_leaves_the_mark, .clauses = "ARG-6")
 	umcg_set_word(&me.task, IDLE | 0x2e000);
 	me.task.next_tid = 0x3fffffff;
 	EXPECT_EQ(-ESRCH, umcg_sys_wait(0, 0));
-	EXPECT_EQ(IDLE | 0x2e000, full_word(&me.task));
+	EXPECT_EQ(IDLE | 0x2e000, umcg_word(&me.task));
 	EXPECT_EQ(-EINVAL, umcg_sys_wait(0x80, 0));
-	EXPECT_EQ(IDLE | 0x2e000, full_word(&me.task));
+	EXPECT_EQ(IDLE | 0x2e000, umcg_word(&me.task));
 }
 
 TEST(sleeps_until_running, .clauses = "WAIT-1 WAKE-1")
@@ -136,10 +136,10 @@ TEST(sleeps_until_running, .clauses = "WAIT-1 WAKE-1")
 	peer_start(&p);
 	until_asleep(&p);
 	expect_asleep(&p);
-	EXPECT_EQ(IDLE, full_word(&p.umcg.task));
+	EXPECT_EQ(IDLE, umcg_word(&p.umcg.task));
 	peer_wake(&p);
 	EXPECT_EQ(0, peer_join(&p));
-	EXPECT_EQ(RUNNING, full_word(&p.umcg.task));
+	EXPECT_EQ(RUNNING, umcg_word(&p.umcg.task));
 }
 
 TEST(woken_before_the_call, .clauses = "WAIT-2 R1")
@@ -148,7 +148,7 @@ TEST(woken_before_the_call, .clauses = "WAIT-2 R1")
 	umcg_set_word(&me.task, IDLE);
 	umcg_set_word(&me.task, RUNNING);
 	EXPECT_EQ(0, umcg_sys_wait(0, 0));
-	EXPECT_EQ(RUNNING, full_word(&me.task));
+	EXPECT_EQ(RUNNING, umcg_word(&me.task));
 }
 
 #define RACES	(5 * 5 * 20)
@@ -199,7 +199,7 @@ TEST(wakeup_of_an_idle_word, .clauses = "WAIT-3 WAKE-2 R2")
 	for (int i = 0; i < 50; i++)
 		EXPECT_EQ(0, wake_tid(p.tid, 0));
 	expect_asleep(&p);
-	EXPECT_EQ(IDLE, full_word(&p.umcg.task));
+	EXPECT_EQ(IDLE, umcg_word(&p.umcg.task));
 	peer_wake(&p);
 	EXPECT_EQ(0, peer_join(&p));
 }
@@ -269,11 +269,11 @@ TEST(blocking_elsewhere_is_not_told, .clauses = "WAIT-6 WAKE-3")
 	while (!blocker.tid)
 		sched_yield();
 	until_state(getpid(), blocker.tid, 'S');
-	EXPECT_EQ(RUNNING, full_word(&blocker.task));
+	EXPECT_EQ(RUNNING, umcg_word(&blocker.task));
 	/* A wake reaches it and has no effect. */
 	EXPECT_EQ(0, wake_tid(blocker.tid, 0));
 	until_state(getpid(), blocker.tid, 'S');
-	EXPECT_EQ(RUNNING, full_word(&blocker.task));
+	EXPECT_EQ(RUNNING, umcg_word(&blocker.task));
 	expect_asleep(&bystander);
 	ASSERT_EQ(1, write(blocker_pipe[1], "", 1));
 	pthread_join(thread, NULL);

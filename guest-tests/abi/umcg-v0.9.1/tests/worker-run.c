@@ -70,7 +70,7 @@ TEST(worker_to_server, .clauses = "WRUN-2")
 	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
 	until_word(&w, IDLE);
 	expect_word(&w, IDLE);
-	EXPECT_EQ(IDLE | SOME_BITS, full_word(&w.umcg->task));
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&w.umcg->task));
 	expect_none_queued(&pool);
 	EXPECT_EQ((uintptr_t)&pool.idle_workers, w.umcg->task.idle_workers_ptr);
 	EXPECT_EQ(0, atomic_load(&w.steps));
@@ -90,7 +90,7 @@ static void hand_over(struct worker *w)
 static void take_over(struct worker *w)
 {
 	/* The one before is parked; the server has slept through it. */
-	EXPECT_EQ(IDLE | SOME_BITS, full_word(&pair[0].umcg->task));
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&pair[0].umcg->task));
 	EXPECT_EQ(pair[1].tid, pair[0].umcg->task.next_tid);
 	EXPECT_EQ(me.tid, w->umcg->task.next_tid);
 	EXPECT_EQ(w->tid, me.task.next_tid);
@@ -184,7 +184,7 @@ TEST(sleeps_on, .clauses = "WRUN-6 WAIT-3 R2 R13")
 		for (int j = 0; j < 20; j++)
 			EXPECT_EQ(0, wake_tid(w.tid, 0));
 		expect_word(&w, words[i]);
-		EXPECT_EQ(words[i] | SOME_BITS, full_word(&w.umcg->task));
+		EXPECT_EQ(words[i] | SOME_BITS, umcg_word(&w.umcg->task));
 	}
 	/* The word alone does not wake; the next wakeup looks at it. */
 	w.umcg->task.next_tid = me.tid;
@@ -209,7 +209,7 @@ TEST(goes_on_locked, .clauses = "WRUN-6 WRUN-4")
 	umcg_set_word(&w.umcg->task, BLOCKED | PREEMPTED | SOME_BITS);
 	EXPECT_EQ(0, wake_tid(w.tid, 0));
 	until_back(&w);
-	EXPECT_EQ(IDLE | SOME_BITS, full_word(&w.umcg->task));
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&w.umcg->task));
 	EXPECT_EQ(0, atomic_load(&w.steps));
 	umcg_set_word(&w.umcg->task, IDLE | LOCKED);
 	EXPECT_EQ(0, wake_tid(w.tid, 0));
@@ -230,12 +230,12 @@ static void wait_for_nobody(struct worker *w)
 
 	for (int i = 0; i < 6; i++) {
 		EXPECT_EQ(-ESRCH, wait_with(w, IDLE | LOCKED, tids[i]));
-		EXPECT_EQ(IDLE | LOCKED | SOME_BITS, full_word(task));
+		EXPECT_EQ(IDLE | LOCKED | SOME_BITS, umcg_word(task));
 	}
 	/* The bare system call is of this thread alone. */
 	ASSERT_EQ(0, syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY));
 	EXPECT_EQ(-ESRCH, wait_with(w, IDLE | LOCKED, foreign->tid));
-	EXPECT_EQ(IDLE | LOCKED | SOME_BITS, full_word(task));
+	EXPECT_EQ(IDLE | LOCKED | SOME_BITS, umcg_word(task));
 	task->next_tid = me.tid;
 	umcg_set_word(task, RUNNING);
 	atomic_fetch_add(&w->steps, 1);

@@ -50,7 +50,7 @@ TEST(times_out_not_early, .clauses = "WTIME-1 TIME-1 WIDLE-1 TASK-2 R24")
 		EXPECT_EQ(i ? -ETIMEDOUT : 1, w.result);
 		until_queued(&w);
 		EXPECT_LE(until, clock_ns(CLOCK_REALTIME));
-		EXPECT_EQ(IDLE | SOME_BITS, full_word(&w.umcg->task));
+		EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&w.umcg->task));
 	}
 	/* One timeout is all that comes of it. */
 	expect_word(&w, IDLE);
@@ -198,7 +198,7 @@ static void hold_over_the_deadline(uint64_t held)
 	while (clock_ns(CLOCK_REALTIME) < until + SOON)
 		nap(MS);
 	expect_word(&w, held);
-	EXPECT_EQ(held | SOME_BITS, full_word(&w.umcg->task));
+	EXPECT_EQ(held | SOME_BITS, umcg_word(&w.umcg->task));
 	expect_none_queued(&pool);
 	EXPECT_EQ(0, atomic_load(&w.steps));
 	if (held != (RUNNING | LOCKED))
