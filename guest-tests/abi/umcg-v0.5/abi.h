@@ -50,6 +50,9 @@ bool umcg_runs(struct umcg *me, struct umcg *worker);
 int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 bool umcg_preempted(struct umcg *me, struct umcg *worker);
 
+/* The word of a worker that umcg_requeue() has put among the idle ones. */
+#define UMCG_REQUEUED	UMCG_TASK_IDLE
+
 /* For tests: some bits of user space, but not all. */
 #define UMCG_SOME_BITS	0x5a000000
 /* All bits of a word that user space can store. */

@@ -53,6 +53,9 @@ bool umcg_runs(struct umcg *me, struct umcg *worker);
 int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 bool umcg_preempted(struct umcg *me, struct umcg *worker);
 
+/* The word of a worker that umcg_requeue() has put among the idle ones. */
+#define UMCG_REQUEUED	(UMCG_TASK_IDLE | UMCG_TF_PREEMPTED)
+
 /* For tests: some bits of user space, but not all. */
 #define UMCG_SOME_BITS	0x14000
 /* All bits of a word but its time. */

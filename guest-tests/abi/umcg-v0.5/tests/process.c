@@ -309,4 +309,18 @@ TEST(number_that_passed_on, .clauses = "XPROC-4 WAKE-6 R18 R57")
 	EXPECT_EQ(0, p[1].result);
 }
 
+TEST(killed_process_is_gone, .clauses = "LIFE-3 SIG-5 R4 R49")
+{
+	struct peer *p;
+	pid_t pid = process_asleep(&p);
+
+	EXPECT_EQ(0, wake_tid(pid, 0));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	until_state(pid, pid, 'Z');
+	EXPECT_EQ(-ESRCH, wake_tid(pid, 0));
+	EXPECT_EQ(SIGKILL, reap_child(pid));
+	EXPECT_EQ(-ESRCH, wake_tid(pid, 0));
+	EXPECT_EQ(IDLE, umcg_word(&p->umcg.task));
+}
+
 UMCG_TEST_MAIN

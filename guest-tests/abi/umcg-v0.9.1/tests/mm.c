@@ -74,4 +74,14 @@ TEST(idle_server_of_another_process, .clauses = "MM-1 WIDLE-2 R18")
 	finish(&w);
 }
 
+TEST(killed_process_leaves_its_word, .clauses = "LIFE-3 SIG-5 R49")
+{
+	struct peer *p;
+	pid_t pid = process_asleep(&p);
+
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, reap_child(pid));
+	EXPECT_EQ(IDLE, umcg_word(&p->umcg.task));
+}
+
 UMCG_TEST_MAIN

@@ -87,7 +87,7 @@ static uint64_t mask_in_proc(pid_t pid, pid_t tid)
 }
 
 /* It blocks nothing, whatever signals wait for it. */
-TEST(signal_mask_as_it_is, .clauses = "WSIG-1 WSIG-3")
+TEST(signal_mask_as_it_is)
 {
 	pid_t pid = open_firm(), tid = firm->held.tid;
 
@@ -106,7 +106,7 @@ TEST(signal_mask_as_it_is, .clauses = "WSIG-1 WSIG-3")
 }
 
 /* What a debugger sets while the worker is held is what it runs with. */
-TEST(signal_mask_set_meanwhile, .clauses = "WSIG-1 WSIG-3")
+TEST(signal_mask_set_meanwhile)
 {
 	uint64_t usr2 = UINT64_C(1) << (SIGUSR2 - 1);
 	pid_t pid = open_firm(), tid = firm->held.tid;
@@ -158,7 +158,7 @@ static void *send_it_away(void *arg)
 	return NULL;
 }
 
-TEST(server_named_by_the_word_has_gone, .clauses = "WLIFE-2 BLOCK-8 R56")
+TEST(server_named_by_the_word_has_gone)
 {
 	static struct worker w = { .body = move_and_sleep };
 	pthread_t thread;
