@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Signals and stops that meet a server in umcg_wait(). */
-#include <sys/ptrace.h>
-
+/* Signals that meet a server in umcg_wait(). */
 #include "inject.h"
 #include "peer.h"
 
@@ -43,10 +41,10 @@ static void handler_and_on(int flags)
 	EXPECT_EQ(0, peer_join(&p));
 }
 
-TEST(wait_goes_on, .clauses = "SIG-1 R2") { handler_and_on(0); }
-TEST(wait_goes_on_with_sa_restart, .clauses = "SIG-1 R2") { handler_and_on(SA_RESTART); }
+TEST(wait_goes_on) { handler_and_on(0); }
+TEST(wait_goes_on_with_sa_restart) { handler_and_on(SA_RESTART); }
 
-TEST(signal_between_mark_and_call, .clauses = "SIG-1 SIG-2")
+TEST(signal_between_mark_and_call)
 {
 	static struct umcg late;
 
@@ -66,7 +64,7 @@ static void make_myself_running(int signal)
 	EXPECT_TRUE(umcg_move(&interrupted.umcg.task, IDLE, RUNNING));
 }
 
-TEST(handler_makes_it_running, .clauses = "SIG-2 R44")
+TEST(handler_makes_it_running)
 {
 	on_signal(SIGUSR1, make_myself_running, 0);
 	peer_start(&interrupted);
@@ -77,7 +75,7 @@ TEST(handler_makes_it_running, .clauses = "SIG-2 R44")
 }
 
 /* Both are there when it looks: neither is lost, the handler runs first. */
-TEST(wake_and_signal_together, .clauses = "SIG-2 R2")
+TEST(wake_and_signal_together)
 {
 	on_signal(SIGUSR1, count, 0);
 	become_server();
@@ -107,7 +105,7 @@ static void unregister(int signal)
 	count(signal);
 }
 
-TEST(handler_unregisters, .clauses = "SIG-3")
+TEST(handler_unregisters)
 {
 	static struct peer p;
 
@@ -132,7 +130,7 @@ static void wait_inside(int signal)
 	count(signal);
 }
 
-TEST(handlers_nest_and_wait, .clauses = "SIG-3 TIME-6 R43 R44")
+TEST(handlers_nest_and_wait)
 {
 	become_server();
 	on_signal(SIGUSR1, wait_inside, 0);
@@ -172,7 +170,7 @@ static void interrupt_a_switch(struct peer *partner, void (*handler)(int))
 	until_handled(1);
 }
 
-TEST(partner_exits_meanwhile, .clauses = "SIG-4 R36")
+TEST(partner_exits_meanwhile)
 {
 	static struct peer partner;
 
@@ -198,7 +196,7 @@ static void switch_inside(int signal)
 }
 
 /* It is not taken for the switch that was interrupted, which is restarted after it. */
-TEST(handler_switches_to_one_that_has_gone, .clauses = "SIG-3 SIG-4 R36")
+TEST(handler_switches_to_one_that_has_gone)
 {
 	static struct peer partner;
 
@@ -221,7 +219,7 @@ static void *switch_twice(void *arg)
 	struct umcg_task *task = &twice.umcg.task;
 	int result[2];
 
-	task->state_ts = RUNNING;
+	umcg_set_word(task, RUNNING);
 	ASSERT_EQ(0, umcg_sys_ctl(UMCG_CTL_REGISTER, task));
 	task->next_tid = twice.next_tid;
 	twice.pid = getpid();
@@ -238,7 +236,7 @@ static void *switch_twice(void *arg)
 }
 
 /* That a switch was interrupted once is no excuse for a later one. */
-TEST(switches_again_to_one_that_has_gone, .clauses = "SIG-4 R36")
+TEST(switches_again_to_one_that_has_gone)
 {
 	static struct peer partner;
 
@@ -262,7 +260,7 @@ TEST(switches_again_to_one_that_has_gone, .clauses = "SIG-4 R36")
 	EXPECT_EQ(-ESRCH, second);
 }
 
-TEST(fatal_signals_end_it, .clauses = "SIG-5")
+TEST(fatal_signals_end_it)
 {
 	static const int fatal[] = { SIGKILL, SIGTERM, SIGKILL, SIGSEGV };
 	struct peer *p = shared_memory(4 * sizeof(*p));
@@ -278,75 +276,7 @@ TEST(fatal_signals_end_it, .clauses = "SIG-5")
 	}
 }
 
-TEST(stop_and_continue, .clauses = "SIG-6 TIME-6")
-{
-	struct peer *p = shared_memory(2 * sizeof(*p));
-	pid_t pid[2];
-
-	become_server();
-	p[1].timeout = from_now(1000 * MS);
-	for (int i = 0; i < 2; i++) {
-		pid[i] = peer_fork(&p[i]);
-		until_state(pid[i], pid[i], 'S');
-		ASSERT_EQ(0, kill(pid[i], SIGSTOP));
-		until_state(pid[i], pid[i], 'T');
-		ASSERT_EQ(0, kill(pid[i], SIGCONT));
-	}
-	EXPECT_EQ(0, reap_child(pid[1]));
-	EXPECT_EQ(-ETIMEDOUT, p[1].result);
-	EXPECT_LE(p[1].timeout, clock_ns(CLOCK_REALTIME));
-	until_asleep(&p[0]);
-	/* Of another mm: only its word is ours to change. */
-	ASSERT_TRUE(umcg_move(&p[0].umcg.task, IDLE, RUNNING));
-	ASSERT_EQ(0, kill(pid[0], SIGSTOP));
-	ASSERT_EQ(0, kill(pid[0], SIGCONT));
-	EXPECT_EQ(0, reap_child(pid[0]));
-	EXPECT_EQ(0, p[0].result);
-}
-
-TEST(woken_while_stopped, .clauses = "SIG-6 SIG-2")
-{
-	struct peer *p;
-	pid_t pid = process_asleep(&p);
-
-	ASSERT_EQ(0, kill(pid, SIGSTOP));
-	until_state(pid, pid, 'T');
-	ASSERT_TRUE(umcg_move(&p->umcg.task, IDLE, RUNNING));
-	nap(SOON);
-	EXPECT_EQ('T', thread_state(pid, pid));
-	EXPECT_FALSE(p->returned);
-	ASSERT_EQ(0, kill(pid, SIGCONT));
-	EXPECT_EQ(0, reap_child(pid));
-	EXPECT_EQ(0, p->result);
-}
-
-TEST(traced, .clauses = "SIG-6")
-{
-	struct peer *p = shared_memory(sizeof(*p));
-	pid_t pid;
-	int status;
-
-	become_server();
-	pid = peer_fork(p);
-	until_asleep(p);
-	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, pid, NULL, NULL));
-	for (int i = 0; i < 5; i++) {
-		ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
-		ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
-		ASSERT_TRUE(WIFSTOPPED(status));
-		EXPECT_EQ(IDLE, umcg_word(&p->umcg.task));
-		ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, NULL, NULL));
-		until_asleep(p);
-	}
-	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
-	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
-	ASSERT_TRUE(umcg_move(&p->umcg.task, IDLE, RUNNING));
-	ASSERT_EQ(0, ptrace(PTRACE_DETACH, pid, NULL, NULL));
-	EXPECT_EQ(0, reap_child(pid));
-	EXPECT_EQ(0, p->result);
-}
-
-TEST(blocked_and_ignored, .clauses = "SIG-7")
+TEST(blocked_and_ignored)
 {
 	static struct peer p;
 	sigset_t set;
