@@ -26,7 +26,6 @@ _SUITE = (
     "abi/umcg-v0.5/port.c",
     "abi/umcg-v0.5/tests/ctl.c",
     "abi/umcg-v0.5/tests/wait.c",
-    "abi/umcg-v0.5/tests/worker-run.c",
     "harness/cpu_watch.c",
     "harness/cpu_watch.h",
     "harness/ktap.c",
@@ -41,6 +40,7 @@ _SUITE = (
     "state-word/crew.h",
     "state-word/peer.h",
     "state-word/wake.c",
+    "state-word/worker-run.c",
 )
 """What of guest-tests is copied: the programs, and what they are built with."""
 

@@ -53,6 +53,15 @@ bool umcg_preempted(struct umcg *me, struct umcg *worker);
 /* The word of a worker that umcg_requeue() has put among the idle ones. */
 #define UMCG_REQUEUED	UMCG_TASK_IDLE
 
+/* Words with which a worker that waits, and is woken, sleeps on. */
+#define UMCG_SLEEPS_ON {								\
+	UMCG_TASK_IDLE, UMCG_TASK_IDLE | UMCG_TF_LOCKED,				\
+	UMCG_TASK_IDLE | UMCG_TF_PREEMPTED, UMCG_TASK_RUNNING | UMCG_TF_LOCKED,	\
+}
+
+/* What comes of naming a server of a process that one may send no signal. */
+#define UMCG_FOREIGN	(-EPERM)
+
 /* For tests: some bits of user space, but not all. */
 #define UMCG_SOME_BITS	0x5a000000
 /* All bits of a word that user space can store. */

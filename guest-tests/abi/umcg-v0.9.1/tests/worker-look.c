@@ -263,4 +263,26 @@ TEST(wait_goes_by_the_state, .clauses = "WRUN-5 WRUN-4")
 	EXPECT_EQ(3, atomic_load(&w.steps));
 }
 
+/* LOCKED, it is out of the kernel's hands; BLOCKED, it is to be queued. */
+TEST(goes_on_locked, .clauses = "WRUN-6 WRUN-4")
+{
+	static struct worker w = { .body = yield_and_step, .result = 1 };
+
+	become_server();
+	hire(&w);
+	EXPECT_EQ(IDLE, run(&w));
+	until_word(&w, IDLE);
+	w.umcg->task.idle_workers_ptr = (uintptr_t)&pool.idle_workers;
+	umcg_set_word(&w.umcg->task, BLOCKED | PREEMPTED | SOME_BITS);
+	EXPECT_EQ(0, wake_tid(w.tid, 0));
+	until_back(&w);
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&w.umcg->task));
+	EXPECT_EQ(0, atomic_load(&w.steps));
+	umcg_set_word(&w.umcg->task, IDLE | LOCKED);
+	EXPECT_EQ(0, wake_tid(w.tid, 0));
+	worker_join(&w);
+	EXPECT_EQ(0, w.result);
+	EXPECT_EQ(1, atomic_load(&w.steps));
+}
+
 UMCG_TEST_MAIN

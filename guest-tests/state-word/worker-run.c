@@ -25,7 +25,7 @@ static void look_around(struct worker *w)
 	atomic_fetch_add(&w->steps, 1);
 }
 
-TEST(server_to_worker, .clauses = "WRUN-1 WREG-1")
+TEST(server_to_worker)
 {
 	int cpus = sysconf(_SC_NPROCESSORS_ONLN), here = 0;
 	static struct worker w[40];
@@ -61,7 +61,7 @@ static void park_by_hand(struct worker *w)
 	atomic_fetch_add(&w->steps, 1);
 }
 
-TEST(worker_to_server, .clauses = "WRUN-2")
+TEST(worker_to_server)
 {
 	static struct worker w = { .body = park_by_hand, .bits = SOME_BITS, .result = 1 };
 
@@ -101,7 +101,7 @@ static void take_over(struct worker *w)
 	w->result = umcg_yield(w->umcg, 0);
 }
 
-TEST(worker_to_worker, .clauses = "WRUN-3")
+TEST(worker_to_worker)
 {
 	pair[0] = (struct worker) { .body = hand_over, .bits = SOME_BITS, .result = 1 };
 	pair[1] = (struct worker) { .body = take_over, .result = 1 };
@@ -151,7 +151,7 @@ static void *run_other(void *arg)
 }
 
 /* A worker on its way out of one server is handed over to under another. */
-TEST(taken_over_by_another_server, .clauses = "WRUN-3 WRUN-2 WRUN-6 R8 R13")
+TEST(taken_over_by_another_server)
 {
 	pthread_t thread;
 
@@ -170,15 +170,15 @@ TEST(taken_over_by_another_server, .clauses = "WRUN-3 WRUN-2 WRUN-6 R8 R13")
 	EXPECT_EQ(0, pair[1].result);
 }
 
-TEST(sleeps_on, .clauses = "WRUN-6 WAIT-3 R2 R13")
+TEST(sleeps_on)
 {
-	static const uint64_t words[] = { IDLE, IDLE | PREEMPTED, RUNNING | LOCKED };
+	static const uint32_t words[] = UMCG_SLEEPS_ON;
 	static struct worker w = { .body = yield_and_step, .result = 1 };
 
 	become_server();
 	hire(&w);
 	EXPECT_EQ(IDLE, run(&w));
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		until_word(&w, i ? words[i - 1] : IDLE);
 		umcg_set_word(&w.umcg->task, words[i] | SOME_BITS);
 		for (int j = 0; j < 20; j++)
@@ -194,28 +194,6 @@ TEST(sleeps_on, .clauses = "WRUN-6 WAIT-3 R2 R13")
 	EXPECT_EQ(0, wake_tid(w.tid, 0));
 	worker_join(&w);
 	EXPECT_EQ(0, w.result);
-}
-
-/* LOCKED, it is out of the kernel's hands; BLOCKED, it is to be queued. */
-TEST(goes_on_locked, .clauses = "WRUN-6 WRUN-4")
-{
-	static struct worker w = { .body = yield_and_step, .result = 1 };
-
-	become_server();
-	hire(&w);
-	EXPECT_EQ(IDLE, run(&w));
-	until_word(&w, IDLE);
-	w.umcg->task.idle_workers_ptr = (uintptr_t)&pool.idle_workers;
-	umcg_set_word(&w.umcg->task, BLOCKED | PREEMPTED | SOME_BITS);
-	EXPECT_EQ(0, wake_tid(w.tid, 0));
-	until_back(&w);
-	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&w.umcg->task));
-	EXPECT_EQ(0, atomic_load(&w.steps));
-	umcg_set_word(&w.umcg->task, IDLE | LOCKED);
-	EXPECT_EQ(0, wake_tid(w.tid, 0));
-	worker_join(&w);
-	EXPECT_EQ(0, w.result);
-	EXPECT_EQ(1, atomic_load(&w.steps));
 }
 
 static struct peer *foreign;
@@ -234,14 +212,14 @@ static void wait_for_nobody(struct worker *w)
 	}
 	/* The bare system call is of this thread alone. */
 	ASSERT_EQ(0, syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY));
-	EXPECT_EQ(-ESRCH, wait_with(w, IDLE | LOCKED, foreign->tid));
+	EXPECT_EQ(UMCG_FOREIGN, wait_with(w, IDLE | LOCKED, foreign->tid));
 	EXPECT_EQ(IDLE | LOCKED | SOME_BITS, umcg_word(task));
 	task->next_tid = me.tid;
 	umcg_set_word(task, RUNNING);
 	atomic_fetch_add(&w->steps, 1);
 }
 
-TEST(hand_over_to_nobody, .clauses = "WRUN-7 MM-1 R5 R18 R36")
+TEST(hand_over_to_nobody)
 {
 	static struct worker w = { .body = wait_for_nobody };
 
@@ -271,7 +249,7 @@ static void park_under_nobody(struct worker *w)
 	}
 }
 
-TEST(parks_itself, .clauses = "WRUN-8")
+TEST(parks_itself)
 {
 	static struct worker w = { .body = park_under_nobody };
 
