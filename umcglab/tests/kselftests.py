@@ -25,7 +25,6 @@ _SUITE = (
     "abi/umcg-v0.5/abi.h",
     "abi/umcg-v0.5/port.c",
     "abi/umcg-v0.5/tests/ctl.c",
-    "abi/umcg-v0.5/tests/wait.c",
     "harness/cpu_watch.c",
     "harness/cpu_watch.h",
     "harness/ktap.c",
@@ -39,6 +38,7 @@ _SUITE = (
     "state-word/block.c",
     "state-word/crew.h",
     "state-word/peer.h",
+    "state-word/wait.c",
     "state-word/wake.c",
     "state-word/worker-run.c",
 )

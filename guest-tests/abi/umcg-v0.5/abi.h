@@ -62,6 +62,15 @@ bool umcg_preempted(struct umcg *me, struct umcg *worker);
 /* What comes of naming a server of a process that one may send no signal. */
 #define UMCG_FOREIGN	(-EPERM)
 
+/* Words with which a server may not wait; and what else is in them, for tests. */
+#define UMCG_REFUSED {									\
+	UMCG_TASK_NONE, UMCG_TASK_BLOCKED, 4, 0xff,					\
+	UMCG_TASK_IDLE | UMCG_TF_LOCKED, UMCG_TASK_IDLE | UMCG_TF_PREEMPTED,		\
+	UMCG_TASK_IDLE | 0x8000, UMCG_TASK_RUNNING | UMCG_TF_LOCKED,			\
+	UMCG_TASK_IDLE | 0x10000, UMCG_TASK_RUNNING | 0x800000,				\
+}
+#define UMCG_NOISE	0xa5000000
+
 /* For tests: some bits of user space, but not all. */
 #define UMCG_SOME_BITS	0x5a000000
 /* All bits of a word that user space can store. */

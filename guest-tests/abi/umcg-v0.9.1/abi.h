@@ -65,6 +65,15 @@ bool umcg_preempted(struct umcg *me, struct umcg *worker);
 /* What comes of naming a server of a process that one may send no signal. */
 #define UMCG_FOREIGN	(-ESRCH)
 
+/* Words with which a server may not wait; and what else is in them, for tests. */
+#define UMCG_REFUSED {									\
+	UMCG_TASK_NONE, UMCG_TASK_BLOCKED, 4, 0x3f,					\
+	UMCG_TASK_IDLE | 0x100, UMCG_TASK_IDLE | 0x1000, UMCG_TASK_RUNNING | 0x200,	\
+	UMCG_TASK_BLOCKED | UMCG_TF_PREEMPTED,						\
+	UMCG_TASK_IDLE | UMCG_TF_LOCKED | UMCG_TF_PREEMPTED,				\
+}
+#define UMCG_NOISE	(UMCG_TASK_USER_MASK | UINT64_C(0x12345) << 30)
+
 /* For tests: some bits of user space, but not all. */
 #define UMCG_SOME_BITS	0x14000
 /* All bits of a word but its time. */

@@ -18,7 +18,7 @@ static void wake_and_join(struct peer *p)
 	EXPECT_EQ(0, peer_join(p));
 }
 
-TEST(unregistered_caller, .clauses = "ARG-1")
+TEST(unregistered_caller)
 {
 	EXPECT_EQ(-EINVAL, umcg_sys_wait(0, 0));
 	EXPECT_EQ(-EINVAL, umcg_sys_wait(0, 1));
@@ -28,7 +28,7 @@ TEST(unregistered_caller, .clauses = "ARG-1")
 	EXPECT_EQ(-EINVAL, umcg_sys_wait(0, 1));
 }
 
-TEST(unknown_flags, .clauses = "ARG-2")
+TEST(unknown_flags)
 {
 	static struct peer p;
 
@@ -43,7 +43,7 @@ TEST(unknown_flags, .clauses = "ARG-2")
 	wake_and_join(&p);
 }
 
-TEST(current_cpu_without_wake_only, .clauses = "ARG-3")
+TEST(current_cpu_without_wake_only)
 {
 	become_server();
 	umcg_set_word(&me.task, IDLE);
@@ -51,7 +51,7 @@ TEST(current_cpu_without_wake_only, .clauses = "ARG-3")
 	EXPECT_EQ(0, umcg_sys_wait(UMCG_WAIT_WF_CURRENT_CPU, 0));
 }
 
-TEST(unreadable_self, .clauses = "ARG-4 LIFE-4")
+TEST(unreadable_self)
 {
 	struct umcg_task *task = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -62,7 +62,7 @@ TEST(unreadable_self, .clauses = "ARG-4 LIFE-4")
 	sleep_lightly(&p);
 	EXPECT_EQ(0, umcg_unregister(&me));
 
-	task->state_ts = RUNNING;
+	umcg_set_word(task, RUNNING);
 	ASSERT_EQ(0, umcg_sys_ctl(UMCG_CTL_REGISTER, task));
 	task->next_tid = p.tid;
 	umcg_set_word(task, IDLE);
@@ -81,23 +81,19 @@ TEST(unreadable_self, .clauses = "ARG-4 LIFE-4")
 }
 
 /* Of a server: what of it is refused, and that nobody is woken then. */
-TEST(word_must_make_sense, .clauses = "ARG-5 ARG-6 R19")
+TEST(word_must_make_sense)
 {
-	static const uint64_t bad[] = {
-		UMCG_TASK_NONE, BLOCKED, 4, 0x3f, IDLE | 0x100, IDLE | 0x1000,
-		RUNNING | 0x200, BLOCKED | UMCG_TF_PREEMPTED,
-		IDLE | UMCG_TF_LOCKED | UMCG_TF_PREEMPTED,
-	};
+	static const uint32_t bad[] = UMCG_REFUSED;
+	struct umcg_task before;
 	static struct peer p;
 
 	become_server();
 	sleep_lightly(&p);
 	for (int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		uint64_t word = bad[i] | UMCG_TASK_USER_MASK | UINT64_C(0x12345) << 30;
-
-		umcg_set_word(&me.task, word);
+		umcg_set_word(&me.task, bad[i] | UMCG_NOISE);
+		before = me.task;
 		EXPECT_EQ(-EINVAL, umcg_sys_wait(0, 1));
-		EXPECT_EQ(word, umcg_stamped_word(&me.task));
+		EXPECT_EQ(0, memcmp(&before, &me.task, sizeof(before)));
 	}
 	expect_asleep(&p);
 	/* Still registered. */
@@ -105,30 +101,18 @@ TEST(word_must_make_sense, .clauses = "ARG-5 ARG-6 R19")
 	wake_and_join(&p);
 }
 
-/* RUNNING waits if it is LOCKED, IDLE if it is not; LOCKED is cleared first. */
-TEST(locked_is_cleared, .clauses = "ARG-7")
+TEST(error_leaves_the_mark)
 {
 	become_server();
-	umcg_set_word(&me.task, IDLE | UMCG_TF_LOCKED);
-	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-	EXPECT_EQ(RUNNING, umcg_word(&me.task));
-	umcg_set_word(&me.task, RUNNING | UMCG_TF_LOCKED | 0x2000);
-	EXPECT_EQ(0, umcg_sys_wait(0, 0));
-	EXPECT_EQ(RUNNING | 0x2000, umcg_word(&me.task));
-}
-
-TEST(error_leaves_the_mark, .clauses = "ARG-6")
-{
-	become_server();
-	umcg_set_word(&me.task, IDLE | 0x2e000);
+	umcg_set_word(&me.task, IDLE | SOME_BITS);
 	me.task.next_tid = 0x3fffffff;
 	EXPECT_EQ(-ESRCH, umcg_sys_wait(0, 0));
-	EXPECT_EQ(IDLE | 0x2e000, umcg_word(&me.task));
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&me.task));
 	EXPECT_EQ(-EINVAL, umcg_sys_wait(0x80, 0));
-	EXPECT_EQ(IDLE | 0x2e000, umcg_word(&me.task));
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&me.task));
 }
 
-TEST(sleeps_until_running, .clauses = "WAIT-1 WAKE-1")
+TEST(sleeps_until_running)
 {
 	static struct peer p;
 
@@ -142,7 +126,7 @@ TEST(sleeps_until_running, .clauses = "WAIT-1 WAKE-1")
 	EXPECT_EQ(RUNNING, umcg_word(&p.umcg.task));
 }
 
-TEST(woken_before_the_call, .clauses = "WAIT-2 R1")
+TEST(woken_before_the_call)
 {
 	become_server();
 	umcg_set_word(&me.task, IDLE);
@@ -167,7 +151,7 @@ static void *wait_often(void *arg)
  * Wake and wait in every order that yields and delays at both sides' critical
  * place can make: a lost wake is a wait for ever.
  */
-TEST(wake_races_wait, .clauses = "WAIT-2 WAIT-3 WAKE-1 R1")
+TEST(wake_races_wait)
 {
 	static const struct injection delays[] = {
 		{ INJECT_NOTHING, 0 }, { INJECT_YIELD, 1 }, { INJECT_YIELD, 3 },
@@ -189,7 +173,7 @@ TEST(wake_races_wait, .clauses = "WAIT-2 WAIT-3 WAKE-1 R1")
 	pthread_join(thread, NULL);
 }
 
-TEST(wakeup_of_an_idle_word, .clauses = "WAIT-3 WAKE-2 R2")
+TEST(wakeup_of_an_idle_word)
 {
 	static struct peer p;
 
@@ -204,7 +188,7 @@ TEST(wakeup_of_an_idle_word, .clauses = "WAIT-3 WAKE-2 R2")
 	EXPECT_EQ(0, peer_join(&p));
 }
 
-TEST(word_alone_does_not_wake, .clauses = "WAIT-4")
+TEST(word_alone_does_not_wake)
 {
 	static struct peer p;
 
@@ -218,7 +202,7 @@ TEST(word_alone_does_not_wake, .clauses = "WAIT-4")
  * The page of a sleeping server goes away; who wakes it writes the word through
  * another mapping, so that the kernel is the first to miss the page.
  */
-TEST(page_not_present, .clauses = "WAIT-5 R15 R26 R34 R46")
+TEST(page_not_present)
 {
 	int fd = memfd_create("task", 0);
 	struct umcg_task *theirs, *ours;
@@ -256,7 +240,7 @@ static void *block_in_read(void *arg)
 	return arg;
 }
 
-TEST(blocking_elsewhere_is_not_told, .clauses = "WAIT-6 WAKE-3")
+TEST(blocking_elsewhere_is_not_told)
 {
 	static struct peer bystander;
 	pthread_t thread;
