@@ -58,7 +58,7 @@ bool umcg_preempted(struct umcg *me, struct umcg *worker);
 
 /* Words with which a worker that waits, and is woken, sleeps on. */
 #define UMCG_SLEEPS_ON {								\
-	UMCG_TASK_IDLE, UMCG_TASK_IDLE | UMCG_TF_PREEMPTED,			\
+	UMCG_TASK_IDLE, UMCG_TASK_IDLE | UMCG_TF_PREEMPTED,				\
 	UMCG_TASK_RUNNING | UMCG_TF_LOCKED,						\
 }
 

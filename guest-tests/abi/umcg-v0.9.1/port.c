@@ -58,7 +58,8 @@ int umcg_unregister(struct umcg *me)
 	int err = umcg_sys_ctl(UMCG_CTL_UNREGISTER, NULL);
 
 	if (!err)
-		umcg_set_word(&me->task, umcg_restate(umcg_stamped_word(&me->task), UMCG_TASK_NONE));
+		umcg_set_word(&me->task, umcg_restate(umcg_stamped_word(&me->task),
+						      UMCG_TASK_NONE));
 	return err;
 }
 
