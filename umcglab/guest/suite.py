@@ -27,7 +27,9 @@ _KIND = "bundles"
 _RECIPE = 2
 """Changes when the way of building does, so that old artifacts are not used."""
 
-_PARTS = ("bench", "fuzz", "harness", "kit", "linux", "mn", "port", "py", "shared")
+_PARTS = (
+    "bench", "fuzz", "harness", "kit", "linux", "mn", "port", "py", "shared", "state-word",
+)  # fmt: skip
 """The folders of guest-tests that every bundle is made from, beside `abi/<abi>`."""
 
 _COMPILE_ERROR = re.compile(

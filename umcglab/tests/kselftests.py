@@ -23,14 +23,8 @@ PATCH = (
 FOLDER = "tools/testing/selftests/umcg"
 _SUITE = (
     "abi/umcg-v0.5/abi.h",
-    "abi/umcg-v0.5/crew.h",
-    "abi/umcg-v0.5/peer.h",
     "abi/umcg-v0.5/port.c",
-    "abi/umcg-v0.5/tests/block.c",
     "abi/umcg-v0.5/tests/ctl.c",
-    "abi/umcg-v0.5/tests/wait.c",
-    "abi/umcg-v0.5/tests/wake.c",
-    "abi/umcg-v0.5/tests/worker-run.c",
     "harness/cpu_watch.c",
     "harness/cpu_watch.h",
     "harness/ktap.c",
@@ -41,6 +35,12 @@ _SUITE = (
     "kit/kit.h",
     "port/port.h",
     "port/shift.h",
+    "state-word/block.c",
+    "state-word/crew.h",
+    "state-word/peer.h",
+    "state-word/wait.c",
+    "state-word/wake.c",
+    "state-word/worker-run.c",
 )
 """What of guest-tests is copied: the programs, and what they are built with."""
 

@@ -25,6 +25,7 @@ PT_LOAD, PT_INTERP = 1, 3
 
 MANIFEST = f"""\
 {ABI}/word: {{kind: test, needs-umcg: true, tests: {{word: TASK-1}}}}
+{ABI}/told: {{kind: test, needs-umcg: true, tests: {{told: TASK-1}}}}
 {ABI}/idle: {{kind: py, tests: {{idle: }}}}
 """
 
@@ -32,6 +33,12 @@ WORD_C = """\
 #include <linux/umcg.h>
 #include "ktap.h"
 TEST(word, .clauses = "TASK-1") { ASSERT_EQ(4, sizeof(struct umcg_task)); }
+TEST_HARNESS_MAIN
+"""
+
+TOLD_C = """\
+#include "told.h"
+TEST(told) { ASSERT_EQ(4, sizeof(((struct umcg_task *)0)->state)); }
 TEST_HARNESS_MAIN
 """
 
@@ -43,6 +50,11 @@ FILES = {
     f"abi/{ABI}/port.c": "int toy_backend;\n",
     f"abi/{ABI}/tests/word.c": WORD_C,
     "abi/umcg-other/tests/word.c": "#error not of this ABI\n",
+    f"abi/{ABI}/abi.h": "#include <linux/umcg.h>\n",
+    "state-word/told.h": '#include "abi.h"\n#include "ktap.h"\n',
+    "state-word/told.c": TOLD_C,
+    "state-word/word.c": "#error the ABI has a file of its own\n",
+    "state-word/other.c": "#error the ABI does not plan it\n",
     "harness/selftest.c": '#include "ktap.h"\nTEST(passes) {}\nTEST_HARNESS_MAIN\n',
     f"abi/{ABI}/helpers/helper.c": "int main(void) { return 0; }\n",
     f"abi/{ABI}/py/test_idle.py": "def test_idle(): pass\n",
@@ -95,11 +107,11 @@ def build(lab: Lab, headers: Path, arch: Arch = ARCH) -> Bundle:
 def test_a_bundle_has_what_its_abi_plans(lab: Lab, headers: Path) -> None:
     made = build(lab, headers)
     assert [p.name for p in made.manifest.programs] == [
-        "harness/selftest", f"{ABI}/word", f"{ABI}/idle", "yard/syscall",
+        "harness/selftest", f"{ABI}/word", f"{ABI}/told", f"{ABI}/idle", "yard/syscall",
     ]  # fmt: skip
     files = {str(p.relative_to(made.dir)) for p in made.dir.rglob("*") if p.is_file()}
     assert files == {
-        "bin/harness/selftest", f"bin/{ABI}/word", f"bin/helpers/{ABI}/helper", "bin/helpers/victim",
+        "bin/harness/selftest", f"bin/{ABI}/told", f"bin/{ABI}/word", f"bin/helpers/{ABI}/helper", "bin/helpers/victim",
         "bin/helpers/watch_cpus", "bench/yard/syscall", f"py/{ABI}/test_idle.py", "py/child.py",
         "py/conftest.py", "py/groups.py", "py/patience.py", "py/run.py", "py/victims.py",
     }  # fmt: skip
@@ -145,7 +157,9 @@ def test_what_it_is_made_from_names_it(lab: Lab, headers: Path) -> None:
         "def test_idle(): assert 1\n",
     )
     keys.add(build(lab, headers).digest)
-    assert len(keys) == 4
+    write(lab.root / "guest-tests/state-word/told.c", TOLD_C + "/* more */\n")
+    keys.add(build(lab, headers).digest)
+    assert len(keys) == 5
     write(lab.root / "guest-tests/README.md", "Nothing a guest sees.\n")
     write(lab.root / "guest-tests/build/bin/old", "of a build by hand")
     assert build(lab, headers).digest in keys

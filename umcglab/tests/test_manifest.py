@@ -31,6 +31,9 @@ SHARED = {p.stem for p in (SUITE / "shared").glob("*.c")} | {
 }
 """Programs that are built once for each ABI, by name."""
 
+WORDS = {p.stem for p in (SUITE / "state-word").glob("*.c")}
+"""Those for ABIs that have a state word, each of which plans what it wants of them."""
+
 EPISODES = {
     "umcg-v0.5": "c9cc8976e3f13bb00bf6b66151852677d1ad02d6a0953515efb8889ac4e153ea",
     "umcg-v0.9.1": "a0b2ffb8110647c4a654f456e74081f298ea88dc330ed788adb8171c59f2e63f",
@@ -86,10 +89,16 @@ def run(argv: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[s
     )
 
 
+def is_shared(program: Program) -> bool:
+    """Say whether it is built from a file that is of no ABI."""
+    name = program.name.partition("/")[2]
+    own = SUITE / f"abi/{program.abi}/tests/{name}.c"
+    return program.abi is not None and name in SHARED | WORDS and not own.exists()
+
+
 def planned(program: Program) -> list[str]:
     """Return what `-l` should print: of shared programs only the manifest has clauses."""
-    shared = program.abi and program.name.partition("/")[2] in SHARED
-    clauses = {} if shared else program.clauses
+    clauses = {} if is_shared(program) else program.clauses
     return [f"{t}\t{' '.join(clauses.get(t, ()))}" for t in program.tests]
 
 
@@ -360,6 +369,21 @@ def test_every_abi_plans_all_that_is_shared(abi: str) -> None:
         )
 
 
+def test_a_name_says_where_a_program_is_from() -> None:
+    """Several ABIs have each program of state-word/, and none has a test in its place."""
+    assert not SHARED & WORDS
+    plans = {
+        abi: {
+            p.name.partition("/")[2]
+            for p in load_plan(SUITE, abi).programs
+            if is_shared(p)
+        }
+        for abi in ABIS
+    }
+    for name in WORDS:
+        assert sum(name in plan for plan in plans.values()) > 1, name
+
+
 def includes(path: Path) -> set[str]:
     return set(re.findall(r'^#\s*include "([^"]+)"', path.read_text(), re.M))
 
@@ -403,11 +427,26 @@ def test_it_would_be_seen() -> None:
 
 
 def test_an_abi_includes_no_other() -> None:
+    """Its tests may stand on those that have a state word; what they test may not."""
     for abi in abis(SUITE):
         own = f"abi/{abi}"
         mine = headers("port", "kit", "harness", "fuzz", own, f"{own}/fuzz")
+        words = headers(own, "state-word")
         for path in (SUITE / own).rglob("*.[ch]"):
-            assert includes(path) <= mine, path
+            for_tests = path.suffix == ".h" or path.parent.name == "tests"
+            assert includes(path) <= (mine | words if for_tests else mine), path
+
+
+def test_what_has_a_state_word_names_no_abi() -> None:
+    """What differs is in abi.h, under the same names, and clauses in the manifests."""
+    ours = set.intersection(*(headers(f"abi/{abi}") for abi in ABIS))
+    mine = headers("port", "kit", "harness", "state-word") | ours
+    for path in (SUITE / "state-word").glob("*.[ch]"):
+        text = path.read_text()
+        assert includes(path) <= mine, path
+        assert "linux/umcg.h" not in text, path
+        assert "UMCG_ABI_" not in text, path
+        assert ".clauses" not in text, path
 
 
 def compile_only(source: str, folder: Path, *flags: str) -> str:
@@ -459,9 +498,10 @@ def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
 
 
 def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
-    """In a copy: the file is for the folder it lies in."""
+    """In a copy: the file is for the folder it lies in. The stub has no state word."""
     suite = tmp_path / "guest-tests"
-    shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "build"))
+    left = shutil.ignore_patterns("umcg-*", "build", "state-word")
+    shutil.copytree(SUITE, suite, ignore=left)
     make = ["make", "-s", "-C", str(suite), "ABI=stub", "compile_commands.json"]
     subprocess.run(make, check=True)
     entries = json.loads((suite / "compile_commands.json").read_text())

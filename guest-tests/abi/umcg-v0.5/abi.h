@@ -50,6 +50,32 @@ bool umcg_runs(struct umcg *me, struct umcg *worker);
 int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 bool umcg_preempted(struct umcg *me, struct umcg *worker);
 
+/* The word of a worker that umcg_requeue() has put among the idle ones. */
+#define UMCG_REQUEUED	UMCG_TASK_IDLE
+
+/* Words with which a worker that waits, and is woken, sleeps on. */
+#define UMCG_SLEEPS_ON {								\
+	UMCG_TASK_IDLE, UMCG_TASK_IDLE | UMCG_TF_LOCKED,				\
+	UMCG_TASK_IDLE | UMCG_TF_PREEMPTED, UMCG_TASK_RUNNING | UMCG_TF_LOCKED,		\
+}
+
+/* What comes of naming a server of a process that one may send no signal. */
+#define UMCG_FOREIGN	(-EPERM)
+
+/* Words with which a server may not wait; and what else is in them, for tests. */
+#define UMCG_REFUSED {									\
+	UMCG_TASK_NONE, UMCG_TASK_BLOCKED, 4, 0xff,					\
+	UMCG_TASK_IDLE | UMCG_TF_LOCKED, UMCG_TASK_IDLE | UMCG_TF_PREEMPTED,		\
+	UMCG_TASK_IDLE | 0x8000, UMCG_TASK_RUNNING | UMCG_TF_LOCKED,			\
+	UMCG_TASK_IDLE | 0x10000, UMCG_TASK_RUNNING | 0x800000,				\
+}
+#define UMCG_NOISE	0xa5000000
+
+/* For tests: some bits of user space, but not all. */
+#define UMCG_SOME_BITS	0x5a000000
+/* All bits of a word that user space can store. */
+#define UMCG_WORD_MASK	UINT32_MAX
+
 /* The bare system calls, for tests of the ABI itself. */
 int umcg_sys_ctl(uint32_t flags, void *self);
 int umcg_sys_wait(uint32_t flags, uint64_t abs_timeout);
@@ -63,6 +89,11 @@ static inline uint32_t umcg_word(struct umcg_task *task)
 static inline void umcg_set_word(struct umcg_task *task, uint32_t word)
 {
 	__atomic_store_n(&task->state, word, __ATOMIC_SEQ_CST);
+}
+
+static inline void umcg_flip_bits(struct umcg_task *task, uint32_t bits)
+{
+	__atomic_fetch_xor(&task->state, bits, __ATOMIC_SEQ_CST);
 }
 
 /* Change the state from `from` to `to`, whatever the bits of user space are. */

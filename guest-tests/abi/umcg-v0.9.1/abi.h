@@ -53,14 +53,46 @@ bool umcg_runs(struct umcg *me, struct umcg *worker);
 int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 bool umcg_preempted(struct umcg *me, struct umcg *worker);
 
+/* The word of a worker that umcg_requeue() has put among the idle ones. */
+#define UMCG_REQUEUED	(UMCG_TASK_IDLE | UMCG_TF_PREEMPTED)
+
+/* Words with which a worker that waits, and is woken, sleeps on. */
+#define UMCG_SLEEPS_ON {								\
+	UMCG_TASK_IDLE, UMCG_TASK_IDLE | UMCG_TF_PREEMPTED,				\
+	UMCG_TASK_RUNNING | UMCG_TF_LOCKED,						\
+}
+
+/* What comes of naming a server of a process that one may send no signal. */
+#define UMCG_FOREIGN	(-ESRCH)
+
+/* Words with which a server may not wait; and what else is in them, for tests. */
+#define UMCG_REFUSED {									\
+	UMCG_TASK_NONE, UMCG_TASK_BLOCKED, 4, 0x3f,					\
+	UMCG_TASK_IDLE | 0x100, UMCG_TASK_IDLE | 0x1000, UMCG_TASK_RUNNING | 0x200,	\
+	UMCG_TASK_BLOCKED | UMCG_TF_PREEMPTED,						\
+	UMCG_TASK_IDLE | UMCG_TF_LOCKED | UMCG_TF_PREEMPTED,				\
+}
+#define UMCG_NOISE	(UMCG_TASK_USER_MASK | UINT64_C(0x12345) << 30)
+
+/* For tests: some bits of user space, but not all. */
+#define UMCG_SOME_BITS	0x14000
+/* All bits of a word but its time. */
+#define UMCG_WORD_MASK	UMCG_TASK_STATE_MASK_FULL
+
 /* The bare system calls, for tests of the ABI itself. */
 int umcg_sys_ctl(uint32_t flags, void *self);
 int umcg_sys_wait(uint32_t flags, uint64_t abs_timeout);
 
 /* The state word, with its time. */
-static inline uint64_t umcg_word(struct umcg_task *task)
+static inline uint64_t umcg_stamped_word(struct umcg_task *task)
 {
 	return __atomic_load_n(&task->state_ts, __ATOMIC_SEQ_CST);
+}
+
+/* And without, which every change makes another. */
+static inline uint32_t umcg_word(struct umcg_task *task)
+{
+	return umcg_stamped_word(task) & UMCG_TASK_STATE_MASK_FULL;
 }
 
 static inline void umcg_set_word(struct umcg_task *task, uint64_t word)
@@ -68,7 +100,12 @@ static inline void umcg_set_word(struct umcg_task *task, uint64_t word)
 	__atomic_store_n(&task->state_ts, word, __ATOMIC_SEQ_CST);
 }
 
-/* Bits 0-12 of it: the state, its flags, and what is reserved. */
+static inline void umcg_flip_bits(struct umcg_task *task, uint64_t bits)
+{
+	__atomic_fetch_xor(&task->state_ts, bits, __ATOMIC_SEQ_CST);
+}
+
+/* Bits 0-12 of a word: the state, its flags, and what is reserved. */
 static inline uint64_t umcg_bits(uint64_t word)
 {
 	return word & UMCG_TASK_STATE_MASK_FULL & ~UMCG_TASK_USER_MASK;

@@ -63,7 +63,7 @@ int umcg_kills_with(void)
 
 enum umcg_state umcg_state(struct umcg *umcg)
 {
-	switch (umcg_word(&umcg->task) & UMCG_TASK_STATE_MASK) {
+	switch (umcg_stamped_word(&umcg->task) & UMCG_TASK_STATE_MASK) {
 	case UMCG_TASK_NONE:
 		return UMCG_IS_NOBODY;
 	case UMCG_TASK_IDLE:
@@ -97,7 +97,7 @@ static enum umcg_event event_of(struct umcg *me, struct umcg *worker)
 	uint64_t word;
 
 	do {
-		word = umcg_word(&worker->task);
+		word = umcg_stamped_word(&worker->task);
 		/* It may have come to its end there, which is for that one to count. */
 		if (__atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) != me)
 			return UMCG_BLOCKED;

@@ -58,7 +58,8 @@ int umcg_unregister(struct umcg *me)
 	int err = umcg_sys_ctl(UMCG_CTL_UNREGISTER, NULL);
 
 	if (!err)
-		umcg_set_word(&me->task, umcg_restate(umcg_word(&me->task), UMCG_TASK_NONE));
+		umcg_set_word(&me->task, umcg_restate(umcg_stamped_word(&me->task),
+						      UMCG_TASK_NONE));
 	return err;
 }
 
@@ -147,7 +148,7 @@ int umcg_resume(struct umcg *me, struct umcg *worker, uint64_t deadline)
  */
 static bool stands(struct umcg *me, struct umcg *worker, uint64_t mask, uint64_t word)
 {
-	return (umcg_word(&worker->task) & mask) == word &&
+	return (umcg_stamped_word(&worker->task) & mask) == word &&
 	       __atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) == me;
 }
 
@@ -274,7 +275,7 @@ int umcg_await_idle(struct umcg *me, struct umcg_pool *pool, uint64_t deadline)
 	if (__atomic_compare_exchange_n(&pool->idle_server_tid, &tid, 0, false,
 					__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		umcg_move(&me->task, IDLE, RUNNING);
-	else if (!err && umcg_bits(umcg_word(&me->task)) == IDLE)
+	else if (!err && umcg_bits(umcg_stamped_word(&me->task)) == IDLE)
 		/* Who has taken it is making us RUNNING, if that is not done. */
 		err = unmark(me, umcg_sys_wait(0, deadline));
 	__atomic_store_n(&pool->idle_server, NULL, __ATOMIC_SEQ_CST);
@@ -324,7 +325,7 @@ int umcg_yield_to(struct umcg *me, struct umcg *other, uint64_t deadline)
 	inject(INJECT_MARKED_OTHER);
 	err = umcg_sys_wait(0, deadline);
 	/* Not woken, `other` is gone: we are still running. */
-	if (umcg_bits(umcg_word(&me->task)) == IDLE_LOCKED) {
+	if (umcg_bits(umcg_stamped_word(&me->task)) == IDLE_LOCKED) {
 		me->task.next_tid = server->tid;
 		umcg_move(&me->task, IDLE_LOCKED, RUNNING);
 	}

@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <linux/sched.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 
 #include "peer.h"
@@ -307,6 +308,86 @@ TEST(number_that_passed_on, .clauses = "XPROC-4 WAKE-6 R18 R57")
 	peer_wake(&p[1]);
 	EXPECT_EQ(0, reap_child(next));
 	EXPECT_EQ(0, p[1].result);
+}
+
+TEST(killed_process_is_gone, .clauses = "LIFE-3 SIG-5 R4 R49")
+{
+	struct peer *p;
+	pid_t pid = process_asleep(&p);
+
+	EXPECT_EQ(0, wake_tid(pid, 0));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	until_state(pid, pid, 'Z');
+	EXPECT_EQ(-ESRCH, wake_tid(pid, 0));
+	EXPECT_EQ(SIGKILL, reap_child(pid));
+	EXPECT_EQ(-ESRCH, wake_tid(pid, 0));
+	EXPECT_EQ(IDLE, umcg_word(&p->umcg.task));
+}
+
+TEST(stop_and_continue, .clauses = "SIG-6 TIME-6")
+{
+	struct peer *p = shared_memory(2 * sizeof(*p));
+	pid_t pid[2];
+
+	become_server();
+	p[1].timeout = from_now(1000 * MS);
+	for (int i = 0; i < 2; i++) {
+		pid[i] = peer_fork(&p[i]);
+		until_state(pid[i], pid[i], 'S');
+		ASSERT_EQ(0, kill(pid[i], SIGSTOP));
+		until_state(pid[i], pid[i], 'T');
+		ASSERT_EQ(0, kill(pid[i], SIGCONT));
+	}
+	EXPECT_EQ(0, reap_child(pid[1]));
+	EXPECT_EQ(-ETIMEDOUT, p[1].result);
+	EXPECT_LE(p[1].timeout, clock_ns(CLOCK_REALTIME));
+	until_asleep(&p[0]);
+	peer_wake(&p[0]);
+	EXPECT_EQ(0, reap_child(pid[0]));
+	EXPECT_EQ(0, p[0].result);
+}
+
+TEST(woken_while_stopped, .clauses = "SIG-6 SIG-2")
+{
+	struct peer *p;
+	pid_t pid = process_asleep(&p);
+
+	ASSERT_EQ(0, kill(pid, SIGSTOP));
+	until_state(pid, pid, 'T');
+	peer_wake(p);
+	nap(SOON);
+	EXPECT_EQ('T', thread_state(pid, pid));
+	EXPECT_FALSE(p->returned);
+	ASSERT_EQ(0, kill(pid, SIGCONT));
+	EXPECT_EQ(0, reap_child(pid));
+	EXPECT_EQ(0, p->result);
+}
+
+TEST(traced, .clauses = "SIG-6")
+{
+	struct peer *p = shared_memory(sizeof(*p));
+	pid_t pid;
+	int status;
+
+	become_server();
+	pid = peer_fork(p);
+	until_asleep(p);
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, pid, NULL, NULL));
+	for (int i = 0; i < 5; i++) {
+		ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
+		ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		EXPECT_EQ(IDLE, umcg_word(&p->umcg.task));
+		ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, NULL, NULL));
+		until_asleep(p);
+	}
+	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
+	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, pid, NULL, NULL));
+	until_asleep(p);
+	peer_wake(p);
+	EXPECT_EQ(0, reap_child(pid));
+	EXPECT_EQ(0, p->result);
 }
 
 UMCG_TEST_MAIN

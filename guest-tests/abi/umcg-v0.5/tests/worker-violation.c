@@ -247,4 +247,26 @@ TEST(call_to_be_restarted, .clauses = "WVIOL-3")
 	expect_violation(&w, 1);
 }
 
+/* Longer than anything here takes that does not wait for ever. */
+static uint64_t long_from_now(void)
+{
+	return from_now(4000 * MS * ktap_slow);
+}
+
+/* Made RUNNING by a server that waits, with a word that it does not survive. */
+TEST(goes_before_its_first_look, .clauses = "WVIOL-1 WREG-5 R35")
+{
+	static struct worker w;
+
+	handle_violations();
+	have_it_wait(&w);
+	umcg_set_word(&me.task, IDLE);
+	w.umcg->task.next_tid = me.tid;
+	me.task.next_tid = w.tid;
+	umcg_set_word(&w.umcg->task, RUNNING | 0x10000);
+	EXPECT_EQ(0, umcg_sys_wait(0, long_from_now()));
+	EXPECT_EQ(RUNNING, umcg_word(&me.task));
+	expect_violation(&w, -EINVAL);
+}
+
 UMCG_TEST_MAIN

@@ -98,7 +98,7 @@ static void *share(void *structure)
 	struct umcg_task *task = structure;
 
 	umcg_sys_ctl(UMCG_CTL_REGISTER |
-		     (umcg_word(task) == BLOCKED ? UMCG_CTL_WORKER : 0), task);
+		     (umcg_stamped_word(task) == BLOCKED ? UMCG_CTL_WORKER : 0), task);
 	/* As a server it may be run from there, or take somebody's wakeup. */
 	umcg_sys_wait(0, 0);
 	return NULL;

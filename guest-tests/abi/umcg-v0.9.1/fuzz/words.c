@@ -15,7 +15,7 @@ const char abi_wrong_error[] = "bad_flags: result -22";
 void abi_check_running(struct actor *w)
 {
 	unsigned int runs = atomic_load(&w->runs);
-	uint64_t word = umcg_word(&w->u->task);
+	uint64_t word = umcg_stamped_word(&w->u->task);
 	uint32_t tid, theirs;
 	struct umcg *server = w->u->server;
 

@@ -81,7 +81,7 @@ TEST(register_server, .clauses = "CTL-1")
 	struct umcg_task *task = good();
 
 	ASSERT_EQ(0, reg(task));
-	EXPECT_EQ(RUNNING, full_word(task));
+	EXPECT_EQ(RUNNING, umcg_word(task));
 	EXPECT_EQ(0, unreg());
 }
 
@@ -125,7 +125,7 @@ TEST(state_must_be_running, .clauses = "CTL-4 R19")
 	for (int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		task->state_ts = bad[i];
 		EXPECT_EQ(-EINVAL, reg(task));
-		EXPECT_EQ(bad[i], full_word(task));
+		EXPECT_EQ(bad[i], umcg_word(task));
 		task->state_ts |= UMCG_TASK_USER_MASK | 0xabcdef0000000;
 		EXPECT_EQ(-EINVAL, reg(task));
 	}
@@ -138,10 +138,10 @@ TEST(user_bits_are_kept, .clauses = "TASK-2 CTL-4 R19")
 	for (int bit = 13; bit < 18; bit++) {
 		task->state_ts = RUNNING | 1U << bit | UINT64_C(77) << 40;
 		ASSERT_EQ(0, reg(task));
-		EXPECT_EQ(RUNNING | 1U << bit, full_word(task));
+		EXPECT_EQ(RUNNING | 1U << bit, umcg_word(task));
 		umcg_set_word(task, IDLE | 1U << bit);
 		EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-		EXPECT_EQ(RUNNING | 1U << bit, full_word(task));
+		EXPECT_EQ(RUNNING | 1U << bit, umcg_word(task));
 		EXPECT_EQ(0, unreg());
 	}
 }
@@ -179,7 +179,7 @@ TEST(register_twice, .clauses = "CTL-6")
 	umcg_set_word(&second, 0x3f);
 	umcg_set_word(first, IDLE);
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-	EXPECT_EQ(RUNNING, full_word(first));
+	EXPECT_EQ(RUNNING, umcg_word(first));
 }
 
 TEST(unregister_touches_nothing, .clauses = "CTL-7")
@@ -192,7 +192,7 @@ TEST(unregister_touches_nothing, .clauses = "CTL-7")
 	ASSERT_EQ(0, reg(task));
 	umcg_set_word(task, 0x123456789abcdef0);
 	EXPECT_EQ(0, unreg());
-	EXPECT_EQ(0x123456789abcdef0, umcg_word(task));
+	EXPECT_EQ(0x123456789abcdef0, umcg_stamped_word(task));
 	task->state_ts = RUNNING;
 	ASSERT_EQ(0, reg(task));
 	ASSERT_EQ(0, munmap(task, 4096));
@@ -304,7 +304,7 @@ TEST(tagged_self, .clauses = "COMPAT-2")
 	ASSERT_EQ(0, reg(tagged));
 	umcg_set_word(task, IDLE);
 	EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-	EXPECT_EQ(RUNNING, full_word(task));
+	EXPECT_EQ(RUNNING, umcg_word(task));
 #endif
 }
 

@@ -71,14 +71,14 @@ TEST(idle_server_is_woken, .clauses = "WIDLE-1 WIDLE-2 TASK-2 R38")
 	pool.idle_server_tid = named.tid;
 	worker_start(&w[0]);
 	EXPECT_EQ(0, peer_join(&named));
-	EXPECT_EQ(RUNNING | SOME_BITS, full_word(&named.umcg.task));
+	EXPECT_EQ(RUNNING | SOME_BITS, umcg_word(&named.umcg.task));
 	EXPECT_EQ(0, pool.idle_server_tid);
 	until_back(&w[0]);
 	/* Zero wakes nobody. */
 	hire(&w[1]);
 	EXPECT_EQ(0, pool.idle_server_tid);
 	expect_asleep(&bystander);
-	EXPECT_EQ(IDLE | SOME_BITS, full_word(&bystander.umcg.task));
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&bystander.umcg.task));
 	finish(&w[0]);
 	finish(&w[1]);
 }
@@ -149,11 +149,11 @@ TEST(wrong_idle_server, .clauses = "WIDLE-2 WRUN-6 R38 R57")
 
 	/* Nobody took it for a reason to do anything. */
 	expect_word(&other, IDLE);
-	EXPECT_EQ(IDLE, full_word(&foreign->umcg.task));
+	EXPECT_EQ(IDLE, umcg_word(&foreign->umcg.task));
 	expect_asleep(foreign);
-	EXPECT_EQ(RUNNING, full_word(&sleeper.task));
+	EXPECT_EQ(RUNNING, umcg_word(&sleeper.task));
 	EXPECT_EQ('S', thread_state(getpid(), asleep));
-	EXPECT_EQ(RUNNING, full_word(&me.task));
+	EXPECT_EQ(RUNNING, umcg_word(&me.task));
 	finish(&other);
 	let_it_finish(&w);
 }
@@ -207,7 +207,7 @@ TEST(idle_server_that_timed_out_is_not_logged, .clauses = "WIDLE-2 TIME-2 R38")
 	log = log_from_here();
 	for (int i = 0; i < 20; i++) {
 		EXPECT_EQ(-ETIMEDOUT, umcg_wait(&me, 1));
-		EXPECT_EQ(RUNNING, full_word(&me.task));
+		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 		come_back_with(&w, me.tid);
 	}
 	EXPECT_EQ(0, lines_with(log, "umcg:"));
@@ -368,7 +368,7 @@ TEST(blocked_and_back_before_the_server_looks, .clauses = "WIDLE-1 BLOCK-4 R11 R
 	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w.umcg, from_now(MS)));
 	atomic_store(&go, 1);
 	until_word(&w, BLOCKED);
-	EXPECT_EQ(RUNNING, full_word(&me.task));
+	EXPECT_EQ(RUNNING, umcg_word(&me.task));
 	gate_open(&gate);
 	EXPECT_EQ(0, umcg_await_idle(&me, &pool, 0));
 	EXPECT_EQ(IDLE, bare_word(w.umcg));

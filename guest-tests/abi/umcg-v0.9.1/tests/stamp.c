@@ -13,7 +13,7 @@ static uint64_t now_in_units(void)
 /* The word has been changed between `before` and now, and `bits` are what it says. */
 static void expect_stamped(uint64_t before, struct umcg_task *task, uint64_t bits)
 {
-	uint64_t word = umcg_word(task);
+	uint64_t word = umcg_stamped_word(task);
 
 	EXPECT_EQ(bits, word & UMCG_TASK_STATE_MASK_FULL);
 	EXPECT_LE(before, umcg_time(word));
@@ -77,7 +77,7 @@ TEST(time_of_each_change, .clauses = "STAMP-1 STAMP-2 WIDLE-1 BLOCK-1 WRUN-2")
 	before = now_in_units();
 	finish(&w);
 	expect_stamped(before, task, NONE);
-	EXPECT_EQ(before <= umcg_time(umcg_word(&me.task)), true);
+	EXPECT_EQ(before <= umcg_time(umcg_stamped_word(&me.task)), true);
 }
 
 /*
@@ -94,7 +94,7 @@ TEST(no_time_twice, .clauses = "STAMP-3 R22")
 		now = now_in_units();
 		mark(&me.task, IDLE | (now + guess) << 18);
 		ASSERT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-		word = umcg_word(&me.task);
+		word = umcg_stamped_word(&me.task);
 		ASSERT_NE(now + guess, umcg_time(word));
 		/*
 		 * The guess was one too few, or it was right and the kernel took the
@@ -118,17 +118,17 @@ TEST(any_time_will_do, .clauses = "STAMP-4 R19 R22")
 	for (int i = 0; i < 4; i++) {
 		mark(&me.task, RUNNING | times[i] << 18);
 		EXPECT_EQ(0, umcg_sys_wait(0, 0));
-		EXPECT_EQ(RUNNING | times[i] << 18, umcg_word(&me.task));
+		EXPECT_EQ(RUNNING | times[i] << 18, umcg_stamped_word(&me.task));
 		mark(&me.task, IDLE | times[i] << 18);
 		EXPECT_EQ(-ETIMEDOUT, umcg_sys_wait(0, 1));
-		EXPECT_EQ(RUNNING, full_word(&me.task));
+		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 	}
 	umcg_unregister(&me);
 	for (int i = 0; i < 4; i++) {
 		me.task.next_tid = 0;
 		mark(&me.task, RUNNING | times[i] << 18);
 		EXPECT_EQ(0, umcg_sys_ctl(UMCG_CTL_REGISTER, &me.task));
-		EXPECT_EQ(RUNNING | times[i] << 18, umcg_word(&me.task));
+		EXPECT_EQ(RUNNING | times[i] << 18, umcg_stamped_word(&me.task));
 		EXPECT_EQ(0, umcg_sys_ctl(UMCG_CTL_UNREGISTER, NULL));
 	}
 }

@@ -34,7 +34,7 @@ static void set_word(const struct breach *breach)
 
 	if (breach->next_tid)
 		task->next_tid = breach->next_tid == NOBODY ? 0 : breach->next_tid;
-	umcg_set_word(task, umcg_restate(umcg_word(task), breach->word));
+	umcg_set_word(task, umcg_restate(umcg_stamped_word(task), breach->word));
 }
 
 /* Its structure: may not be touched, may not be written, is not there. */
@@ -290,7 +290,7 @@ TEST(servers_are_told, .clauses = "VIOL-1 R26")
 	umcg_set_word(page, 0x3f);
 	EXPECT_EQ(0, wake_tid(p.tid, 0));
 	EXPECT_EQ(-EINVAL, peer_join(&p));
-	EXPECT_EQ(0x3f, full_word(page));
+	EXPECT_EQ(0x3f, umcg_word(page));
 
 	memset(&p, 0, sizeof(p));
 	p.task = page;

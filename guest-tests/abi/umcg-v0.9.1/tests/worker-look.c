@@ -25,7 +25,7 @@ static void expect_sent_back(struct worker *w, uint32_t server)
 	ASSERT_TRUE(umcg_move(task, IDLE, RUNNING));
 	EXPECT_EQ(0, wake_tid(w->tid, 0));
 	until_back(w);
-	EXPECT_EQ(IDLE | SOME_BITS, full_word(task));
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(task));
 }
 
 TEST(runs_only_under_a_server, .clauses = "WRUN-4 WIDLE-1 R57")
@@ -68,7 +68,7 @@ static void scribble_in_private(struct worker *w)
 			syscall(SYS_getppid);
 		page[i * 4096] = 1;
 		sched_yield();
-		EXPECT_EQ(words[i], full_word(task));
+		EXPECT_EQ(words[i], umcg_word(task));
 	}
 	task->next_tid = me.tid;
 	umcg_set_word(task, RUNNING);
@@ -110,7 +110,7 @@ static void claim_to_be(struct worker *w)
 	atomic_store(&stage, 1);
 	while (atomic_load(&handled) == before)
 		sched_yield();
-	EXPECT_EQ(RUNNING | SOME_BITS, full_word(&w->umcg->task));
+	EXPECT_EQ(RUNNING | SOME_BITS, umcg_word(&w->umcg->task));
 }
 
 TEST(looked_at_ahead_of_a_signal, .clauses = "WRUN-4 WSIG-1 R57")
@@ -199,7 +199,7 @@ static void wait_wrongly(struct worker *w)
 
 	for (int i = 0; i < 6; i++) {
 		EXPECT_EQ(-EINVAL, wait_with(w, bad[i], light_sleeper));
-		EXPECT_EQ(bad[i] | SOME_BITS, full_word(task));
+		EXPECT_EQ(bad[i] | SOME_BITS, umcg_word(task));
 		task->next_tid = me.tid;
 		umcg_set_word(task, RUNNING);
 		atomic_fetch_add(&w->steps, 1);
@@ -230,13 +230,13 @@ static void wait_as_it_is(struct worker *w)
 	struct umcg_task *task = &w->umcg->task;
 
 	EXPECT_EQ(0, wait_with(w, RUNNING, me.tid));
-	EXPECT_EQ(RUNNING | SOME_BITS, full_word(task));
+	EXPECT_EQ(RUNNING | SOME_BITS, umcg_word(task));
 	EXPECT_EQ(0, wait_with(w, RUNNING | LOCKED, me.tid));
-	EXPECT_EQ(RUNNING | SOME_BITS, full_word(task));
+	EXPECT_EQ(RUNNING | SOME_BITS, umcg_word(task));
 	atomic_fetch_add(&w->steps, 1);
 	ASSERT_TRUE(umcg_move(&me.task, IDLE, RUNNING));
 	EXPECT_EQ(0, wait_with(w, BLOCKED, me.tid));
-	EXPECT_EQ(RUNNING | SOME_BITS, full_word(task));
+	EXPECT_EQ(RUNNING | SOME_BITS, umcg_word(task));
 	atomic_fetch_add(&w->steps, 1);
 	/* Not LOCKED: nobody else was to see it IDLE yet, but nobody did. */
 	ASSERT_TRUE(umcg_move(&me.task, IDLE, RUNNING));
@@ -261,6 +261,28 @@ TEST(wait_goes_by_the_state, .clauses = "WRUN-5 WRUN-4")
 	EXPECT_EQ(2, atomic_load(&w.steps));
 	finish(&w);
 	EXPECT_EQ(3, atomic_load(&w.steps));
+}
+
+/* LOCKED, it is out of the kernel's hands; BLOCKED, it is to be queued. */
+TEST(goes_on_locked, .clauses = "WRUN-6 WRUN-4")
+{
+	static struct worker w = { .body = yield_and_step, .result = 1 };
+
+	become_server();
+	hire(&w);
+	EXPECT_EQ(IDLE, run(&w));
+	until_word(&w, IDLE);
+	w.umcg->task.idle_workers_ptr = (uintptr_t)&pool.idle_workers;
+	umcg_set_word(&w.umcg->task, BLOCKED | PREEMPTED | SOME_BITS);
+	EXPECT_EQ(0, wake_tid(w.tid, 0));
+	until_back(&w);
+	EXPECT_EQ(IDLE | SOME_BITS, umcg_word(&w.umcg->task));
+	EXPECT_EQ(0, atomic_load(&w.steps));
+	umcg_set_word(&w.umcg->task, IDLE | LOCKED);
+	EXPECT_EQ(0, wake_tid(w.tid, 0));
+	worker_join(&w);
+	EXPECT_EQ(0, w.result);
+	EXPECT_EQ(1, atomic_load(&w.steps));
 }
 
 UMCG_TEST_MAIN

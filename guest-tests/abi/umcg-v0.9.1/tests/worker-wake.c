@@ -35,7 +35,7 @@ TEST(requeued_by_user_space_alone, .clauses = "WWAKE-1 WIDLE-3 TASK-2")
 			EXPECT_EQ(0, wake_tid(w.tid, 0));
 		until_state(getpid(), w.tid, 'S');
 		expect_queued(&w);
-		EXPECT_EQ(IDLE | PREEMPTED | SOME_BITS, full_word(&w.umcg->task));
+		EXPECT_EQ(IDLE | PREEMPTED | SOME_BITS, umcg_word(&w.umcg->task));
 		expect_none_queued(&pool);
 	}
 	expect_asleep(&bystander);
@@ -145,7 +145,7 @@ static void wake_others(struct worker *w)
 		task->next_tid = sleepers[i].tid;
 		ASSERT_TRUE(umcg_move(&sleepers[i].umcg.task, IDLE, RUNNING));
 		EXPECT_EQ(0, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY | flags, 0));
-		EXPECT_EQ(words[i] | SOME_BITS, full_word(task));
+		EXPECT_EQ(words[i] | SOME_BITS, umcg_word(task));
 		EXPECT_EQ(-EINVAL, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 1));
 		task->next_tid = me.tid;
 		umcg_set_word(task, RUNNING);
@@ -155,7 +155,7 @@ static void wake_others(struct worker *w)
 	EXPECT_EQ(-EINVAL, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0));
 	task->next_tid = 0x3fffffff;
 	EXPECT_EQ(-ESRCH, umcg_sys_wait(UMCG_WAIT_WAKE_ONLY, 0));
-	EXPECT_EQ(RUNNING | LOCKED, full_word(task));
+	EXPECT_EQ(RUNNING | LOCKED, umcg_word(task));
 	task->next_tid = me.tid;
 	umcg_unlock(w->umcg);
 	atomic_fetch_add(&w->steps, 1);
@@ -185,7 +185,7 @@ static void requeue_the_other(struct worker *w)
 
 	ASSERT_TRUE(umcg_move(task, RUNNING, IDLE | LOCKED));
 	ASSERT_EQ(0, umcg_requeue(w->umcg, target.umcg));
-	EXPECT_EQ(IDLE | LOCKED, full_word(task));
+	EXPECT_EQ(IDLE | LOCKED, umcg_word(task));
 	task->next_tid = me.tid;
 	ASSERT_TRUE(umcg_move(task, IDLE | LOCKED, RUNNING));
 }

@@ -93,13 +93,13 @@ static void show_bits(struct worker *w)
 {
 	struct umcg_task *task = &w->umcg->task;
 
-	EXPECT_EQ(RUNNING | w->bits, full_word(task));
+	EXPECT_EQ(RUNNING | w->bits, umcg_word(task));
 	ASSERT_EQ(0, umcg_yield(w->umcg, 0));
-	EXPECT_EQ(RUNNING | w->bits, full_word(task));
+	EXPECT_EQ(RUNNING | w->bits, umcg_word(task));
 	ASSERT_TRUE(gate_pass(&gate));
-	EXPECT_EQ(RUNNING | w->bits, full_word(task));
+	EXPECT_EQ(RUNNING | w->bits, umcg_word(task));
 	EXPECT_EQ(0, unreg());
-	EXPECT_EQ(NONE | w->bits, full_word(task));
+	EXPECT_EQ(NONE | w->bits, umcg_word(task));
 }
 
 TEST(user_bits_are_kept,
@@ -116,16 +116,16 @@ TEST(user_bits_are_kept,
 
 		w[i] = (struct worker) { .body = show_bits, .stays = true, .bits = bits };
 		hire(&w[i]);
-		EXPECT_EQ(IDLE | bits, full_word(task));
+		EXPECT_EQ(IDLE | bits, umcg_word(task));
 		EXPECT_EQ(IDLE, run(&w[i]));
-		EXPECT_EQ(IDLE | bits, full_word(task));
+		EXPECT_EQ(IDLE | bits, umcg_word(task));
 		EXPECT_EQ(BLOCKED, run(&w[i]));
-		EXPECT_EQ(BLOCKED | bits, full_word(task));
+		EXPECT_EQ(BLOCKED | bits, umcg_word(task));
 		gate_open(&gate);
 		until_back(&w[i]);
-		EXPECT_EQ(IDLE | bits, full_word(task));
+		EXPECT_EQ(IDLE | bits, umcg_word(task));
 		finish(&w[i]);
-		EXPECT_EQ(RUNNING | SOME_BITS, full_word(&me.task));
+		EXPECT_EQ(RUNNING | SOME_BITS, umcg_word(&me.task));
 	}
 }
 
@@ -176,7 +176,7 @@ static void register_again(struct worker *w)
 	EXPECT_EQ(-EINVAL, reg(NULL));
 	EXPECT_EQ(-EINVAL, umcg_sys_ctl(UMCG_CTL_REGISTER, &server));
 	EXPECT_EQ(-EINVAL, umcg_sys_ctl(UMCG_CTL_UNREGISTER, &w->umcg->task));
-	EXPECT_EQ(RUNNING, full_word(&w->umcg->task));
+	EXPECT_EQ(RUNNING, umcg_word(&w->umcg->task));
 	/* It is still the first structure that counts. */
 	ASSERT_EQ(0, umcg_yield(w->umcg, 0));
 }
@@ -256,10 +256,10 @@ static void unregister_with(struct worker *w)
 
 	umcg_set_word(task, *(const uint64_t *)w->arg | SOME_BITS);
 	EXPECT_EQ(0, unreg());
-	EXPECT_EQ(NONE | SOME_BITS, full_word(task));
+	EXPECT_EQ(NONE | SOME_BITS, umcg_word(task));
 	umcg_set_word(task, 0x12345);
 	ASSERT_TRUE(gate_pass(&gate));
-	EXPECT_EQ(0x12345, full_word(task));
+	EXPECT_EQ(0x12345, umcg_word(task));
 	EXPECT_EQ(-EINVAL, unreg());
 }
 
@@ -281,9 +281,9 @@ TEST(unregister_whatever_the_word, .clauses = "WREG-5 R35")
 		hire(&w[i]);
 		/* The server sleeps until it is woken by that. */
 		EXPECT_EQ(0, umcg_resume(&me, w[i].umcg, 0));
-		EXPECT_EQ(RUNNING, full_word(&me.task));
+		EXPECT_EQ(RUNNING, umcg_word(&me.task));
 		until_state(getpid(), w[i].tid, 'S');
-		EXPECT_EQ(0x12345, full_word(&w[i].umcg->task));
+		EXPECT_EQ(0x12345, umcg_word(&w[i].umcg->task));
 		EXPECT_EQ(-ESRCH, wake_tid(w[i].tid, 0));
 		gate_open(&gate);
 		worker_join(&w[i]);
@@ -308,8 +308,8 @@ TEST(unregister_leaves_a_running_server_alone, .clauses = "WREG-5 R35")
 	EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w.umcg, from_now(MS)));
 	atomic_store(&go, true);
 	worker_join(&w);
-	EXPECT_EQ(NONE, full_word(&w.umcg->task));
-	EXPECT_EQ(RUNNING, full_word(&me.task));
+	EXPECT_EQ(NONE, umcg_word(&w.umcg->task));
+	EXPECT_EQ(RUNNING, umcg_word(&me.task));
 	/* Nothing of it is left for later. */
 	EXPECT_EQ(-ETIMEDOUT, umcg_wait(&me, from_now(MS)));
 }
