@@ -206,6 +206,7 @@ GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
         ("<<", "{smp: 2}", "target 't': merge keys (`<<`) are not read"),
         ("nightly", "maybe", "this can only be `true` or `false`"),
         ("vcpus", "2", "target 't': unknown key 'vcpus'"),
+        ("with", "plumbing", "unknown with 'plumbing'"),
     ],
 )  # fmt: skip
 def test_mistakes_in_targets(
