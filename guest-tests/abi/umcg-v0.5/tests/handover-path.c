@@ -6,41 +6,36 @@
  * Each way not to take it is provoked, and has to be what the kernel counts.
  */
 #include <sched.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 
 #include "peer.h"
 
-#define DEBUGFS	"/sys/kernel/debug"
-#define COUNTS	DEBUGFS "/sched/hand_over"
+#define COUNTS	"/sys/kernel/debug/sched/hand_over"
 
 enum { SWITCHES = 1000 };
 
 static struct umcg second;
 
 /*
- * Skip unless enqueue and dequeue keep statistics, or unless they do not. The guest has
- * turned them on where they can be; not each time under QEMU that would be noticed here.
+ * Whether enqueue and dequeue keep statistics. The guest has turned them on where they can
+ * be, and it is not for a test to change that: QEMU may not notice.
  */
-static void need_statistics(bool on)
+static bool statistics_are_on(void)
 {
 	FILE *file = fopen("/proc/sys/kernel/sched_schedstats", "r");
-	int are_on = 0;
+	int on = 0;
 
 	if (file) {
-		ASSERT_EQ(1, fscanf(file, "%d", &are_on));
+		ASSERT_EQ(1, fscanf(file, "%d", &on));
 		fclose(file);
 	}
-	if (on != are_on)
-		ktap_skip(on ? "no statistics" : "statistics are on");
+	return on;
 }
 
 static void need_counts(void)
 {
 	need_umcg();
-	if (access(COUNTS, F_OK))
-		mount("none", DEBUGFS, "debugfs", 0, NULL);
-	if (access(COUNTS, F_OK))
+	if (umcg_kernel() == UMCG_HERE && access(COUNTS, F_OK))
 		ktap_skip("the kernel does not count hand-overs");
 }
 
@@ -110,7 +105,8 @@ static void expect_handed_over(void)
 {
 	long before = count_of("run") + count_of("wait");
 
-	need_statistics(false);
+	if (statistics_are_on())
+		SKIP(return, "statistics of the scheduler are on");
 	ping_pong(NULL);
 	EXPECT_LE(2 * SWITCHES * 99 / 100, count_of("run") + count_of("wait") - before);
 }
@@ -119,7 +115,9 @@ static void expect_not(const char *why, void (*otherwise)(void))
 {
 	long before = count_of(why), run = count_of("run"), wait = count_of("wait");
 
-	need_statistics(!strcmp(why, "stats"));
+	if (statistics_are_on() != !strcmp(why, "stats"))
+		SKIP(return, "statistics of the scheduler are %s",
+		     strcmp(why, "stats") ? "on" : "off");
 	ping_pong(otherwise);
 	EXPECT_LE(2 * SWITCHES * 99 / 100, count_of(why) - before);
 	EXPECT_EQ(0, count_of("run") - run);
@@ -149,7 +147,8 @@ TEST(fair_pair_beside_one, .clauses = "SWITCH-5")
 	long before = count_of("wait");
 	pid_t pid;
 
-	need_statistics(false);
+	if (statistics_are_on())
+		SKIP(return, "statistics of the scheduler are on");
 	stay_on_cpu0();
 	pid = fork();
 	ASSERT_NE(-1, pid);
@@ -264,7 +263,8 @@ TEST(another_process, .clauses = "SWITCH-5")
 	long before = count_of("mm"), run = count_of("run"), wait = count_of("wait");
 	pid_t pid;
 
-	need_statistics(false);
+	if (statistics_are_on())
+		SKIP(return, "statistics of the scheduler are on");
 	stay_on_cpu0();
 	both = shared_memory(sizeof(*both));
 	ASSERT_EQ(0, umcg_register_server(&both->mine, NULL));
