@@ -16,29 +16,6 @@ enum { SWITCHES = 1000 };
 
 static struct umcg second;
 
-/*
- * Whether enqueue and dequeue keep statistics. The guest has turned them on where they can
- * be, and it is not for a test to change that: QEMU may not notice.
- */
-static bool statistics_are_on(void)
-{
-	FILE *file = fopen("/proc/sys/kernel/sched_schedstats", "r");
-	int on = 0;
-
-	if (file) {
-		ASSERT_EQ(1, fscanf(file, "%d", &on));
-		fclose(file);
-	}
-	return on;
-}
-
-static void need_counts(void)
-{
-	need_umcg();
-	if (umcg_kernel() == UMCG_HERE && access(COUNTS, F_OK))
-		ktap_skip("the kernel does not count hand-overs");
-}
-
 static long count_of(const char *what)
 {
 	char name[32];
@@ -105,8 +82,6 @@ static void expect_handed_over(void)
 {
 	long before = count_of("run") + count_of("wait");
 
-	if (statistics_are_on())
-		SKIP(return, "statistics of the scheduler are on");
 	ping_pong(NULL);
 	EXPECT_LE(2 * SWITCHES * 99 / 100, count_of("run") + count_of("wait") - before);
 }
@@ -115,9 +90,6 @@ static void expect_not(const char *why, void (*otherwise)(void))
 {
 	long before = count_of(why), run = count_of("run"), wait = count_of("wait");
 
-	if (statistics_are_on() != !strcmp(why, "stats"))
-		SKIP(return, "statistics of the scheduler are %s",
-		     strcmp(why, "stats") ? "on" : "off");
 	ping_pong(otherwise);
 	EXPECT_LE(2 * SWITCHES * 99 / 100, count_of(why) - before);
 	EXPECT_EQ(0, count_of("run") - run);
@@ -147,8 +119,6 @@ TEST(fair_pair_beside_one, .clauses = "SWITCH-5")
 	long before = count_of("wait");
 	pid_t pid;
 
-	if (statistics_are_on())
-		SKIP(return, "statistics of the scheduler are on");
 	stay_on_cpu0();
 	pid = fork();
 	ASSERT_NE(-1, pid);
@@ -263,8 +233,6 @@ TEST(another_process, .clauses = "SWITCH-5")
 	long before = count_of("mm"), run = count_of("run"), wait = count_of("wait");
 	pid_t pid;
 
-	if (statistics_are_on())
-		SKIP(return, "statistics of the scheduler are on");
 	stay_on_cpu0();
 	both = shared_memory(sizeof(*both));
 	ASSERT_EQ(0, umcg_register_server(&both->mine, NULL));
@@ -288,13 +256,4 @@ TEST(another_process, .clauses = "SWITCH-5")
 	reap_child(pid);
 }
 
-TEST(statistics_are_kept, .clauses = "SWITCH-5")
-{
-	expect_not("stats", NULL);
-}
-
-int main(int argc, char **argv)
-{
-	ktap_before_each = need_counts;
-	return ktap_main(argc, argv);
-}
+UMCG_TEST_MAIN
