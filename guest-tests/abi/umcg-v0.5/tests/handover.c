@@ -8,7 +8,7 @@
 
 #include "peer.h"
 
-enum { RING = 16, SWITCHES = 1000, PERCENT_OFF = 5 };
+enum { RING = 16, SWITCHES = 1000, PERCENT_OFF = 3 };
 
 static struct umcg ring[RING];
 static pthread_t threads[RING];
@@ -133,7 +133,7 @@ TEST(pair_beside_three, .clauses = "SWITCH-5", .deadline = 60)
 	expect_share(2, 3);
 }
 
-/* With a lag of its own for each member it has 65 % of the CPU, on Linux 6.12. */
+/* With a lag of its own for each member it has 59 to 65 % of the CPU, on Linux 6.12. */
 TEST(ring_beside_one, .clauses = "SWITCH-5", .deadline = 60)
 {
 	expect_share(RING, 1);
