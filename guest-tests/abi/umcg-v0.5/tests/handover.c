@@ -8,7 +8,7 @@
 
 #include "peer.h"
 
-enum { RING = 16, SWITCHES = 1000, PERCENT_OFF = 3 };
+enum { RING = 16, SWITCHES = 5000, PERCENT_OFF = 3 };
 
 static struct umcg ring[RING];
 static pthread_t threads[RING];
@@ -265,7 +265,7 @@ static void expect_counted(void)
 	ASSERT_EQ(0, getrusage(RUSAGE_THREAD, &after));
 	EXPECT_EQ(SWITCHES, after.ru_nvcsw - before.ru_nvcsw);
 	/* They have one CPU: together they cannot have been there for longer. */
-	EXPECT_LE(time, start + start / 100 + SOON);
+	EXPECT_LE(time, start + start / 100 + MS);
 	if (arrived >= 0)
 		EXPECT_LE(SWITCHES, arrivals() - arrived);
 }
