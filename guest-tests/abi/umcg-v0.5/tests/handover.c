@@ -265,7 +265,7 @@ static void expect_counted(void)
 	ASSERT_EQ(0, getrusage(RUSAGE_THREAD, &after));
 	EXPECT_EQ(SWITCHES, after.ru_nvcsw - before.ru_nvcsw);
 	/* They have one CPU: together they cannot have been there for longer. */
-	EXPECT_LE(time, start + start / 100 + MS);
+	EXPECT_LE(time, start + start / 10 + MS);
 	if (arrived >= 0)
 		EXPECT_LE(SWITCHES, arrivals() - arrived);
 }
