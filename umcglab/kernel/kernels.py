@@ -227,7 +227,8 @@ def check_without_abi(target: Target, lab: Lab, progress: Progress, jobs: int) -
 
     def fill(tmp: Path) -> None:
         with _logged(recipe, lab, tmp):
-            built = _prepare(recipe, lab, tmp, progress, jobs, recipe.fragments[:-1])
+            plain = plain_fragments(target, lab)
+            built = _prepare(recipe, lab, tmp, progress, jobs, plain)
             progress.phase("compile without the ABI")
             objects = [_object(name) for name in touched if name not in added]
             built.make(*objects, KCFLAGS="-Werror")
@@ -251,7 +252,7 @@ def work_tree(
     patched like any other, but configured as the control is.
     """
     recipe = _recipe(target, lab, source.fetch(target.source, lab.cache, progress))
-    fragments = recipe.fragments if with_abi else recipe.fragments[:-1]
+    fragments = recipe.fragments if with_abi else plain_fragments(target, lab)
     complete = folder / "complete"
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -295,7 +296,22 @@ def configure(
 
 
 def fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
-    """Return the fragments of the target's configuration; its ABI's is the last."""
+    """Return the fragments of the target's configuration; those of its ABI are last."""
+    return plain_fragments(target, lab) + abi_fragments(target, lab)
+
+
+def abi_fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
+    """Return what a kernel is configured without that has its ABI off."""
+    if target.is_control:
+        return ()
+    own = lab.patches / target.abi / "config"
+    if not target.extra:
+        return (own,)
+    return (lab.patches / f"kconfig/with/{target.extra}.config", own)
+
+
+def plain_fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
+    """Return what a kernel is configured with whatever its ABI."""
     folder = lab.patches / "kconfig"
     names = ["base.config", f"arch/{target.arch.name}.config"]
     of_arch = []
@@ -309,8 +325,6 @@ def fragments(target: Target, lab: Lab) -> tuple[Path, ...]:
         # What another kernel calls otherwise, or does not have.
         if (of_base := folder / target.base / name).exists():
             found.append(of_base)
-    if not target.is_control:
-        found.append(lab.patches / target.abi / "config")
     return tuple(found)
 
 

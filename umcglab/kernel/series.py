@@ -96,7 +96,7 @@ def _is_file(path: Path) -> bool:
 
 
 def of(target: Target, lab: Lab) -> tuple[Series, ...]:
-    """Return the series of the target's kernel: plumbing, its ABI's, its flavor's.
+    """Return a target's series: plumbing, what it is built with, its ABI's, its flavor's.
 
     A control's kernel has none, and a source may have its ABI already
     (`patches: none`), or bring it as a range of commits, which is fetched if need be.
@@ -104,7 +104,8 @@ def of(target: Target, lab: Lab) -> tuple[Series, ...]:
     if target.is_control or target.patched:
         return ()
     found: list[Series] = []
-    parts = [lab.patches / "plumbing", lab.patches / target.abi]
+    names = ("plumbing", target.extra, target.abi)
+    parts = [lab.patches / name for name in names if name]
     if target.source.until:
         files = gitrepo.series(target.source, lab.cache)
         found = [Series(target.source.name, tuple(map(patchfile.read, files)))]

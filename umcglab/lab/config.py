@@ -52,7 +52,7 @@ _SUITE = r"[a-z][a-z0-9-]*"
 
 _TOP_KEYS = ("sources", "defaults", "targets", "cache", "cache-size", "results")
 _TARGET_KEYS = ("arch", "source", "abi", "base", "flavor", "smp", "memory",
-                "cpu", "cmdline", "boot-timeout", "nightly", "patches")  # fmt: skip
+                "cpu", "cmdline", "boot-timeout", "nightly", "patches", "with")  # fmt: skip
 _DEFAULT_KEYS = ("flavor", "smp", "memory", "cmdline", "boot-timeout", "nightly")
 """What a target can have from `defaults`: what means the same for any of them."""
 _AXES = ("arch", "source", "abi", "flavor")
@@ -116,6 +116,8 @@ class Target:
     """Whether its source has the ABI already, so that no series is applied to it."""
     nightly: bool = False
     """Whether it is left out where nothing asks for it."""
+    extra: str = ""
+    """A folder of kernel-patches whose series is between plumbing and ABI; or none."""
 
     @property
     def is_control(self) -> bool:
@@ -445,8 +447,17 @@ class _Reader(yamlfile.Reader):
                     f"{what}: source {source!r} is a range, of which the commits are "
                     "the patches",
                 )
+        extra = ""
+        if "with" in pairs:
+            if abi == CONTROL or patched or sources[source].until:
+                raise self.error(
+                    pairs["with"], f"{what}: `with` is for a kernel that takes a series"
+                )
+            parts = {p.parent.name for p in folder.glob("*/*.series")}
+            known = sorted(parts - {"plumbing", "debug", *abis})
+            extra = self.one_of(pairs["with"], "with", known)
         if abi != CONTROL and not patched and not sources[source].until:
-            for part in ("plumbing", abi):
+            for part in filter(None, ("plumbing", extra, abi)):
                 bases = sorted(p.stem for p in folder.glob(f"{part}/*.series"))
                 if base not in bases:
                     raise self.error(
@@ -462,6 +473,7 @@ class _Reader(yamlfile.Reader):
             base=base,
             abi=abi,
             patched=patched,
+            extra=extra,
         )
         if "flavor" in pairs:
             flavors = sorted(p.stem for p in folder.glob("kconfig/flavor/*.config"))

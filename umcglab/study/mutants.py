@@ -137,15 +137,15 @@ class _Reader(yamlfile.Reader):
 
 
 def of(lab: Lab, target: Target) -> tuple[Mutant, ...]:
-    """Return the mutants of a target's ABI, if it has any."""
-    folder = lab.patches / target.abi / "mutants"
+    """Return the mutants of what a target is built with, or of its ABI; if any."""
+    folder = lab.patches / (target.extra or target.abi) / "mutants"
     if not folder.exists():
         return ()
     return load(folder, load_plan(lab.root / "guest-tests", target.abi))
 
 
 def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Target]:
-    """Return which of the chosen to do this on: one of each architecture and ABI.
+    """Return which of the chosen to do this on: one of each architecture and series.
 
     `all_of_them` if they were chosen by name.
     """
@@ -156,9 +156,9 @@ def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Targe
     ]
     if not fit:
         raise UserError("no target of flavor bench whose ABI has mutants")
-    return (
-        fit if all_of_them else list({(t.arch, t.abi): t for t in fit[::-1]}.values())
-    )
+    if all_of_them:
+        return fit
+    return list({(t.arch, t.abi, t.extra): t for t in fit[::-1]}.values())
 
 
 def execute(

@@ -87,8 +87,8 @@ def machine(variant: Variant, target: Target) -> Arch:
 
 
 def abi_options(target: Target, lab: Lab) -> dict[str, Option]:
-    """Return what the fragment of the target's ABI asks for."""
-    return kconfig.read([lab.patches / target.abi / "config"])
+    """Return what the fragments of the target's ABI ask for."""
+    return kconfig.read(kernels.abi_fragments(target, lab))
 
 
 def configure(
@@ -99,7 +99,7 @@ def configure(
     NotHereError if the kernel does not have it so, PatchError if that is the series'
     doing.
     """
-    files = kernels.fragments(target, lab)[:-1] if variant.own else ()
+    files = kernels.plain_fragments(target, lab) if variant.own else ()
     wanted = kconfig.read(files)
     about = _options(variant.options, variant.name)
     abi = abi_options(target, lab)

@@ -64,6 +64,10 @@ def test_the_labs_own_file_is_right() -> None:
             *((name, flavor, True) for name, flavor in at_night),
         )
     } | {("arm64-umcg-v0.5-a57", "arm64", "bench", True)}
+    expected |= {
+        ("x86_64-umcg-v0.5-handover", "x86_64", "bench", True),
+        ("x86_64-umcg-v0.5-handover-debug", "x86_64", "debug", True),
+    }
     assert {(t.name, t.arch.name, t.flavor, t.nightly) for t in lab.targets} == expected
     for target in lab.targets:
         base = re.search(r"-(7\.3|6\.1)(-|$)", target.name)
@@ -206,6 +210,7 @@ GOOD = {"arch": "x86_64", "source": "'6.99'", "abi": "umcg-toy"}
         ("<<", "{smp: 2}", "target 't': merge keys (`<<`) are not read"),
         ("nightly", "maybe", "this can only be `true` or `false`"),
         ("vcpus", "2", "target 't': unknown key 'vcpus'"),
+        ("with", "plumbing", "unknown with 'plumbing'"),
     ],
 )  # fmt: skip
 def test_mistakes_in_targets(

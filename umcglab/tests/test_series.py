@@ -88,6 +88,15 @@ def test_the_series_of_a_target(toy: ToyLab) -> None:
     assert names == ["plumbing/6.99", "umcg-toy/6.99"]
 
 
+def test_a_series_between_plumbing_and_abi(toy: ToyLab) -> None:
+    toy.series("more/6.99", toylab.patch("more", {"x.c": ("", "x\n")}))
+    lab = toy.load()
+    target = replace(lab.targets[1], extra="more")
+    names = [one.name for one in series.of(target, lab)]
+    assert names == ["plumbing/6.99", "more/6.99", "umcg-toy/6.99"]
+    assert series.of(replace(target, abi="control"), lab) == ()
+
+
 def test_the_series_of_a_flavor_with_detectors(toy: ToyLab) -> None:
     lab = toy.load()
     target = replace(lab.targets[1], flavor="debug")

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Whether a hand-over took the short path through the scheduler, and if not for which
+ * reason. Without this a condition that never holds would pass: all works without.
+ *
+ * Each way not to take it is provoked, and has to be what the kernel counts.
+ */
+#include <sched.h>
+#include <sys/resource.h>
+
+#include "peer.h"
+
+#define COUNTS	"/sys/kernel/debug/sched/hand_over"
+
+enum { SWITCHES = 1000 };
+
+static struct umcg second;
+
+static long count_of(const char *what)
+{
+	char name[32];
+	long value;
+	FILE *file = fopen(COUNTS, "r");
+
+	ASSERT_TRUE(file);
+	while (fscanf(file, "%31s %ld", name, &value) == 2)
+		if (!strcmp(name, what)) {
+			fclose(file);
+			return value;
+		}
+	TH_LOG("no count of %s", what);
+	ktap_fail_and_exit();
+	return 0;
+}
+
+static void stay_on_cpu0(void)
+{
+	cpu_set_t cpu0;
+
+	CPU_ZERO(&cpu0);
+	CPU_SET(0, &cpu0);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu0), &cpu0));
+}
+
+static void schedule_as(int policy, int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+
+	ASSERT_EQ(0, sched_setscheduler(0, policy, &param));
+}
+
+static void *answer(void *arg)
+{
+	void (*otherwise)(void) = arg;
+
+	if (otherwise)
+		otherwise();
+	ASSERT_EQ(0, umcg_register_server(&second, NULL));
+	ASSERT_EQ(0, umcg_wait(&second, 0));
+	for (;;)
+		ASSERT_EQ(0, umcg_switch(&second, &me, 0));
+	return NULL;
+}
+
+/* Hand over and back, to a thread that is `otherwise` than this one, if not NULL. */
+static void ping_pong(void (*otherwise)(void))
+{
+	pthread_t thread;
+
+	stay_on_cpu0();
+	become_server();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, answer, otherwise));
+	while (umcg_state(&second) != UMCG_IS_IDLE)
+		nap(MS);
+	until_state(getpid(), second.tid, 'S');
+	for (int i = 0; i < SWITCHES; i++)
+		ASSERT_EQ(0, umcg_switch(&me, &second, 0));
+}
+
+/* There are interrupts, and the ends of slices. */
+#define NEARLY_ALL	(2 * SWITCHES * 99 / 100)
+
+static void expect_handed_over(void)
+{
+	long before = count_of("run") + count_of("wait");
+
+	ping_pong(NULL);
+	EXPECT_LE(NEARLY_ALL, count_of("run") + count_of("wait") - before);
+}
+
+struct counts {
+	long why, delayed, run, wait;
+};
+
+static struct counts counts_now(const char *why)
+{
+	return (struct counts){ count_of(why), count_of("delayed"), count_of("run"),
+				count_of("wait") };
+}
+
+/*
+ * Nothing was handed over since, for this reason: or the task had not even left the queue,
+ * which of those that go the ordinary way some do not, in the fair class.
+ */
+static void expect_reason(const char *why, struct counts before)
+{
+	struct counts now = counts_now(why);
+
+	TH_LOG("%s: %ld, delayed: %ld", why, now.why - before.why, now.delayed - before.delayed);
+	EXPECT_LE(NEARLY_ALL, now.why - before.why + now.delayed - before.delayed);
+	EXPECT_LT(0, now.why - before.why);
+	EXPECT_EQ(0, now.run - before.run);
+	EXPECT_EQ(0, now.wait - before.wait);
+}
+
+static void expect_not(const char *why, void (*otherwise)(void))
+{
+	struct counts before = counts_now(why);
+
+	ping_pong(otherwise);
+	expect_reason(why, before);
+}
+
+TEST(fair_pair, .clauses = "SWITCH-5")
+{
+	expect_handed_over();
+}
+
+TEST(fifo_pair, .clauses = "SWITCH-5")
+{
+	schedule_as(SCHED_FIFO, 10);
+	expect_handed_over();
+}
+
+TEST(idle_pair, .clauses = "SWITCH-5")
+{
+	schedule_as(SCHED_IDLE, 0);
+	expect_handed_over();
+}
+
+/* At the end of a slice it is handed over to wait. */
+TEST(fair_pair_beside_one, .clauses = "SWITCH-5")
+{
+	long before = count_of("wait");
+	pid_t pid;
+
+	stay_on_cpu0();
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	while (!pid)
+		;
+	for (int i = 0; i < 20 && count_of("wait") == before; i++) {
+		if (!i)
+			ping_pong(NULL);
+		for (int j = 0; j < SWITCHES; j++)
+			ASSERT_EQ(0, umcg_switch(&me, &second, 0));
+	}
+	EXPECT_LT(before, count_of("wait"));
+	kill(pid, SIGKILL);
+	reap_child(pid);
+}
+
+static void be_fifo(void)
+{
+	schedule_as(SCHED_FIFO, 10);
+}
+
+TEST(another_class, .clauses = "SWITCH-5")
+{
+	expect_not("class", be_fifo);
+}
+
+static void be_nice(void)
+{
+	/* Of this thread. */
+	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 1));
+}
+
+TEST(another_nice_level, .clauses = "SWITCH-5")
+{
+	expect_not("weight", be_nice);
+}
+
+static void be_idle(void)
+{
+	schedule_as(SCHED_IDLE, 0);
+}
+
+TEST(idle_policy, .clauses = "SWITCH-5")
+{
+	expect_not("weight", be_idle);
+}
+
+static void be_higher(void)
+{
+	schedule_as(SCHED_FIFO, 11);
+}
+
+TEST(another_priority, .clauses = "SWITCH-5")
+{
+	schedule_as(SCHED_FIFO, 10);
+	expect_not("prio", be_higher);
+}
+
+static void be_rr(void)
+{
+	schedule_as(SCHED_RR, 10);
+}
+
+TEST(fifo_and_rr, .clauses = "SWITCH-5")
+{
+	schedule_as(SCHED_FIFO, 10);
+	expect_not("prio", be_rr);
+}
+
+/* sched_attr, as it was before clamps; libc has no call for it. */
+struct attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+static void ask_for_a_slice(void)
+{
+	struct attr attr = { .size = sizeof(attr), .runtime = 2 * MS };
+
+	ASSERT_EQ(0, syscall(SYS_sched_setattr, 0, &attr, 0));
+}
+
+TEST(requested_slice, .clauses = "SWITCH-5")
+{
+	expect_not("request", ask_for_a_slice);
+}
+
+/* One waits at the priority of the pair all the time; each turn lets it run. */
+static void *wait_in_line(void *arg)
+{
+	for (;;)
+		sched_yield();
+	return arg;
+}
+
+TEST(others_of_that_priority, .clauses = "SWITCH-5")
+{
+	pthread_t thread;
+
+	schedule_as(SCHED_FIFO, 10);
+	stay_on_cpu0();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_line, NULL));
+	expect_not("order", NULL);
+}
+
+TEST(another_process, .clauses = "SWITCH-5")
+{
+	static struct shared { struct umcg mine, other; } *both;
+	struct counts before = counts_now("mm");
+	pid_t pid;
+
+	stay_on_cpu0();
+	both = shared_memory(sizeof(*both));
+	ASSERT_EQ(0, umcg_register_server(&both->mine, NULL));
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid) {
+		ASSERT_EQ(0, umcg_register_server(&both->other, NULL));
+		ASSERT_EQ(0, umcg_wait(&both->other, 0));
+		for (;;)
+			ASSERT_EQ(0, umcg_switch(&both->other, &both->mine, 0));
+	}
+	while (umcg_state(&both->other) != UMCG_IS_IDLE)
+		nap(MS);
+	until_state(pid, pid, 'S');
+	for (int i = 0; i < SWITCHES; i++)
+		ASSERT_EQ(0, umcg_switch(&both->mine, &both->other, 0));
+	expect_reason("mm", before);
+	kill(pid, SIGKILL);
+	reap_child(pid);
+}
+
+UMCG_TEST_MAIN
