@@ -47,6 +47,23 @@ static inline void set_clock(uint64_t ns)
 	ASSERT_EQ(0, clock_settime(CLOCK_REALTIME, &ts));
 }
 
+/* Keep a thread on one CPU; 0 is this one, and all that it starts from now on. */
+static inline void pin(pid_t tid, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	ASSERT_EQ(0, sched_setaffinity(tid, sizeof(set), &set));
+}
+
+static inline void schedule_as(int policy, int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+
+	ASSERT_EQ(0, sched_setscheduler(0, policy, &param));
+}
+
 /* Memory that nobody has touched. */
 static inline void *new_page(void)
 {

@@ -24,18 +24,9 @@ TEST(a_bit_of_everything, .deadline = 60)
 	expect_all_done();
 }
 
-static void pin_to_cpu_0(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
-}
-
 TEST(everything_on_one_cpu, .deadline = 60)
 {
-	pin_to_cpu_0();
+	pin(0, 0);
 	start_crowd(do_a_bit_of_everything, TURNS);
 	serve_crowd();
 	expect_all_done();

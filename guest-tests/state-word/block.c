@@ -74,15 +74,6 @@ TEST(every_block_is_reported)
 	EXPECT_EQ(0, w.result);
 }
 
-static void pin(pid_t tid, int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	ASSERT_EQ(0, sched_setaffinity(tid, sizeof(set), &set));
-}
-
 /*
  * Woken there. The load balancer may move a server, every other time on a host
  * that is short of CPUs; without that flag the server would wake where it ran

@@ -157,16 +157,12 @@ TEST(no_such_server)
 static int woken_on(uint32_t flags, int cpu)
 {
 	struct peer *p = aligned_alloc(64, sizeof(*p));
-	cpu_set_t set;
 
 	memset(p, 0, sizeof(*p));
 	peer_start(p);
 	until_asleep(p);
-	if (cpu >= 0) {
-		CPU_ZERO(&set);
-		CPU_SET(cpu, &set);
-		ASSERT_EQ(0, sched_setaffinity(p->tid, sizeof(set), &set));
-	}
+	if (cpu >= 0)
+		pin(p->tid, cpu);
 	ASSERT_TRUE(umcg_move(&p->umcg.task, IDLE, RUNNING));
 	EXPECT_EQ(0, wake_tid(p->tid, flags));
 	EXPECT_EQ(0, peer_join(p));
@@ -245,11 +241,7 @@ TEST(hand_over_with_delays)
 
 TEST(hand_over_on_one_cpu)
 {
-	cpu_set_t cpu0;
-
-	CPU_ZERO(&cpu0);
-	CPU_SET(0, &cpu0);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu0), &cpu0));
+	pin(0, 0);
 	ping_pong(500);
 }
 

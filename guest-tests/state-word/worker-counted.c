@@ -55,11 +55,8 @@ TEST(wakeups_are_counted)
 	enum { NUMBER = sizeof(each) / sizeof(each[0]) };
 	static struct worker w = { .body = yield_each_turn };
 	double server[NUMBER], worker[NUMBER], gained;
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	pin(0, 0);
 	become_server();
 	hire(&w);
 	ASSERT_EQ(IDLE, run(&w));

@@ -174,21 +174,12 @@ static void rings_to_their_end(int servers)
 	expect_none_queued(&pool);
 }
 
-static void on_one_cpu(void)
-{
-	cpu_set_t cpu0;
-
-	CPU_ZERO(&cpu0);
-	CPU_SET(0, &cpu0);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu0), &cpu0));
-}
-
 TEST(one_server) { rings_to_their_end(1); }
 TEST(many_servers) { rings_to_their_end(4); }
 
 TEST(many_servers_on_one_cpu)
 {
-	on_one_cpu();
+	pin(0, 0);
 	rings_to_their_end(3);
 }
 

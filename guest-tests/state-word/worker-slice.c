@@ -54,16 +54,6 @@ static void register_area(void)
 	ASSERT_TRUE(area.flags & HAS_IT);
 }
 
-/* With all threads that are started from now on. */
-static void stay_on_one_cpu(void)
-{
-	cpu_set_t cpu0;
-
-	CPU_ZERO(&cpu0);
-	CPU_SET(0, &cpu0);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu0), &cpu0));
-}
-
 static void ask_and_give_back(struct worker *worker)
 {
 	register_area();
@@ -92,7 +82,7 @@ static void *preempt_once_granted(void *before)
 
 TEST(preempted_worker_gets_none)
 {
-	stay_on_one_cpu();
+	pin(0, 0);
 	begin(ask_and_give_back);
 	for (int i = 0; i < 10; i++) {
 		int before = atomic_load(&granted);
@@ -125,7 +115,7 @@ static void ask_and_block(struct worker *worker)
 
 TEST(held_worker_gets_none)
 {
-	stay_on_one_cpu();
+	pin(0, 0);
 	page_keep(&kept, own_page());
 	begin(ask_and_block);
 	ASSERT_EQ(BLOCKED, run(&w));

@@ -33,22 +33,6 @@ static long count_of(const char *what)
 	return 0;
 }
 
-static void stay_on_cpu0(void)
-{
-	cpu_set_t cpu0;
-
-	CPU_ZERO(&cpu0);
-	CPU_SET(0, &cpu0);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu0), &cpu0));
-}
-
-static void schedule_as(int policy, int priority)
-{
-	struct sched_param param = { .sched_priority = priority };
-
-	ASSERT_EQ(0, sched_setscheduler(0, policy, &param));
-}
-
 static void *answer(void *arg)
 {
 	void (*otherwise)(void) = arg;
@@ -67,7 +51,7 @@ static void ping_pong(void (*otherwise)(void))
 {
 	pthread_t thread;
 
-	stay_on_cpu0();
+	pin(0, 0);
 	become_server();
 	ASSERT_EQ(0, pthread_create(&thread, NULL, answer, otherwise));
 	while (umcg_state(&second) != UMCG_IS_IDLE)
@@ -144,7 +128,7 @@ TEST(fair_pair_beside_one, .clauses = "SWITCH-5")
 	long before = count_of("wait");
 	pid_t pid;
 
-	stay_on_cpu0();
+	pin(0, 0);
 	pid = fork();
 	ASSERT_NE(-1, pid);
 	while (!pid)
@@ -247,7 +231,7 @@ TEST(others_of_that_priority, .clauses = "SWITCH-5")
 	pthread_t thread;
 
 	schedule_as(SCHED_FIFO, 10);
-	stay_on_cpu0();
+	pin(0, 0);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_line, NULL));
 	expect_not("order", NULL);
 }
@@ -258,7 +242,7 @@ TEST(another_process, .clauses = "SWITCH-5")
 	struct counts before = counts_now("mm");
 	pid_t pid;
 
-	stay_on_cpu0();
+	pin(0, 0);
 	both = shared_memory(sizeof(*both));
 	ASSERT_EQ(0, umcg_register_server(&both->mine, NULL));
 	pid = fork();

@@ -15,23 +15,6 @@ static pthread_t threads[RING];
 static int members;
 static atomic_bool over;
 
-/* With all that it starts from now on. */
-static void stay_on_cpu0(void)
-{
-	cpu_set_t cpu0;
-
-	CPU_ZERO(&cpu0);
-	CPU_SET(0, &cpu0);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu0), &cpu0));
-}
-
-static void schedule_as(int policy, int priority)
-{
-	struct sched_param param = { .sched_priority = priority };
-
-	ASSERT_EQ(0, sched_setscheduler(0, policy, &param));
-}
-
 static void *go_round(void *arg)
 {
 	int i = (intptr_t)arg;
@@ -92,7 +75,7 @@ static int share_of_ring(int size, int n)
 	struct spinner s[3];
 	uint64_t own, others = 0;
 
-	stay_on_cpu0();
+	pin(0, 0);
 	for (int i = 0; i < n; i++)
 		spin(&s[i]);
 	ring_start(size);
@@ -174,7 +157,7 @@ static void expect_order(int policy)
 	static atomic_int tid;
 	pthread_t thread[2];
 
-	stay_on_cpu0();
+	pin(0, 0);
 	ASSERT_EQ(0, pipe(doorbell));
 	schedule_as(policy, 10);
 	become_server();
@@ -219,7 +202,7 @@ static void pair_start(void (*prepare)(void))
 {
 	pthread_t thread;
 
-	stay_on_cpu0();
+	pin(0, 0);
 	become_server();
 	ASSERT_EQ(0, pthread_create(&thread, NULL, answer, prepare));
 	while (umcg_state(&ring[1]) != UMCG_IS_IDLE)

@@ -131,15 +131,6 @@ static long sleeps(pid_t pid, pid_t tid)
 	return atol(at + sizeof(key) - 1);
 }
 
-static void be_on_this_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
-}
-
 static void until_slept(pid_t pid, pid_t tid, long times)
 {
 	long before = sleeps(pid, tid);
@@ -156,7 +147,7 @@ static pid_t fork_going_round(uint64_t base)
 	alias = shared_memory(sizeof(*alias));
 	alias->base = base;
 	/* This is who would get no CPU beside it. */
-	be_on_this_cpu();
+	pin(0, sched_getcpu());
 	pid = fork();
 	ASSERT_NE(-1, pid);
 	if (!pid)
