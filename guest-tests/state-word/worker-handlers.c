@@ -19,9 +19,21 @@ static pthread_t server_thread;
 static void wait_for_the_end(struct worker *w)
 {
 	while (!atomic_load(&over)) {
-		ASSERT_EQ(0, umcg_yield(w->umcg, 0));
+		ASSERT_EQ(0, umcg_give_way(w->umcg));
 		atomic_fetch_add(&w->steps, 1);
 	}
+}
+
+/*
+ * Whether it has blocked, though it is back in the pool before its server looks: its
+ * word is that of a worker which has yielded then, but for the mark of the port.
+ */
+static bool blocks(struct umcg *server, struct umcg *worker)
+{
+	int event = umcg_run(server, worker, 0);
+
+	ASSERT_LT(0, event);
+	return event == UMCG_BLOCKED;
 }
 
 /* Those that blocked, in the handler say, are back in the pool; run them on. */
@@ -32,7 +44,7 @@ static void run_those_back(struct umcg *server, int away)
 
 		for (; worker; worker = next) {
 			next = umcg_next_idle(worker);
-			away -= run_under(server, worker) != BLOCKED;
+			away -= !blocks(server, worker);
 		}
 		nap(MS);
 	}
@@ -45,7 +57,7 @@ static void run_all_once(struct umcg *server)
 	/* Some may have come to their end the last time. */
 	for (int i = 0; i < WORKERS; i++)
 		if (bare_word(workers[i].umcg) != NONE)
-			away += run_under(server, workers[i].umcg) == BLOCKED;
+			away += blocks(server, workers[i].umcg);
 	run_those_back(server, away);
 }
 

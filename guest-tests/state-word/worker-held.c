@@ -346,11 +346,14 @@ static void bring_from_tracer(void)
 	ASSERT_NE(-1, tracer);
 	if (!tracer)
 		stop_it_for_a_while();
-	ASSERT_EQ(BLOCKED, run(&w));
-	/* The fork has made its stack read-only: it may sleep for that. */
+	/*
+	 * The fork has made its stack read-only: it may sleep for that, and be back
+	 * before its server looks, which umcg_run() tells from a yield.
+	 */
+	ASSERT_EQ(UMCG_BLOCKED, umcg_run(&me, w.umcg, 0));
 	while (!atomic_load(&tracing->spins)) {
 		until_back(&w);
-		ASSERT_EQ(BLOCKED, run(&w));
+		ASSERT_EQ(UMCG_BLOCKED, umcg_run(&me, w.umcg, 0));
 	}
 	atomic_store(&tracing->let_go, true);
 	until_back(&w);
