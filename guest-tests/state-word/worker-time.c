@@ -307,9 +307,11 @@ TEST(waits_anew_after_a_signal)
 	EXPECT_EQ(-ETIMEDOUT, w.result);
 }
 
+static struct gate gate;
+
 static void sleep_in_handler(int signal)
 {
-	nap(MS);
+	gate_pass(&gate);
 	count(signal);
 }
 
@@ -318,6 +320,7 @@ TEST(handler_sleeps)
 {
 	static struct worker w = { .body = yield_until };
 
+	gate_make(&gate);
 	on_signal(SIGUSR1, sleep_in_handler, 0);
 	become_server();
 	hire(&w);
@@ -325,7 +328,8 @@ TEST(handler_sleeps)
 	ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
 	until_queued(&w);
 	/* The handler's sleep is reported as any other. */
-	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
+	ASSERT_EQ(BLOCKED, run(&w));
+	gate_open(&gate);
 	until_queued(&w);
 	EXPECT_EQ(1, w.result);
 	finish(&w);

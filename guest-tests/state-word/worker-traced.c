@@ -35,9 +35,11 @@ static bool next_event(FILE *file, pid_t tid, char *event, size_t size)
 	return false;
 }
 
+static struct gate gate;
+
 static void sleep_once(struct worker *w)
 {
-	nap(MS);
+	gate_pass(&gate);
 	atomic_fetch_add(&w->steps, 1);
 }
 
@@ -55,9 +57,11 @@ TEST(life_of_a_worker)
 	ASSERT_TRUE(mount("tracefs", TRACING, "tracefs", 0, NULL) == 0 || errno == EBUSY);
 	set_event("events/umcg/enable", "1");
 	set_event("trace", "\n");
+	gate_make(&gate);
 	become_server();
 	hire(&w);
 	ASSERT_EQ(BLOCKED, run(&w));
+	gate_open(&gate);
 	until_back(&w);
 	finish(&w);
 	set_event("events/umcg/enable", "0");

@@ -30,6 +30,9 @@ struct alias {
 
 static struct alias *alias;
 
+/* Where the worker sleeps once. */
+static struct gate gate;
+
 static void map_at(uint64_t address, int fd)
 {
 	ASSERT_EQ((void *)address,
@@ -86,7 +89,6 @@ static void *run_it(void *worker)
  */
 static void go_round(void)
 {
-	struct timespec soon = { 0, MS };
 	pthread_t thread;
 	struct umcg *own;
 	int fd = memfd_create("alias", 0);
@@ -107,7 +109,7 @@ static void go_round(void)
 	own->task.idle_server_tid_ptr = (uintptr_t)&own->task.idle_workers_ptr;
 	atomic_store(&alias->worker_tid, gettid());
 	umcg_unlock(own);
-	nanosleep(&soon, NULL);
+	gate_pass(&gate);
 	/* No server runs it. */
 	_exit(1);
 }
@@ -144,6 +146,7 @@ static pid_t fork_going_round(uint64_t base)
 {
 	pid_t pid;
 
+	gate_make(&gate);
 	alias = shared_memory(sizeof(*alias));
 	alias->base = base;
 	/* This is who would get no CPU beside it. */
@@ -154,6 +157,8 @@ static pid_t fork_going_round(uint64_t base)
 		go_round();
 	while (!atomic_load(&alias->worker_tid))
 		nap(MS);
+	until_state(pid, alias->worker_tid, 'S');
+	gate_open(&gate);
 	until_slept(pid, alias->worker_tid, 10);
 	return pid;
 }
