@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from umcglab import __version__
 from umcglab.verbs import (
@@ -65,9 +66,31 @@ exit status:
 """
 
 
+class _Once(argparse.Action):
+    """Store a value, and refuse a second one: the first would be lost in silence."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string and getattr(namespace, self.dest) is not self.default:
+            parser.error(f"{option_string} is given twice; it takes one value")
+        setattr(namespace, self.dest, values)
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="umcglab",
         description="Build UMCG kernels, boot them under QEMU on x86_64 and arm64, "
         "test and measure them, and report.",

@@ -163,6 +163,23 @@ def test_a_misspelt_test_is_told_before_anything_is_built(
     assert not (toy.root / "results").exists()
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("run", "--tests", "umcg/wait", "--tests", "umcg/wake"),
+        ("run", "--lab", "mine.yaml", "--lab", "yours.yaml"),
+        ("mutants", "--seed", "3", "--seed", "4"),
+    ],
+)
+def test_a_value_given_twice_is_not_lost_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argv: tuple[str, ...],
+) -> None:
+    assert umcglab(monkeypatch, *argv) == 2
+    assert f"{argv[1]} is given twice; it takes one value" in capsys.readouterr().err
+
+
 def test_list_says_what_it_reads_and_reads_it_once(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
