@@ -103,6 +103,25 @@ static inline char thread_state(pid_t pid, pid_t tid)
 	return end ? end[2] : '-';
 }
 
+/* How often a thread of any process has gone to sleep and left its CPU for that. */
+static inline long sleeps(pid_t pid, pid_t tid)
+{
+	static const char key[] = "\nvoluntary_ctxt_switches:";
+	char path[64], text[4096], *at;
+	FILE *file;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
+	file = fopen(path, "r");
+	ASSERT_TRUE(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[n] = '\0';
+	at = strstr(text, key);
+	ASSERT_TRUE(at);
+	return atol(at + sizeof(key) - 1);
+}
+
 /* Wait until the thread is in `state`; the test's deadline bounds it. */
 static inline void until_state(pid_t pid, pid_t tid, char state)
 {

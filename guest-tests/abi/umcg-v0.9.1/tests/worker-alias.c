@@ -114,25 +114,6 @@ static void go_round(void)
 	_exit(1);
 }
 
-/* How often the thread has gone to sleep. */
-static long sleeps(pid_t pid, pid_t tid)
-{
-	static const char key[] = "\nvoluntary_ctxt_switches:";
-	char path[64], text[4096], *at;
-	FILE *file;
-	size_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
-	file = fopen(path, "r");
-	ASSERT_TRUE(file);
-	n = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[n] = '\0';
-	at = strstr(text, key);
-	ASSERT_TRUE(at);
-	return atol(at + sizeof(key) - 1);
-}
-
 static void until_slept(pid_t pid, pid_t tid, long times)
 {
 	long before = sleeps(pid, tid);
