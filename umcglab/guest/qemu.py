@@ -40,6 +40,9 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
 _OPEN = re.compile(r"TCP\[(?!HOST_FORWARD|TIME_WAIT|CLOSED)")
 
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+"""What a program that has gone wrong sends to itself."""
+
 _SNAPSHOT = "booted"
 _SAVE_TIMEOUT = 120.0
 
@@ -206,17 +209,22 @@ class Qemu:
         """Return what QEMU itself complained of when it exited, if it did."""
         if not self.process.poll():
             return None
-        if self.process.returncode < 0:
-            number = -self.process.returncode
+        words = self._errors.read_text(errors="replace").strip().splitlines()
+        said = words[-1] if words else "it did not say why"
+        number = -self.process.returncode
+        if number in _CRASHES:
+            return InfraError(
+                f"{self.vm.arch.qemu} crashed ({signal.strsignal(number)}): {said}",
+                hint=shlex.join(self.argv),
+            )
+        if number > 0:
             return InfraError(
                 f"{self.vm.arch.qemu} was killed from outside by signal {number} "
                 f"({signal.strsignal(number)})",
                 hint="see whether the host ran out of memory: dmesg",
             )
-        words = self._errors.read_text(errors="replace").strip().splitlines()
         return InfraError(
-            f"{self.vm.arch.qemu} exited with status {self.process.returncode}: "
-            f"{words[-1] if words else 'it did not say why'}",
+            f"{self.vm.arch.qemu} exited with status {self.process.returncode}: {said}",
             hint=shlex.join(self.argv),
         )
 

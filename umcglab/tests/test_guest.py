@@ -372,6 +372,14 @@ def test_a_qemu_that_is_killed_from_outside_is_not_the_patchs_fault(
             vm.output("true")
 
 
+def test_a_qemu_that_crashes_is_not_said_to_have_been_killed(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    with boot() as vm, pytest.raises(InfraError, match=r"crashed \(Aborted\)"):
+        vm.run("kill -ABRT $FAKE_QEMU_PID; sleep 5", log=tmp_path / "log", timeout=60)
+
+
 @pytest.mark.parametrize("text", ["ok 1", "x" * 1_000_000])
 def test_a_log_on_a_full_disk_is_the_labs_fault(
     boot: Booter, play: Play, tmp_path: Path, text: str
