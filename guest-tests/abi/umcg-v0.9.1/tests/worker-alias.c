@@ -26,11 +26,12 @@
 struct alias {
 	uint64_t base;			/* of the server's structure */
 	atomic_int server_tid, worker_tid;
+	long slept;			/* the worker, before it comes to the gate */
 };
 
 static struct alias *alias;
 
-/* Where the worker sleeps once. */
+/* Where the worker sleeps, until its parent has seen it off its CPU. */
 static struct gate gate;
 
 static void map_at(uint64_t address, int fd)
@@ -103,6 +104,7 @@ static void go_round(void)
 	ASSERT_EQ(0, umcg_register_worker(own, &pool));
 
 	ASSERT_TRUE(umcg_lock(own));
+	alias->slept = sleeps(getpid(), gettid());
 	*(uint64_t *)HEAD = (uintptr_t)&own->task.idle_workers_ptr;
 	own->task.next_tid = 0x3fffffff;
 	own->task.idle_workers_ptr = HEAD;
@@ -138,7 +140,8 @@ static pid_t fork_going_round(uint64_t base)
 		go_round();
 	while (!atomic_load(&alias->worker_tid))
 		nap(MS);
-	until_state(pid, alias->worker_tid, 'S');
+	while (sleeps(pid, alias->worker_tid) == alias->slept)
+		nap(MS);
 	gate_open(&gate);
 	until_slept(pid, alias->worker_tid, 10);
 	return pid;
