@@ -122,6 +122,16 @@ static inline long sleeps(pid_t pid, pid_t tid)
 	return atol(at + sizeof(key) - 1);
 }
 
+/*
+ * Wait until sleeps() is at least `times`. The state letter says S a little before the
+ * thread leaves its CPU; who wakes it then has it go on without a sleep.
+ */
+static inline void until_slept(pid_t pid, pid_t tid, long times)
+{
+	while (sleeps(pid, tid) < times)
+		nap(MS);
+}
+
 /* Wait until the thread is in `state`; the test's deadline bounds it. */
 static inline void until_state(pid_t pid, pid_t tid, char state)
 {

@@ -200,8 +200,7 @@ TEST(server_signalled_as_it_reports)
 	before = sleeps(getpid(), w.tid);
 	atomic_store(&go, 1);
 	/* In state S it may be about to report, and find the server IDLE or away. */
-	while (sleeps(getpid(), w.tid) == before)
-		nap(MS);
+	until_slept(getpid(), w.tid, before + 1);
 	umcg_set_word(&server->task, IDLE);
 	server->task.next_tid = 0;
 	page_keep(&kept[SERVER - 1], server);

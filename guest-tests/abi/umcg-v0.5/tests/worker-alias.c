@@ -95,14 +95,6 @@ static void go_round(void)
 	_exit(1);
 }
 
-static void until_slept(pid_t pid, pid_t tid, long times)
-{
-	long before = sleeps(pid, tid);
-
-	while (sleeps(pid, tid) < before + times)
-		nap(MS);
-}
-
 /* A process whose worker goes round, on this CPU and resting as it should. */
 static pid_t fork_going_round(uint64_t base)
 {
@@ -118,7 +110,7 @@ static pid_t fork_going_round(uint64_t base)
 		go_round();
 	while (!atomic_load(&alias->worker_tid))
 		nap(MS);
-	until_slept(pid, alias->worker_tid, 10);
+	until_slept(pid, alias->worker_tid, sleeps(pid, alias->worker_tid) + 10);
 	return pid;
 }
 
@@ -129,7 +121,7 @@ static void is_a_thread_like_any_other(uint64_t base)
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
 	until_state(pid, tid, 'T');
 	ASSERT_EQ(0, kill(pid, SIGCONT));
-	until_slept(pid, tid, 10);
+	until_slept(pid, tid, sleeps(pid, tid) + 10);
 
 	trace_begin(tid);
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
@@ -195,7 +187,7 @@ TEST(looks_are_counted, .clauses = "VIOL-4")
 	counter = count_looks(tid, HEAD + alias->server_tid - TAIL);
 	before = sleeps(pid, tid);
 	seen = looks(counter);
-	until_slept(pid, tid, 100);
+	until_slept(pid, tid, sleeps(pid, tid) + 100);
 	seen = looks(counter) - seen;
 	after = sleeps(pid, tid);
 	TH_LOG("%llu looks in %ld sleeps", (unsigned long long)seen, after - before);

@@ -71,6 +71,7 @@ TEST(no_server_at_a_block, .clauses = "WVIOL-1 WVIOL-2 WVIOL-3 BLOCK-8 R15 R57")
 {
 	static struct worker other, w[2];
 	uint32_t tids[COUNT(w)] = { 0 };
+	long before;
 
 	handle_violations();
 	gate_make(&gate);
@@ -81,8 +82,10 @@ TEST(no_server_at_a_block, .clauses = "WVIOL-1 WVIOL-2 WVIOL-3 BLOCK-8 R15 R57")
 		w[i].arg = &tids[i];
 		w[i].stays = true;
 		hire(&w[i]);
+		before = sleeps(getpid(), w[i].tid);
 		EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w[i].umcg, from_now(SOON)));
 		until_state(getpid(), w[i].tid, 'S');
+		until_slept(getpid(), w[i].tid, before + 1);
 		/* Not in the scheduler, but on the way back. */
 		EXPECT_EQ(0, atomic_load(&segvs));
 		gate_open(&gate);

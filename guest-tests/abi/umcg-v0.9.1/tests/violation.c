@@ -137,11 +137,15 @@ static void break_and_sleep(struct worker *worker)
 
 static void break_before_a_sleep(void *arg)
 {
+	long before;
+
 	to_break = arg;
 	begin(break_and_sleep);
+	before = sleeps(getpid(), w.tid);
 	/* Its server may have to do without being told. */
 	umcg_resume(&me, w.umcg, from_now(SOON));
 	until_state(getpid(), w.tid, 'S');
+	until_slept(getpid(), w.tid, before + 1);
 	EXPECT_EQ(0, atomic_load(&w.steps));
 	gate_open(&gate);
 	nap(20 * SOON);
