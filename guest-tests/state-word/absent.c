@@ -196,6 +196,9 @@ TEST(server_signalled_as_it_reports)
 	rounds = 1;
 	begin(await_go_and_pass);
 	EXPECT_EQ(-ETIMEDOUT, umcg_resume(server, w.umcg, from_now(SOON)));
+	/* On its way there it would sleep for its page, and report with nothing away. */
+	while (!atomic_load(&w.steps))
+		nap(MS);
 	page_keep(&kept[WORKER - 1], w.umcg);
 	before = sleeps(getpid(), w.tid);
 	atomic_store(&go, 1);
