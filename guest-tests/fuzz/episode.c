@@ -261,6 +261,7 @@ enum ending episode(uint64_t seed, unsigned int number, const struct shape *shap
 	pid_t pid;
 
 	set_up(seed, number, shape);
+	watch_begin();
 	pid = fork();
 	if (pid < 0) {
 		perror("fork");

@@ -125,14 +125,20 @@ static enum ending end(pid_t pid, enum ending ending)
 	return ending;
 }
 
+void watch_begin(void)
+{
+	int cpu;
+
+	cpu_watch_longest(&cpu);
+}
+
 enum ending watch(pid_t pid)
 {
 	double since = seconds(), looked = since;
 	bool draining = false;
 	long left = 0;
-	int status, cpu;
+	int status;
 
-	cpu_watch_longest(&cpu);
 	while (!reaped(pid, &status)) {
 		long now = atomic_load(&arena->left);
 

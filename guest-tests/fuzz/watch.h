@@ -13,6 +13,9 @@ extern unsigned int patience;
 /* Milliseconds after which a CPU that does not schedule is the fault of the episode. */
 extern unsigned int cpu_patience;
 
+/* Ahead of the process: what CPUs have done so far is none of its doing. */
+void watch_begin(void);
+
 /* Wait for the end; tell of one that is not legal. The process is gone then. */
 enum ending watch(pid_t pid);
 
