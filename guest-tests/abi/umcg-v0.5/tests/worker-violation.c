@@ -84,6 +84,7 @@ TEST(no_server_at_a_block, .clauses = "WVIOL-1 WVIOL-2 WVIOL-3 BLOCK-8 R15 R57")
 		hire(&w[i]);
 		before = sleeps(getpid(), w[i].tid);
 		EXPECT_EQ(-ETIMEDOUT, umcg_resume(&me, w[i].umcg, from_now(SOON)));
+		/* Its sleep while it was held can be counted late: hence the letter, too. */
 		until_state(getpid(), w[i].tid, 'S');
 		until_slept(getpid(), w[i].tid, before + 1);
 		/* Not in the scheduler, but on the way back. */

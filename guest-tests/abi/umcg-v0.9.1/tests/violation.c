@@ -144,6 +144,7 @@ static void break_before_a_sleep(void *arg)
 	before = sleeps(getpid(), w.tid);
 	/* Its server may have to do without being told. */
 	umcg_resume(&me, w.umcg, from_now(SOON));
+	/* Its sleep while it was held can be counted late: hence the letter, too. */
 	until_state(getpid(), w.tid, 'S');
 	until_slept(getpid(), w.tid, before + 1);
 	EXPECT_EQ(0, atomic_load(&w.steps));

@@ -211,7 +211,7 @@ TEST(looks_are_counted, .clauses = "VIOL-4")
 	counter = count_looks(tid, HEAD + alias->server_tid - TAIL);
 	before = sleeps(pid, tid);
 	seen = looks(counter);
-	until_slept(pid, tid, sleeps(pid, tid) + 100);
+	until_slept(pid, tid, before + 100);
 	seen = looks(counter) - seen;
 	after = sleeps(pid, tid);
 	TH_LOG("%llu looks in %ld sleeps", (unsigned long long)seen, after - before);
