@@ -7,7 +7,7 @@ They say which tests there must be, not which happened to report.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
@@ -22,7 +22,8 @@ STUB = "stub"
 
 Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
 
-_KEYS = ("kind", "needs-umcg", "needs-config", "timeout", "sizes", "absent", "tests")
+_KEYS = ("kind", "needs-umcg", "needs-config", "starts", "timeout", "sizes", "absent",
+         "tests")  # fmt: skip
 _TIMEOUT = 120
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 _CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
@@ -46,6 +47,8 @@ class Program:
     """Whether all of it skips on the control kernel."""
     needs_config: str | None = None
     """A kernel option, without `CONFIG_`; kernels without it do not run this."""
+    starts: str | None = None
+    """Another program of the manifest that this one starts, by name."""
     timeout: float = _TIMEOUT
     """Seconds after which the program as a whole hangs."""
     absent: str | None = None
@@ -123,7 +126,9 @@ def load_manifest(file: Path, abi: str | None = None) -> Manifest:
         raise UserError("empty: it plans nothing", where=str(file))
     reader = _Reader(file, abi)
     programs = reader.mapping(node, "the manifest")
-    return Manifest(tuple(reader.program(n, body) for n, body in programs.items()))
+    return Manifest(
+        tuple(reader.program(n, body, programs.keys()) for n, body in programs.items())
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class _Reader(yamlfile.Reader):
 
     abi: str | None = None
 
-    def program(self, name: str, node: yaml.Node) -> Program:
+    def program(self, name: str, node: yaml.Node, names: Collection[str]) -> Program:
         if not _NAME.fullmatch(name):
             raise self.error(node, f"{name!r}: a program is called `<family>/<name>`")
         pairs = self.mapping(node, name, _KEYS)
@@ -174,6 +179,9 @@ class _Reader(yamlfile.Reader):
             needs_umcg="needs-umcg" in pairs and self.yes(pairs["needs-umcg"]),
             needs_config=self.option(pairs["needs-config"])
             if "needs-config" in pairs
+            else None,
+            starts=self.one_of(pairs["starts"], "starts", names)
+            if "starts" in pairs
             else None,
             timeout=self.number(pairs["timeout"], "timeout", 1, 3600)
             if "timeout" in pairs

@@ -105,8 +105,8 @@ def time_limit(ready: Ready, program: Program) -> float:
 
 
 def unplanned(ready: Ready) -> frozenset[str]:
-    """Return the files of the bundles that are programs which the plan does not run."""
-    planned = {program.name for program in ready.programs}
+    """Return the files of the bundles that are programs which the plan does not need."""
+    planned = {name for p in ready.programs for name in (p.name, p.starts)}
     return frozenset(
         program.argv[0]
         for bundle in (ready.bundle, *ready.more)

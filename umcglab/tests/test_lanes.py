@@ -157,6 +157,9 @@ def test_what_the_plan_does_not_run_is_not_sent(kernel: Kernel) -> None:
     bundle = Bundle(Path(), "2", Manifest((WAIT, TEST, script, PLAIN)))
     made = replace(ready(kernel, "x86_64-umcg-v0.5"), bundle=bundle)
     assert lanes.unplanned(made) == {"bin/umcg/ctl", "bench/yard/futex"}
+    starter = replace(script, starts="umcg/ctl")
+    made = replace(made, programs=(starter,))
+    assert lanes.unplanned(made) == {"bin/umcg/wait", "bench/yard/futex"}
 
 
 @pytest.mark.parametrize(("mute", "boots"), [(0, 1), (1, 2)])

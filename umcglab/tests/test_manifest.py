@@ -290,6 +290,7 @@ def test_a_good_one(tmp_path: Path) -> None:
         ("needs-umcg: true", "needs-umcg: no", "6:15", "can only be `true`"),
         ("timeout: 7", "timeout: 0", "7:12", "from 1 to 3600"),
         ("  timeout", "  timeuot", "7:3", "did you mean 'timeout'?"),
+        ("timeout: 7", "starts: harness/self", "7:11", "unknown starts 'harness/self'"),
         ("UPROBE_EVENTS", "CONFIG_UPROBES", "8:17", "'CONFIG_UPROBES' is no option"),
         ("SIG-2", "SIG2", "9:18", "'SIG2' is no clause"),
         ("{three: SIG-2}", "{}", "9:10", "there are no tests"),
