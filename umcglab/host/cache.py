@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from umcglab.errors import InfraError
 from umcglab.host import files, uses
@@ -205,7 +206,7 @@ class Cache:
 
     def hold(self) -> None:
         """Keep what this process finds here, for as long as it and its jobs run."""
-        self._lock_file("uses")
+        self._lock_file("uses").close()
         uses.hold(self.root / "locks")
 
     def damage(self, path: Path, *, deep: bool = False) -> str | None:
@@ -375,8 +376,7 @@ class Cache:
                 freed[kind] += artifact.size
             else:
                 left[kind] += 1
-        self._lock_file("uses")
-        with uses.at_rest(self.root / "locks") as used:
+        with self._at_rest() as used:
             # A compiler may be at work with it.
             if used is None:
                 freed[CCACHE] = _size(self.root / CCACHE)
@@ -432,7 +432,7 @@ class Cache:
         with self._try_lock(name.replace("/", "-")) as locked:
             if not locked:
                 return False
-            with uses.at_rest(self.root / "locks") as used:
+            with self._at_rest() as used:
                 if name in (used or ()):
                     return False
                 self._remove(artifact)
@@ -462,7 +462,7 @@ class Cache:
     @contextlib.contextmanager
     def _try_lock(self, name: str) -> Iterator[bool]:
         """Hold the lock `name`, if nobody else does."""
-        with self._lock_file(name).open("w") as f:
+        with self._lock_file(name) as f:
             try:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -473,16 +473,22 @@ class Cache:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock `name` against other threads, processes and clones."""
-        with self._lock_file(name).open("w") as f:
+        with self._lock_file(name) as f:
             fcntl.flock(f, fcntl.LOCK_EX)
             yield
 
-    def _lock_file(self, name: str) -> Path:
+    @contextlib.contextmanager
+    def _at_rest(self) -> Iterator[frozenset[str] | None]:
+        """Yield what is in use, as `uses.at_rest` does."""
+        self._lock_file("uses").close()
+        with uses.at_rest(self.root / "locks") as used:
+            yield used
+
+    def _lock_file(self, name: str) -> TextIO:
         self.claim()
         path = self.root / "locks" / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            return path.open("w")
         except OSError as e:
             raise _unwritable(e) from e
-        return path

@@ -117,6 +117,18 @@ def test_a_cache_that_cannot_be_written_is_the_labs_fault(tmp_path: Path) -> Non
     assert "UMCGLAB_CACHE" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("lock", ["kernels-{key}", "uses"])
+def test_a_lock_that_is_a_folder_is_the_labs_fault(tmp_path: Path, lock: str) -> None:
+    cache = Cache(tmp_path)
+    made = put(cache, "1", 1, age=0)
+    path = tmp_path / "locks" / lock.format(key=made.name)
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    with pytest.raises(InfraError, match=r"cannot write the cache.*Is a directory"):
+        cache.clean()
+    assert made.exists()
+
+
 def test_trimming_removes_the_oldest_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     size = 1 << 20
