@@ -31,20 +31,24 @@ def of(tree: Path, spec: SourceSpec) -> str:
                 hint=f"remove it, or have it in EXTRAVERSION of the Makefile: rm "
                 f"{Path(spec.location) / file.name if spec.kind == 'tree' else file.name}",
             )
-        own += "".join(file.read_text(errors="replace").split())
+        own += "".join(_read(file, tree, spec).split())
     return _stated(tree, spec) + own
+
+
+def _read(file: Path, tree: Path, spec: SourceSpec) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError as e:
+        raise UserError(
+            f"source {spec.name!r}: {tree if spec.kind == 'tree' else spec.location}"
+            f" is not a kernel tree: {e.strerror}: {file.name}",
+            where=spec.where,
+        ) from e
 
 
 def _stated(tree: Path, spec: SourceSpec) -> str:
     """Return the version that the tree's Makefile states."""
-    try:
-        makefile = (tree / "Makefile").read_text(errors="replace")
-    except OSError as e:
-        raise UserError(
-            f"source {spec.name!r}: {tree if spec.kind == 'tree' else spec.location}"
-            f" is not a kernel tree: {e.strerror}: Makefile",
-            where=spec.where,
-        ) from e
+    makefile = _read(tree / "Makefile", tree, spec)
     found: dict[str, str] = dict(
         re.findall(
             r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)",

@@ -468,6 +468,17 @@ def test_a_tree_that_is_not_there(tmp_path: Path, cache: Cache) -> None:
     fails(tree(tmp_path / "none"), cache, UserError, "none is not a kernel tree")
 
 
+@pytest.mark.parametrize("name", ["Makefile", "localversion-next"])
+def test_a_tree_whose_version_cannot_be_read(
+    name: str, tmp_path: Path, cache: Cache
+) -> None:
+    path = plain(tmp_path)
+    (path / name).unlink(missing_ok=True)
+    (path / name).symlink_to(name)
+    said = f"is not a kernel tree: Too many levels of symbolic links: {name}"
+    fails(tree(path), cache, UserError, said)
+
+
 def test_a_tree_without_a_version(tmp_path: Path, cache: Cache) -> None:
     path = plain(tmp_path)
     (path / "Makefile").write_text("all:\n")
