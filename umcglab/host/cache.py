@@ -306,7 +306,7 @@ class Cache:
     def counted(self, path: Path) -> Iterator[None]:
         """Record the size of an artifact that is changed meanwhile, for `trim`."""
         # Without one it is counted by each trim, which is slow and right.
-        self._record(path).unlink(missing_ok=True)
+        self._forget_size(path)
         try:
             yield
         finally:
@@ -423,6 +423,12 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             return _size(path)
 
+    def _forget_size(self, path: Path) -> None:
+        try:
+            self._record(path).unlink(missing_ok=True)
+        except OSError as e:
+            raise _unwritable(e) from e
+
     def _record(self, path: Path) -> Path:
         return path.with_name(f".{path.name}.size")
 
@@ -445,7 +451,7 @@ class Cache:
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
-        self._record(path).unlink(missing_ok=True)
+        self._forget_size(path)
 
     def _remove_abandoned(self) -> int:
         """Remove what a killed process left half made."""

@@ -129,6 +129,16 @@ def test_a_lock_that_is_a_folder_is_the_labs_fault(tmp_path: Path, lock: str) ->
     assert made.exists()
 
 
+def test_a_size_that_is_a_folder_is_the_labs_fault(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    made = put(cache, "1", 1, age=0)
+    record = made.with_name(f".{made.name}.size")
+    record.unlink()
+    record.mkdir()
+    with pytest.raises(InfraError, match=r"cannot write the cache.*Is a directory"):
+        cache.clean()
+
+
 def test_trimming_removes_the_oldest_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     size = 1 << 20
