@@ -353,6 +353,10 @@ class _Reader(yamlfile.Reader):
                 "colons in their names",
                 where=where,
             )
+        try:
+            path.exists()
+        except OSError as e:
+            raise UserError(f"cache {str(path)!r}: {e.strerror}", where=where) from e
         return path
 
     def source(self, name: str, node: yaml.Node) -> SourceSpec:

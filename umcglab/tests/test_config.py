@@ -144,6 +144,9 @@ def test_a_cache_where_kernels_do_not_build(
     with pytest.raises(UserError) as caught:
         toy.load()
     assert caught.value.where == "UMCGLAB_CACHE"
+    monkeypatch.setenv("UMCGLAB_CACHE", "/" + "x" * 300)
+    with pytest.raises(UserError, match="File name too long"):
+        toy.load()
 
 
 SOURCES = "sources:\n  '6.99': {tree: linux}\n"
