@@ -10,6 +10,7 @@ logs, each time. results/README.md documents the folder.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from umcglab.errors import LabError
@@ -233,3 +234,9 @@ class RunFacts:
     finished: str | None = None
     interrupted: str | None = None
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        """Raise ValueError or TypeError for times that no report could tell."""
+        begun = datetime.fromisoformat(self.started)
+        if self.finished:
+            datetime.fromisoformat(self.finished) - begun

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,25 @@ def test_a_missing_or_broken_file_is_the_users_fault(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"id": ')
     with pytest.raises(UserError, match="not JSON"):
         codec.read(tmp_path / "run.json", facts.RunFacts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started": "today"},
+        {"finished": "2026-01-01T1x0:00:00+00:00"},
+        {"finished": "2026-01-01T10:00:00"},
+    ],
+)
+def test_times_that_are_none(tmp_path: Path, change: dict[str, str]) -> None:
+    path = tmp_path / "run.json"
+    begun = "2026-01-01T10:00:00+00:00"
+    run = facts.RunFacts("r", begun, "umcglab run", "0", (), finished=begun)
+    codec.write(path, run)
+    assert codec.read(path, facts.RunFacts) == run
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        codec.read(path, facts.RunFacts)
 
 
 def test_a_program_of_a_suite_gets_a_flat_file_name() -> None:
