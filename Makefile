@@ -38,8 +38,13 @@ run: setup $(filter lab,$(MAKECMDGOALS))
 report list shell clean: setup
 	@$(umcglab) $@ $(if $(filter shell list,$@),$(options)) $(if $(filter report,$@),results/latest)
 
-# Unit tests share nothing, so they use all cores. The lab tests of one file share what
-# they built and ran: two files at once, since most guests have one CPU.
+# What the unit tests compile is served by ccache, in the cache of the lab.
+check_env = PATH="/usr/lib/ccache:$$PATH" \
+	CCACHE_DIR="$${UMCGLAB_CACHE:-$$HOME/.cache/umcglab}/ccache"
+
+# Unit tests share nothing, and wait as long as they compute: two for each core. The lab
+# tests of one file share what they built and ran: two files at once, since most guests
+# have one CPU.
 check: setup
 	.venv/bin/ruff check umcglab guest-tests
 	.venv/bin/ruff format --check umcglab guest-tests
@@ -48,7 +53,7 @@ check: setup
 	for abi in $(wildcard guest-tests/abi/*); do .venv/bin/mypy $(guest_py) \
 		$$(ls -d $$abi/py 2>/dev/null) || exit 1; done
 	shellcheck umcglab/setup/setup.sh .ci/run
-	.venv/bin/pytest -n auto -m 'not lab'
+	$(check_env) .venv/bin/pytest -n $$((2 * $$(nproc))) -m 'not lab'
 
 test: check
 	.venv/bin/pytest -n 2 --dist loadfile -m 'lab and not nightly'

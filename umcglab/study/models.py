@@ -231,7 +231,9 @@ def search(
         command.output(["spin", "-a", *flags, str(file)], cwd=tmp)
         # Not optimized: most of these searches are over before that would pay.
         limits = ["-DSAFETY", f"-DMEMLIM={memory}"]
-        command.output(["gcc", "-w", *limits, "-o", "pan", "pan.c"], cwd=tmp)
+        # In two steps, of which ccache, where gcc is that, can serve the first.
+        command.output(["gcc", "-w", *limits, "-c", "pan.c"], cwd=tmp)
+        command.output(["gcc", "-o", "pan", "pan.o"], cwd=tmp)
         done = command.run([str(tmp / "pan"), f"-m{depth}", "-n"], cwd=tmp)
         found = judge(done.stdout, f"{model} {' '.join(defines)}".strip())
         if found.found == HOLDS:

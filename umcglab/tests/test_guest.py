@@ -312,6 +312,7 @@ def test_a_guest_that_stands_still_is_lost(
         # What it ends with could get out before all threads of the fake have stopped.
         command = "sleep 0.2; kill -STOP $FAKE_QEMU_PID; sleep 5"
         done = vm.run(command, log=tmp_path / "log", timeout=0.5)
+        monkeypatch.setattr(qemu, "_QMP_TIMEOUT", 0.5)
         assert vm.where_stuck() == ("an unknown place",)
     assert (done.exit_status, done.timed_out, done.lost) == (None, True, True)
 
@@ -330,6 +331,7 @@ def test_a_guest_that_stops_before_it_answers_is_lost(
 
         monkeypatch.setattr(paramiko.Channel, "exec_command", stop_first)
         done = vm.run("true", log=tmp_path / "log", timeout=60)
+        monkeypatch.setattr(qemu, "_QMP_TIMEOUT", 0.5)
         assert vm.where_stuck() == ("an unknown place",)
     assert (done.exit_status, done.timed_out, done.lost) == (None, False, True)
 
