@@ -9,9 +9,8 @@
  * one that is the poller is woken for it when it sleeps. A tick preempts tasks
  * that have run for a whole slice.
  *
- * Tasks share nothing with servers but the request of the server they run under,
- * which they write while they are locked: whatever a server is told about a task
- * it is told by its own, at the end of a turn.
+ * A task that ends its turn has said before what it asks for. Its server reads that
+ * once it knows that the task has given way, and so is idle, and its own.
  */
 #ifndef MN_H
 #define MN_H
@@ -34,6 +33,7 @@ struct mn_task {
 	unsigned int priority;
 	void (*body)(void *arg);
 	void *arg;
+	int request;		/* enum mn_request: what it gives way for */
 	uint64_t deadline;	/* of its sleep */
 	atomic_int tid;
 	struct mn_task *next;	/* in a run queue */
@@ -53,7 +53,7 @@ struct mn_timers {
 	struct mn_task **heap;
 };
 
-enum mn_request { MN_NOTHING, MN_YIELD, MN_SLEEP, MN_EXIT };
+enum mn_request { MN_YIELD, MN_SLEEP };
 
 struct mn_server {
 	struct umcg umcg;
@@ -61,7 +61,6 @@ struct mn_server {
 	struct mn_queue queue;
 	_Atomic(struct mn_task *) current;
 	atomic_uint turn;	/* how many tasks it has run */
-	atomic_int request;	/* of the task that it runs: enum mn_request */
 	atomic_bool idle;	/* about to sleep, or asleep */
 	unsigned int steals, preemptions, blocks;
 	pthread_t thread;

@@ -132,58 +132,64 @@ static void share(struct mn_server *me)
 		rouse_others(me, false);
 }
 
-/* The task has ended its turn by itself, and asks for something. */
-static void oblige(struct mn_server *me, struct mn_task *task,
-		   enum mn_request request)
+/* The task has given way, and asks for something. */
+static void oblige(struct mn_server *me, struct mn_task *task)
 {
 	struct mn *mn = me->mn;
 	struct mn_server *poller;
 
-	switch (request) {
+	switch (task->request) {
 	case MN_SLEEP:
 		/* The poller does not know of an earlier deadline than its own. */
 		if (mn_timer_add(&mn->timers, task) &&
 		    (poller = atomic_load(&mn->poller)))
 			rouse(me, poller);
 		break;
-	case MN_EXIT:
-		if (atomic_fetch_sub(&mn->live, 1) == 1) {
-			atomic_store(&mn->ended, true);
-			rouse_others(me, true);
-		}
-		break;
 	default:
 		mn_push(&me->queue, task);
 	}
 }
 
+static void one_less(struct mn_server *me)
+{
+	struct mn *mn = me->mn;
+
+	if (atomic_fetch_sub(&mn->live, 1) == 1) {
+		atomic_store(&mn->ended, true);
+		rouse_others(me, true);
+	}
+}
+
 /*
- * Run `task` until it is not ours any more. Blocked, it will join the pool, and
- * may have done that already, been run by another server and preempted or
- * anything: nothing of it is ours to touch but what is said to us alone, which
- * is a request, or that it has been preempted under us.
+ * Run `task` until it stops. Blocked, it will join the pool, and may have done that
+ * already, been run by another server and preempted or anything: nothing of it is
+ * ours to touch.
  */
 static void run(struct mn_server *me, struct mn_task *task)
 {
 	struct umcg *worker = &task->umcg;
-	enum mn_request request;
 	int event;
 
 	atomic_store(&me->current, task);
 	atomic_fetch_add(&me->turn, 1);
-	/* It has made its request, and may not yet be idle. */
+	/* It has given way, and may not yet be idle. */
 	while ((event = umcg_run(&me->umcg, worker, 0)) == -EAGAIN)
 		sched_yield();
 	mn_check(event < 0 ? event : 0, "umcg_run");
 	atomic_store(&me->current, NULL);
 
-	request = atomic_exchange(&me->request, MN_NOTHING);
-	if (request) {
-		oblige(me, task, request);
-	} else if (event == UMCG_PREEMPTED) {
+	switch (event) {
+	case UMCG_YIELDED:
+		oblige(me, task);
+		break;
+	case UMCG_EXITED:
+		one_less(me);
+		break;
+	case UMCG_PREEMPTED:
 		me->preemptions++;
 		mn_push(&me->queue, task);
-	} else {
+		break;
+	default:
 		me->blocks++;
 	}
 }

@@ -24,33 +24,17 @@ void mn_check(int err, const char *what)
 	}
 }
 
-/*
- * Tell the server, which is woken by what follows. No block and no preemption comes
- * between, for the task is locked until it is idle, or no worker any more.
- */
-static void request(struct mn_task *me, enum mn_request request)
-{
-	struct mn_server *server;
-
-	/* About to be preempted: the signal is on its way. */
-	while (!umcg_lock(&me->umcg))
-		sched_yield();
-	server = (struct mn_server *)((char *)umcg_server(&me->umcg) -
-				      offsetof(struct mn_server, umcg));
-	atomic_store(&server->request, request);
-}
-
 void mn_yield(void)
 {
-	request(self, MN_YIELD);
-	mn_check(umcg_yield(&self->umcg, 0), "umcg_yield");
+	self->request = MN_YIELD;
+	mn_check(umcg_give_way(&self->umcg), "umcg_give_way");
 }
 
 void mn_sleep_until(uint64_t deadline)
 {
 	self->deadline = deadline;
-	request(self, MN_SLEEP);
-	mn_check(umcg_yield(&self->umcg, 0), "umcg_yield");
+	self->request = MN_SLEEP;
+	mn_check(umcg_give_way(&self->umcg), "umcg_give_way");
 }
 
 static void *task_thread(void *arg)
@@ -60,7 +44,6 @@ static void *task_thread(void *arg)
 	atomic_store(&me->tid, gettid());
 	mn_check(umcg_register_worker(&me->umcg, &me->mn->pool), "umcg_register_worker");
 	me->body(me->arg);
-	request(me, MN_EXIT);
 	mn_check(umcg_unregister(&me->umcg), "umcg_unregister");
 	return NULL;
 }

@@ -9,7 +9,7 @@
 struct shift {
 	struct umcg_pool *pool;
 	atomic_int left;	/* workers */
-	atomic_long runs;
+	atomic_long runs, preemptions;
 };
 
 static inline void serve(struct umcg *server, struct shift *shift)
@@ -33,6 +33,8 @@ static inline void serve(struct umcg *server, struct shift *shift)
 			event = umcg_run(server, worker, 0);
 			ASSERT_LT(0, event);
 			atomic_fetch_add(&shift->runs, 1);
+			if (event == UMCG_PREEMPTED)
+				atomic_fetch_add(&shift->preemptions, 1);
 			if (event == UMCG_EXITED)
 				atomic_fetch_sub(&shift->left, 1);
 			else if (event != UMCG_BLOCKED)

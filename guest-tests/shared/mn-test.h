@@ -13,7 +13,7 @@
 #define SLICE	(2 * MS)
 
 /* What the scheduler of mn/ needs; and a tick, that of its tests with a slice. */
-#define MN_NEEDS	(UMCG_WORKERS | UMCG_POOLS | UMCG_DEADLINES | UMCG_LOCKS)
+#define MN_NEEDS	(UMCG_WORKERS | UMCG_POOLS | UMCG_DEADLINES)
 
 #define MN_TEST_MAIN(_more)						\
 	static void need_mn(void)					\

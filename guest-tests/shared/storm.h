@@ -75,6 +75,7 @@ static inline void do_a_bit_of_everything(struct worker *w)
 			spin_a_little(&seed);
 			break;
 		case 5:
+			/* If the ABI has that. */
 			if (umcg_lock(&w->own)) {
 				nap(MS / 50);
 				umcg_unlock(&w->own);
@@ -103,8 +104,8 @@ static inline void start_crowd(void (*body)(struct worker *), int turns)
 	}
 }
 
-/* Run the crowd to its end, under `me` and two servers more. */
-static inline void serve_crowd(void)
+/* Run the crowd to its end, under `me` and two servers more; how often it is preempted. */
+static inline long serve_crowd(void)
 {
 	struct shift shift = { .pool = &pool, .left = CROWD };
 
@@ -112,6 +113,7 @@ static inline void serve_crowd(void)
 	for (int i = 0; i < CROWD; i++)
 		worker_join(&crowd[i]);
 	expect_none_queued();
+	return atomic_load(&shift.preemptions);
 }
 
 static inline long turns_taken(void)

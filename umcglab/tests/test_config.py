@@ -45,6 +45,8 @@ def test_the_labs_own_file_is_right() -> None:
         ("umcg-v0.5-6.1", "bench"),
         ("umcg-v0.9.1-7.3", "bench"),
         ("umcg-v0.9.1", "bench"),
+        ("umcg-2022-7.3", "bench"),
+        ("umcg-2022", "bench"),
         ("umcg-v0.5-7.3-debug", "debug"),
         ("umcg-v0.5-7.3-kcsan", "kcsan"),
         ("umcg-v0.5-debug", "debug"),

@@ -70,7 +70,7 @@ def suite(abi: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"ABI={abi}",
         f"O={out}",
         f"KHDR={folder / 'include/uapi'}",
-        "CFLAGS=-O0 -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1",
+        "CFLAGS=-O0 -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1 -D__NR_umcg_kick=-1",
     ]  # fmt: skip
     done = subprocess.run(make, check=False, text=True, stderr=subprocess.PIPE)
     assert done.returncode == 0, done.stderr
@@ -183,6 +183,9 @@ def test_a_seed_stands_for_the_same_episodes(abi: str, suite: Path) -> None:
 
     A new operation or weight changes them: then the kept seeds say nothing any more.
     """
+    if not (SUITE / f"abi/{abi}/fuzz").exists():
+        assert abi not in EPISODES
+        pytest.skip("it has no fuzzer")
     plans = hashlib.sha256()
     for seed in (1, 2, 5):
         for episode in range(40):
