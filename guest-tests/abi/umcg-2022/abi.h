@@ -23,7 +23,8 @@
 struct umcg_pool {
 	uint32_t lock;			/* of what links the servers */
 	uint32_t servers_came;		/* a futex, for workers that have none to register with */
-	uint32_t waiting;		/* how many those are */
+	uint32_t came_last;		/* the tid of that server */
+	uint32_t waiting;		/* how many those workers are */
 	uint32_t wakers;		/* who are about to wake the idle server */
 	struct umcg *servers;
 	struct umcg *idle_server;

@@ -227,7 +227,7 @@ static unsigned int length(__u64 *head)
 {
 	unsigned int n = 0;
 
-	/* Only the caller takes anything from it. */
+	/* Who would take it waits for the lock. */
 	for (__u64 node = __atomic_load_n(head, __ATOMIC_ACQUIRE); node;
 	     node = umcg_of(node)->task.runnable_workers_ptr)
 		n++;
@@ -245,13 +245,15 @@ static void join_pool(struct umcg *me, struct umcg_pool *pool)
 	pool->servers = me;
 	waiting = pool->waiting;
 	pool->waiting = 0;
+	__atomic_store_n(&pool->came_last, me->tid, __ATOMIC_SEQ_CST);
 	__atomic_fetch_add(&pool->servers_came, 1, __ATOMIC_SEQ_CST);
+	if (waiting) {
+		syscall(SYS_futex, &pool->servers_came, FUTEX_WAKE_PRIVATE, INT_MAX,
+			NULL, NULL, 0);
+		while (length(&me->task.runnable_workers_ptr) < waiting)
+			nanosleep(&soon, NULL);
+	}
 	pool_unlock(pool);
-	if (!waiting)
-		return;
-	syscall(SYS_futex, &pool->servers_came, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-	while (length(&me->task.runnable_workers_ptr) < waiting)
-		nanosleep(&soon, NULL);
 }
 
 int umcg_register_server(struct umcg *me, struct umcg_pool *pool)
@@ -275,19 +277,33 @@ int umcg_register_server(struct umcg *me, struct umcg_pool *pool)
 	return err;
 }
 
-/* The tid of a server of the pool; 0 if there is none, and `came` says so. */
-static uint32_t any_server(struct umcg_pool *pool, uint32_t *came)
+/* The tid of a server of the pool; 0 if there is none. */
+static uint32_t any_server(struct umcg_pool *pool)
 {
 	uint32_t tid;
 
 	pool_lock(pool);
 	tid = pool->servers ? pool->servers->tid : 0;
-	if (came) {
-		*came = __atomic_load_n(&pool->servers_came, __ATOMIC_SEQ_CST);
-		pool->waiting += !tid;
-	}
 	pool_unlock(pool);
 	return tid;
+}
+
+/* Likewise, of one that may be yet to come. */
+static uint32_t await_server(struct umcg_pool *pool)
+{
+	uint32_t tid, came;
+
+	pool_lock(pool);
+	tid = pool->servers ? pool->servers->tid : 0;
+	came = __atomic_load_n(&pool->servers_came, __ATOMIC_SEQ_CST);
+	pool->waiting += !tid;
+	pool_unlock(pool);
+	if (tid)
+		return tid;
+	/* It keeps the lock until we have joined it. */
+	while (__atomic_load_n(&pool->servers_came, __ATOMIC_SEQ_CST) == came)
+		syscall(SYS_futex, &pool->servers_came, FUTEX_WAIT_PRIVATE, came, NULL, NULL, 0);
+	return __atomic_load_n(&pool->came_last, __ATOMIC_SEQ_CST);
 }
 
 /* There is no server with this tid. */
@@ -301,7 +317,7 @@ static void forget_server(struct umcg_pool *pool, uint32_t tid)
 
 int umcg_register_worker(struct umcg *me, struct umcg_pool *pool)
 {
-	uint32_t tid, came;
+	uint32_t tid;
 	int err;
 
 	memset(me, 0, sizeof(*me));
@@ -310,9 +326,7 @@ int umcg_register_worker(struct umcg *me, struct umcg_pool *pool)
 	do {
 		/* It waits to be run, though the kernel does not know of it yet. */
 		umcg_set_word(&me->task, RUNNABLE);
-		while (!(tid = any_server(pool, &came)))
-			syscall(SYS_futex, &pool->servers_came, FUTEX_WAIT_PRIVATE, came,
-				NULL, NULL, 0);
+		tid = await_server(pool);
 		umcg_set_word(&me->task, UMCG_TASK_BLOCKED);
 		me->task.server_tid = tid;
 		err = umcg_sys_ctl(UMCG_CTL_REGISTER | UMCG_CTL_WORKER, &me->task,
@@ -328,7 +342,7 @@ static int move_and_wait(struct umcg *me)
 	uint32_t tid;
 	int err;
 
-	while ((tid = any_server(me->pool, NULL))) {
+	while ((tid = any_server(me->pool))) {
 		__atomic_store_n(&me->server, NULL, __ATOMIC_SEQ_CST);
 		me->task.server_tid = tid;
 		me->task.next_tid = 0;
