@@ -63,6 +63,9 @@ int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 /* If our list has workers, see to it that an idle server looks at them. */
 void umcg_share(struct umcg *me);
 
+/* A server of the pool has gone, with a word or without. */
+void umcg_bury(struct umcg *server, struct umcg_pool *pool);
+
 /* Take what is in a list; put a chain of workers, from `first` to `last`, into one. */
 __u64 umcg_take_list(__u64 *head);
 void umcg_put_list(__u64 *head, struct umcg *first, struct umcg *last);

@@ -306,13 +306,72 @@ static uint32_t await_server(struct umcg_pool *pool)
 	return __atomic_load_n(&pool->came_last, __ATOMIC_SEQ_CST);
 }
 
-/* There is no server with this tid. */
+__u64 umcg_take_list(__u64 *head)
+{
+	return __atomic_load_n(head, __ATOMIC_RELAXED) ?
+	       __atomic_exchange_n(head, 0, __ATOMIC_ACQ_REL) : 0;
+}
+
+void umcg_put_list(__u64 *head, struct umcg *first, struct umcg *last)
+{
+	__u64 next = __atomic_load_n(head, __ATOMIC_RELAXED);
+
+	do
+		last->task.runnable_workers_ptr = next;
+	while (!__atomic_compare_exchange_n(head, &next, (uintptr_t)first, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+}
+
+/* Have the server that waits for any worker, if there is one, look. */
+static void wake_idle_server(struct umcg_pool *pool)
+{
+	struct umcg *server;
+
+	/* While we are at it, it does not go away. */
+	__atomic_fetch_add(&pool->wakers, 1, __ATOMIC_SEQ_CST);
+	server = __atomic_load_n(&pool->idle_server, __ATOMIC_SEQ_CST);
+	inject(INJECT_MARKED_SELF);
+	if (server && umcg_move(&server->task, RUNNABLE, RUNNING)) {
+		inject(INJECT_MARKED_OTHER);
+		umcg_sys_kick(0, server->tid);
+	}
+	__atomic_fetch_sub(&pool->wakers, 1, __ATOMIC_SEQ_CST);
+}
+
+static struct umcg *last_of(uint64_t node)
+{
+	struct umcg *last = umcg_of(node);
+
+	while (last->task.runnable_workers_ptr)
+		last = umcg_of(last->task.runnable_workers_ptr);
+	return last;
+}
+
+/* A server of the pool has gone: what is in its list is for the others. */
+void umcg_bury(struct umcg *server, struct umcg_pool *pool)
+{
+	__u64 list;
+
+	pool_lock(pool);
+	drop_server(pool, server);
+	pool_unlock(pool);
+	list = umcg_take_list(&server->task.runnable_workers_ptr);
+	if (!list)
+		return;
+	umcg_put_list(&pool->left, umcg_of(list), last_of(list));
+	wake_idle_server(pool);
+}
+
+/* There is no server with this tid: it has gone without a word. */
 static void forget_server(struct umcg_pool *pool, uint32_t tid)
 {
+	struct umcg *server;
+
 	pool_lock(pool);
-	if (pool->servers && pool->servers->tid == tid)
-		pool->servers = pool->servers->next;
+	server = pool->servers;
 	pool_unlock(pool);
+	if (server && server->tid == tid)
+		umcg_bury(server, pool);
 }
 
 int umcg_register_worker(struct umcg *me, struct umcg_pool *pool)
@@ -357,63 +416,11 @@ static int move_and_wait(struct umcg *me)
 	return -ESRCH;
 }
 
-__u64 umcg_take_list(__u64 *head)
-{
-	return __atomic_load_n(head, __ATOMIC_RELAXED) ?
-	       __atomic_exchange_n(head, 0, __ATOMIC_ACQ_REL) : 0;
-}
-
-void umcg_put_list(__u64 *head, struct umcg *first, struct umcg *last)
-{
-	__u64 next = __atomic_load_n(head, __ATOMIC_RELAXED);
-
-	do
-		last->task.runnable_workers_ptr = next;
-	while (!__atomic_compare_exchange_n(head, &next, (uintptr_t)first, false,
-					    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
-}
-
-/* Have the server that waits for any worker, if there is one, look. */
-static void wake_idle_server(struct umcg_pool *pool)
-{
-	struct umcg *server;
-
-	/* While we are at it, it does not go away. */
-	__atomic_fetch_add(&pool->wakers, 1, __ATOMIC_SEQ_CST);
-	server = __atomic_load_n(&pool->idle_server, __ATOMIC_SEQ_CST);
-	inject(INJECT_MARKED_SELF);
-	if (server && umcg_move(&server->task, RUNNABLE, RUNNING)) {
-		inject(INJECT_MARKED_OTHER);
-		umcg_sys_kick(0, server->tid);
-	}
-	__atomic_fetch_sub(&pool->wakers, 1, __ATOMIC_SEQ_CST);
-}
-
 void umcg_share(struct umcg *me)
 {
 	if (__atomic_load_n(&me->task.runnable_workers_ptr, __ATOMIC_SEQ_CST) && me->pool &&
 	    __atomic_load_n(&me->pool->idle_server, __ATOMIC_SEQ_CST))
 		wake_idle_server(me->pool);
-}
-
-static struct umcg *last_of(uint64_t node)
-{
-	struct umcg *last = umcg_of(node);
-
-	while (last->task.runnable_workers_ptr)
-		last = umcg_of(last->task.runnable_workers_ptr);
-	return last;
-}
-
-/* What is in the list of a server that has gone. */
-static void leave_to_others(struct umcg *me, struct umcg_pool *pool)
-{
-	__u64 list = umcg_take_list(&me->task.runnable_workers_ptr);
-
-	if (!list)
-		return;
-	umcg_put_list(&pool->left, umcg_of(list), last_of(list));
-	wake_idle_server(pool);
 }
 
 int umcg_unregister(struct umcg *me)
@@ -427,10 +434,7 @@ int umcg_unregister(struct umcg *me)
 		return err == -ESRCH ? 0 : err;
 	if (err || !me->pool)
 		return err;
-	pool_lock(me->pool);
-	drop_server(me->pool, me);
-	pool_unlock(me->pool);
-	leave_to_others(me, me->pool);
+	umcg_bury(me, me->pool);
 	return 0;
 }
 

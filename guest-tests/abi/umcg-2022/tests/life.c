@@ -140,6 +140,8 @@ static void server_leaves(void (*body)(struct worker *))
 		sched_yield();
 	until_asleep(&p);
 	w.own.task.server_tid = p.tid;
+	/* As if that had run it. */
+	p.umcg.task.next_tid = w.tid | RUNS;
 }
 
 TEST(server_leaves_a_running_worker, .clauses = "WLIFE-2 WREG-5 R56")
@@ -170,6 +172,32 @@ TEST(server_leaves_a_blocked_worker, .clauses = "WLIFE-2 R53 R56")
 	pthread_join(w.thread, NULL);
 	EXPECT_EQ(0, w.result);
 	EXPECT_EQ(-ESRCH, w.left);
+}
+
+static void spin_and_pass(struct worker *worker)
+{
+	spin(worker);
+	pass_gate(worker);
+}
+
+/* Another server with that tid has not run it, and does not have to name it. */
+TEST(server_comes_back, .clauses = "WLIFE-2 WLIFE-4 BLOCK-8 R56 R57")
+{
+	w.body = spin_and_pass;
+	gate_make(&gate);
+	become_server();
+	hire(&w);
+	let_run(&w);
+	ASSERT_EQ(0, leave(&me, 0));
+	ASSERT_EQ(0, umcg_sys_kick(0, w.tid));
+	become_server();
+	atomic_store(&over, true);
+	until_state_is(&w, BLOCKED);
+	gate_open(&gate);
+	until_back(&w);
+	EXPECT_EQ(0, atomic_load(&w.steps) - 1);
+	finish_in_time(&w);
+	EXPECT_EQ(0, w.result);
 }
 
 static void find_another(struct worker *worker)
@@ -205,16 +233,19 @@ TEST(server_leaves_a_waiting_worker, .clauses = "WLIFE-2 WRUN-5 R56")
 
 /* A tid that passes on: who has it now is what it says it is. */
 static atomic_uint wanted;
+static atomic_int got;	/* 1: another one; 2: that */
 
 static void *take_tid(void *arg)
 {
 	struct umcg *umcg = arg;
 
-	if (gettid() != atomic_load(&wanted))
+	if (gettid() != atomic_load(&wanted)) {
+		atomic_store(&got, 1);
 		return NULL;
+	}
 	ASSERT_EQ(0, enrol(umcg, 0));
 	/* The worker comes to our list. */
-	atomic_store(&p.tid, 0);
+	atomic_store(&got, 2);
 	ASSERT_EQ(0, wait_with(umcg, 0, 0, 0));
 	expect_listed_under(umcg, &w);
 	EXPECT_EQ(NONE, run_under(umcg, &w));
@@ -236,19 +267,17 @@ TEST(tid_passes_to_another_server, .clauses = "WLIFE-4 R18 R57")
 	while (!done) {
 		pthread_t thread;
 
+		atomic_store(&got, 0);
 		fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY);
 		ASSERT_LE(0, fd);
 		snprintf(text, sizeof(text), "%u", atomic_load(&wanted) - 1);
 		ASSERT_LT(0, write(fd, text, strlen(text)));
 		close(fd);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, take_tid, &other));
-		if (gate.fd[1] >= 0) {
+		while (!atomic_load(&got))
 			nap(MS);
-			if (!atomic_load(&p.tid)) {
-				gate_open(&gate);
-				gate.fd[1] = -1;
-			}
-		}
+		if (atomic_load(&got) == 2)
+			gate_open(&gate);
 		pthread_join(thread, &done);
 	}
 	worker_join(&w);
