@@ -106,6 +106,17 @@ static bool is_idle(struct umcg *worker)
 	return (umcg_word(&worker->task) & UMCG_TASK_MASK) == RUNNABLE;
 }
 
+/*
+ * Whether the worker is in this state, under this server. Taking a worker from the pool
+ * clears `server` first and sets the state to RUNNING second, so the two are read in the
+ * opposite order.
+ */
+bool umcg_runs(struct umcg *me, struct umcg *worker)
+{
+	return (umcg_word(&worker->task) & UMCG_TASK_MASK) == RUNNING &&
+	       __atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) == me;
+}
+
 int umcg_resume(struct umcg *me, struct umcg *worker, uint64_t deadline)
 {
 	int err;
@@ -124,22 +135,12 @@ int umcg_resume(struct umcg *me, struct umcg *worker, uint64_t deadline)
 		/* A worker of ours may be back since we have looked: then it runs nobody. */
 		umcg_share(me);
 		err = umcg_sys_wait(0, deadline);
-		if (err == -ETIMEDOUT)
+		/* It runs on, if another one has joined our list, or time is over. */
+		if (err == -ETIMEDOUT || (!err && umcg_runs(me, worker)))
 			me->runs_on = true;
 		if (err != -EAGAIN)
 			return err;
 	}
-}
-
-/*
- * Whether the worker is in this state, under this server. Taking a worker from the pool
- * clears `server` first and sets the state to RUNNING second, so the two are read in the
- * opposite order.
- */
-bool umcg_runs(struct umcg *me, struct umcg *worker)
-{
-	return (umcg_word(&worker->task) & UMCG_TASK_MASK) == RUNNING &&
-	       __atomic_load_n(&worker->server, __ATOMIC_SEQ_CST) == me;
 }
 
 int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline)

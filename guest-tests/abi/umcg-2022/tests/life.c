@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Fork, exec, exit; servers that go, and tids that pass on. */
+#include <linux/sched.h>
+
 #include "staff.h"
 
 extern char **environ;
@@ -231,56 +233,86 @@ TEST(server_leaves_a_waiting_worker, .clauses = "WLIFE-2 WRUN-5 R56")
 	finish(&w);
 }
 
-/* A tid that passes on: who has it now is what it says it is. */
-static atomic_uint wanted;
-static atomic_int got;	/* 1: another one; 2: that */
-
-static void *take_tid(void *arg)
+/*
+ * clone3() by hand: the child runs on its parent's stack, where a function that
+ * it had returned from would find its return address gone.
+ */
+static inline long clone_like_vfork(struct clone_args *args)
 {
-	struct umcg *umcg = arg;
+#ifdef __x86_64__
+	long ret = SYS_clone3;
 
-	if (gettid() != atomic_load(&wanted)) {
-		atomic_store(&got, 1);
-		return NULL;
-	}
-	ASSERT_EQ(0, enrol(umcg, 0));
-	/* The worker comes to our list. */
-	atomic_store(&got, 2);
-	ASSERT_EQ(0, wait_with(umcg, 0, 0, 0));
-	expect_listed_under(umcg, &w);
-	EXPECT_EQ(NONE, run_under(umcg, &w));
-	return (void *)1;
+	asm volatile("syscall" : "+a"(ret) : "D"(args), "S"(sizeof(*args))
+		     : "rcx", "r11", "memory");
+	return ret;
+#else
+	register long nr asm("x8") = SYS_clone3;
+	register long ret asm("x0") = (long)args;
+	register long size asm("x1") = sizeof(*args);
+
+	asm volatile("svc #0" : "+r"(ret) : "r"(nr), "r"(size) : "memory");
+	return ret;
+#endif
+}
+
+/* A server that has the tid of one that is gone: who comes back joins its list. */
+static struct umcg heir;
+static int heir_result;
+static atomic_bool heir_waits;
+
+static void live_again(void)
+{
+	enrol(&heir, 0);
+	umcg_set_word(&heir.task, RUNNABLE | COND_WAIT);
+	atomic_store(&heir_waits, true);
+	heir_result = umcg_sys_wait(0, 0);
+	while (!atomic_load(&over))
+		nap(MS);
+	_exit(0);
+}
+
+/* A thread that sleeps until its child, which has its memory, exits. */
+static void *give_birth(void *arg)
+{
+	pid_t tid = p.tid;
+	struct clone_args args = {
+		.flags = CLONE_VM | CLONE_VFORK,
+		.exit_signal = SIGCHLD,
+		.set_tid = (uintptr_t)&tid,
+		.set_tid_size = 1,
+	};
+	long pid;
+
+	/* A thread that has been joined may have its tid for a moment longer. */
+	while ((pid = clone_like_vfork(&args)) == -EEXIST)
+		nap(MS);
+	if (!pid)
+		live_again();
+	ASSERT_EQ(tid, pid);
+	reap_child(pid);
+	return arg;
 }
 
 TEST(tid_passes_to_another_server, .clauses = "WLIFE-4 R18 R57")
 {
-	static struct umcg other;
-	char text[16];
-	void *done = NULL;
-	int fd;
+	pthread_t thread;
 
 	server_leaves(pass_gate);
 	EXPECT_EQ(-ETIMEDOUT, wait_with(&me, w.tid, 0, from_now(MS)));
 	until_state_is(&w, BLOCKED);
-	atomic_store(&wanted, p.tid);
 	pthread_join(p.thread, NULL);
-	while (!done) {
-		pthread_t thread;
-
-		atomic_store(&got, 0);
-		fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY);
-		ASSERT_LE(0, fd);
-		snprintf(text, sizeof(text), "%u", atomic_load(&wanted) - 1);
-		ASSERT_LT(0, write(fd, text, strlen(text)));
-		close(fd);
-		ASSERT_EQ(0, pthread_create(&thread, NULL, take_tid, &other));
-		while (!atomic_load(&got))
-			nap(MS);
-		if (atomic_load(&got) == 2)
-			gate_open(&gate);
-		pthread_join(thread, &done);
-	}
-	worker_join(&w);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, give_birth, NULL));
+	while (!atomic_load(&heir_waits))
+		nap(MS);
+	until_state(p.tid, p.tid, 'S');
+	gate_open(&gate);
+	until_state_is(&w, RUNNABLE);
+	expect_listed_under(&heir, &w);
+	EXPECT_EQ(RUNNING, umcg_word(&heir.task));
+	finish_in_time(&w);
+	atomic_store(&over, true);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, heir_result);
 }
 
 int main(int argc, char **argv)
