@@ -29,8 +29,8 @@ HERE = Path(__file__).resolve().parent
 SLOW = int(os.environ.get("UMCGLAB_SLOW", "1"))
 """Time limits are multiplied by this."""
 
-DEADLINE = 60 * SLOW
-"""Seconds for each test; the program's own is in the manifest."""
+DEADLINE = 60
+"""Seconds for a test without a `deadline` mark; the program's is in the manifest."""
 
 CPU_LIMIT = 1000
 """Milliseconds for which a CPU may go without scheduling, on a fast kernel."""
@@ -68,8 +68,20 @@ def skipped(abi: str) -> str:
     return found.removeprefix("lacks ") if found.startswith("lacks ") else ""
 
 
-def on_deadline(signum: int, frame: object) -> None:
-    raise TimeoutError(f"timed out after {DEADLINE} s")
+def deadline_of(item: pytest.Item) -> int:
+    """Return for how many seconds a test may run."""
+    mark = item.get_closest_marker("deadline")
+    return (mark.args[0] if mark else DEADLINE) * SLOW
+
+
+def set_alarm(seconds: int) -> None:
+    """Have the test fail where it is once they are over."""
+
+    def on_deadline(signum: int, frame: object) -> None:
+        raise TimeoutError(f"timed out after {seconds} s")
+
+    signal.signal(signal.SIGALRM, on_deadline)
+    signal.alarm(seconds)
 
 
 class CpuWatch:
@@ -105,6 +117,7 @@ class Ktap:
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "clauses(text): what of ABI.md it pins")
+        config.addinivalue_line("markers", "deadline(seconds): other than DEADLINE")
         config.pluginmanager.unregister(name="terminalreporter")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -144,7 +157,7 @@ class Ktap:
         watch = self.watch
         assert watch
         watch.longest()
-        signal.alarm(DEADLINE)
+        set_alarm(deadline_of(item))
         yield
         signal.alarm(0)
         ms, cpu = watch.longest()
@@ -181,7 +194,6 @@ def main() -> int:
     args = parser.parse_args()
     abi = str(Path(args.file).parent)
     ktap = Ktap(abi, args.globs, args.only_list, args.cpu_limit)
-    signal.signal(signal.SIGALRM, on_deadline)
     options = ["-c", "/dev/null", "--rootdir", str(HERE), "-p", "no:cacheprovider"]
     status = pytest.main([*options, str(HERE / args.file)], plugins=[ktap])
     if ktap.collected_badly:

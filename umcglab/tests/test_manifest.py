@@ -26,6 +26,8 @@ SUITE = ROOT / "guest-tests"
 ABIS = tuple(abi for abi in abis(SUITE) if abi != STUB)
 """Those that some kernel has."""
 
+FUZZED = tuple(abi for abi in ABIS if (SUITE / f"abi/{abi}/fuzz").exists())
+
 SHARED = {p.stem for p in (SUITE / "shared").glob("*.c")} | {
     p.stem.removeprefix("test_") for p in (SUITE / "shared/py").glob("test_*.py")
 }
@@ -178,14 +180,12 @@ def test_on_the_control_the_rest_passes(
     assert said.stdout.count("\nok ") == len(chosen)
 
 
+@pytest.mark.parametrize("abi", FUZZED, indirect=True)
 def test_a_seed_stands_for_the_same_episodes(abi: str, suite: Path) -> None:
     """Those in results/fuzz-seeds.txt, and what people have in their notes.
 
     A new operation or weight changes them: then the kept seeds say nothing any more.
     """
-    if not (SUITE / f"abi/{abi}/fuzz").exists():
-        assert abi not in EPISODES
-        pytest.skip("it has no fuzzer")
     plans = hashlib.sha256()
     for seed in (1, 2, 5):
         for episode in range(40):
@@ -199,21 +199,25 @@ def test_python_tests_report_failures(abi: str, suite: Path) -> None:
     """The runner, seen to tell pass, failure, error and time-out apart."""
     victims = suite / "py" / abi / "test_victims.py"
     victims.write_text(
-        "import pytest\n"
+        "import time, pytest\n"
         "@pytest.fixture\n"
         "def broken(): raise OSError('in the fixture')\n"
         "@pytest.mark.clauses('SIG-1 R2')\n"
         "def test_good(): print('unseen')\n"
         "def test_bad(): print('seen'); assert 1 + 1 == 3\n"
         "def test_broken(broken): pass\n"
+        "@pytest.mark.deadline(1)\n"
+        "def test_late(): time.sleep(1000)\n"
     )
     runner = ["python3", "py/run.py", f"{abi}/test_victims.py"]
     said = run(runner, suite)
     assert said.returncode == 1
-    assert said.stdout.startswith("KTAP version 1\n1..3\n# RUN good\n")
+    assert said.stdout.startswith("KTAP version 1\n1..4\n# RUN good\n")
     assert "\n# clause: SIG-1 R2\nok 1 good\n" in said.stdout
     assert "\nnot ok 2 bad\n" in said.stdout
     assert "\nnot ok 3 broken\n" in said.stdout
+    assert "\nnot ok 4 late\n" in said.stdout
+    assert "TimeoutError: timed out after 1 s" in said.stdout
     assert "assert (1 + 1) == 3" in said.stdout
     assert "# seen" in said.stdout
     assert "unseen" not in said.stdout

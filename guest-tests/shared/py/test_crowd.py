@@ -205,6 +205,7 @@ def spare() -> Iterator[int]:
     KEPT_FREE.write_text(before)
 
 
+@pytest.mark.deadline(180)
 def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
     """More is wanted than there is, until much is in swap, the crowd as well."""
     hog = (
