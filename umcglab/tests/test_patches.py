@@ -68,14 +68,17 @@ def test_a_copy_is_found_at_another_offset_and_date(tmp_path: Path) -> None:
 def unfold(patches: Iterable[Patch], name: str, tree: Path) -> None:
     """Make in `tree` what patches leave of one file, without the kernel's source.
 
-    What no patch shows of a file of the kernel is lines that nothing can match.
+    What no patch shows of a file of the kernel is lines that nothing can match. One
+    that a patch makes is known whole, to its end.
     """
     file = tree / name
+    whole = False
     file.parent.mkdir(parents=True, exist_ok=True)
     for diff in (d.decode() for p in patches if name in p.files for d in p.diffs):
         _, *sections = re.split(r"^diff --git .*\n", diff, flags=re.M)
         (section,) = (s for s in sections if f"+++ b/{name}\n" in s)
-        if "new file mode" not in section:
+        whole = whole or "new file mode" in section
+        if not whole:
             lines = file.read_text().split("\n") if file.exists() else []
             lines += [f"line {n} of {name}" for n in range(len(lines), 20000)]
             for start, hunk in re.findall(
