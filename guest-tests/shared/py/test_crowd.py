@@ -209,7 +209,9 @@ def spare() -> Iterator[int]:
 def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
     """More is wanted than there is, until much is in swap, the crowd as well."""
     hog = (
-        "import mmap, sys\n"
+        "import mmap, os, sys\n"
+        # It is to get on beside a crowd whose members are many, and kswapd.
+        "os.nice(-20)\n"
         "memory = mmap.mmap(-1, int(sys.argv[1]), mmap.MAP_PRIVATE)\n"
         "for at in range(0, len(memory), 4096): memory[at] = 1\n"
         "print('full', flush=True)\n"
