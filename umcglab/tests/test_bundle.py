@@ -166,6 +166,11 @@ def test_what_it_is_made_from_names_it(lab: Lab, headers: Path) -> None:
 
 
 def test_an_abi_that_does_not_fit_is_the_patchs_fault(lab: Lab, headers: Path) -> None:
+    # Of two files that do not fit, which make builds at once, either may be told of.
+    only_word = "".join(
+        line for line in MANIFEST.splitlines(True) if "told" not in line
+    )
+    write(lab.root / f"guest-tests/abi/{ABI}/manifest.yaml", only_word)
     write(headers / "linux/umcg.h", "struct umcg_worker { int state; };\n")
     with pytest.raises(PatchError, match=r"does not build for .*struct umcg_task") as e:
         build(lab, headers)
