@@ -228,14 +228,23 @@ class Qemu:
             hint=shlex.join(self.argv),
         )
 
+    def _connect(self) -> QMPClient:
+        client = QMPClient()
+        try:
+            self._await(client.connect(self._monitor))
+        except AssertionError as e:
+            # How connect() finds that QEMU has gone since it answered.
+            with contextlib.suppress(OSError, EOFError, QMPError):
+                self._await(client.disconnect())
+            raise EOFError("it has gone") from e
+        return client
+
     def monitor(self, line: str, timeout: float | None = None) -> str:
         """Return what the human monitor answers to `line`; InfraError if nothing."""
         request = {"command-line": line}
         try:
             if self._qmp is None:
-                client = QMPClient()
-                self._await(client.connect(self._monitor))
-                self._qmp = client
+                self._qmp = self._connect()
             answer = self._await(
                 self._qmp.execute("human-monitor-command", request), timeout
             )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -18,6 +19,7 @@ from typing import cast
 
 import paramiko
 import pytest
+from qemu.qmp import QMPClient, Runstate
 
 from umcglab.errors import InfraError
 from umcglab.guest import console, hang, initrd, qemu, ssh
@@ -395,6 +397,26 @@ def test_a_log_on_a_full_disk_is_the_labs_fault(
             vm.run(f"cat {tmp_path}/text", log=log, timeout=60)
         assert "make room" in (caught.value.hint or "")
         assert vm.alive()
+
+
+def test_a_qemu_that_ends_as_its_monitor_is_asked_is_an_error_of_ours(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = QMPClient._establish_session
+
+    async def answer_last(client: QMPClient) -> None:
+        await real(client)
+        assert client._writer and client._reader
+        client._writer.close()
+        client._reader.feed_eof()
+        while client.runstate == Runstate.RUNNING:
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(QMPClient, "_establish_session", answer_last)
+    play(console=READY, ssh="yes")
+    with pytest.raises(InfraError, match=r"monitor does not answer .*it has gone"):
+        with boot():
+            pass
 
 
 def test_a_panic_at_boot_is_named_with_its_cause(boot: Booter, play: Play) -> None:
