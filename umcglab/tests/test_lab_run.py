@@ -194,17 +194,20 @@ def test_report_renders_an_old_run_again(whole_run: Run, arch: str) -> None:
 
 BREAKS = {"WARNING": "warning", "BUG": "bug", "PANIC": "panic", "HARDLOCKUP": None}
 """What lkdtm does to the kernel, and the kind of splat that shows it, if any."""
+BASES = ("", "-7.3")
+"""Those whose kernels are made to break, for each words its reports otherwise."""
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
-    lab: Lab, built: Built, arch: str
+    lab: Lab, built: Built, arch: str, base: str
 ) -> None:
     programs = [provoked("lab/first", "")]
     for what in BREAKS:
         programs += [provoked(f"lab/{what}", what), provoked(f"lab/after-{what}", "")]
-    result = run_programs(lab, built, PATCHED.format(arch), *programs)
+    result = run_programs(lab, built, PATCHED.format(arch) + base, *programs)
     first, *others = result.targets[0].programs
     assert first.outcome == "PASS"
     for what, broken, after in zip(BREAKS, others[::2], others[1::2], strict=True):
@@ -212,6 +215,8 @@ def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
         assert after.outcome == "PASS", what
         if kind := BREAKS[what]:
             assert kind in [splat.kind for splat in broken.splats]
+            (shown,) = (f.splats for f in result.findings if f.subject == broken.name)
+            assert "lkdtm/bugs.c:" in "".join(s.excerpt for _, s in shown), "decoded"
         else:
             assert broken.facts
             assert any("lkdtm" in name for name in broken.facts.stuck)
@@ -233,6 +238,7 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("base", [BASES[0], *map(scope.nightly, BASES[1:])])
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize(
     ("cmdline", "fault", "message"),
@@ -248,9 +254,9 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
     ids=["panic", "hang", "no-network"],
 )
 def test_a_boot_that_fails_says_why(
-    lab: Lab, built: Built, arch: str, cmdline: str, fault: int, message: str
+    lab: Lab, built: Built, arch: str, base: str, cmdline: str, fault: int, message: str
 ) -> None:
-    result = booted(lab, built, PATCHED.format(arch), cmdline, 20)
+    result = booted(lab, built, PATCHED.format(arch) + base, cmdline, 20)
     target = result.targets[0]
     (error,) = target.facts.errors
     assert error.fault == result.exit_code == fault
