@@ -2,7 +2,8 @@
 """Is the protocol right? Models of it, every state of which `spin` visits.
 
 `kernel-patches/<abi>/model/` has the models, and an index of the configurations
-that are to hold, and of switches. A switch takes a barrier or a check away, or puts
+that are to hold, and of switches; models that several ABIs search are in
+`kernel-patches/plumbing/model/`, and so are the parts that others are made of. A switch takes a barrier or a check away, or puts
 a race back; then the checker must find the fault that the index tells, with a trail
 that leads there. So a model that would accept anything does not pass.
 
@@ -30,6 +31,9 @@ HOLDS = ""
 """What a search found that visited every state and found nothing."""
 DEADLOCK = "invalid end state"
 """Somebody waits, and nothing can happen any more: of a wakeup that was lost, say."""
+
+SHARED = "plumbing/model"
+"""Beside the ABIs: models, and parts of some, that are not one ABI's."""
 
 _DEPTH = 100_000
 _MEMORY = 1500
@@ -105,6 +109,22 @@ class Result:
         return self.search.found == self.expected
 
 
+def path(folder: Path, model: str) -> Path:
+    """Return the file of a model: the ABI's own, or else the shared one."""
+    own = folder / f"{model}.pml"
+    return own if own.exists() else folder.parent.parent / SHARED / own.name
+
+
+def parts(file: Path) -> tuple[Path, ...]:
+    """Return the file of a model, and those that it is made of."""
+    found = [file]
+    for part in found:
+        for name in re.findall(r'^#include "(.+)"$', part.read_text(), re.M):
+            if (other := (part.parent / name).resolve()) not in found:
+                found.append(other)
+    return tuple(found)
+
+
 def load(folder: Path, manifest: Manifest) -> Index:
     """Read the index of an ABI's models; raise UserError with line and column."""
     file = folder / "index.yaml"
@@ -150,7 +170,7 @@ class _Reader(yamlfile.Reader):
     def configuration(self, name: str, node: yaml.Node) -> Configuration:
         pairs = self.mapping(node, name, _CONFIGURATION)
         model = self.text(self.need(node, pairs, name, "model"), "model")
-        if not (self.file.parent / f"{model}.pml").exists():
+        if not path(self.file.parent, model).exists():
             raise self.error(pairs["model"], f"{name}: there is no {model}.pml")
         return Configuration(
             name=name,
@@ -225,7 +245,7 @@ def search(
 ) -> Search:
     """Visit every state of a model; InfraError if that could not be done."""
     flags = [f"-D{define}" for define in defines]
-    file = folder.resolve() / f"{model}.pml"
+    file = path(folder.resolve(), model)
     with tempfile.TemporaryDirectory(prefix="umcglab-") as name:
         tmp = Path(name)
         command.output(["spin", "-a", *flags, str(file)], cwd=tmp)
@@ -300,28 +320,31 @@ def cited(model: Path) -> tuple[Cited, ...]:
     `// stands for FILE: NAME() ...`, or `no function: WHY`, is over each process.
     `// barrier FILE: NAME(): LINE` is what must be in a function.
     """
-    found: list[Cited] = []
+    return tuple(one for part in parts(model) for one in _cited_by(part))
+
+
+def _cited_by(part: Path) -> Iterator[Cited]:
     told = False
-    for number, line in enumerate(model.read_text().splitlines(), 1):
-        where = f"{model.name}:{number}"
+    for number, line in enumerate(part.read_text().splitlines(), 1):
+        where = f"{part.name}:{number}"
         if line.startswith("// stands for "):
             told = True
             if re.fullmatch(r"// stands for no function: .+", line):
                 continue
             if not (m := re.fullmatch(r"// stands for (\S+):((?: \w+\(\))+)", line)):
                 raise UserError("not `stands for FILE: NAME() ...`", where=where)
-            found += [Cited(where, m[1], name[:-2]) for name in m[2].split()]
+            for name in m[2].split():
+                yield Cited(where, m[1], name[:-2])
         elif line.startswith("// barrier "):
             if not (m := re.fullmatch(r"// barrier (\S+): (\w+)\(\): (.+)", line)):
                 raise UserError("not `barrier FILE: NAME(): LINE`", where=where)
-            found.append(Cited(where, m[1], m[2], m[3]))
+            yield Cited(where, m[1], m[2], m[3])
         elif re.match(r"(active )?proctype ", line):
             if not told:
                 raise UserError("a process that stands for nothing", where=where)
             told = False
         elif line.startswith("inline "):
             told = False
-    return tuple(found)
 
 
 def missing(one: Cited, source: str) -> str:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from pytest import mark
 
 from umcglab import cli
@@ -22,20 +24,49 @@ from umcglab.tests.test_patches import unfold
 ABI = "umcg-v0.5"
 PATCHES = config.ROOT / "kernel-patches"
 FOLDER = PATCHES / ABI / "model"
-RACES = (PATCHES / ABI / "ABI.md").read_text().split("\n## Races\n")[1]
+SHARED = PATCHES / models.SHARED
 MANIFEST = load_plan(config.ROOT / "guest-tests", ABI)
 INDEX = models.load(FOLDER, MANIFEST)
+INDEXES = {
+    path.parent.parent.name: models.load(
+        path.parent, load_plan(config.ROOT / "guest-tests", path.parent.parent.name)
+    )
+    for path in sorted(PATCHES.glob("*/model/index.yaml"))
+}
+"""Of each ABI that has models."""
 
 USUAL = list(models.planned(INDEX, [], nightly=False))
-SEARCHES = [
-    pytest.param(
-        configuration,
-        switch,
-        id=f"{switch.name}-{configuration.name}" if switch else configuration.name,
-        marks=[] if (configuration, switch) in USUAL else [mark.nightly, mark.lab],
-    )
-    for configuration, switch in models.planned(INDEX, [], nightly=True)
-]
+
+
+def searches() -> Iterator[ParameterSet]:
+    for abi, index in INDEXES.items():
+        usual = list(models.planned(index, [], nightly=False))
+        for configuration, switch in models.planned(index, [], nightly=True):
+            name = (
+                f"{switch.name}-{configuration.name}" if switch else configuration.name
+            )
+            nightly = (configuration, switch) not in usual
+            marks = [mark.nightly, mark.lab] if nightly else []
+            yield pytest.param(
+                index, configuration, switch, id=f"{abi}-{name}", marks=marks
+            )
+
+
+@pytest.fixture(params=INDEXES)
+def abi(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def index(abi: str) -> Index:
+    return INDEXES[abi]
+
+
+def files(index: Index) -> set[Path]:
+    """Return all that the models of an ABI are made of."""
+    named = {models.path(index.folder, c.model) for c in index.configurations}
+    return {part.resolve() for model in named for part in models.parts(model)}
+
 
 TOY = """\
 #ifndef WAKE
@@ -56,9 +87,11 @@ elsewhere: {}
 """
 
 
-@pytest.mark.parametrize(("configuration", "switch"), SEARCHES)
-def test_search(configuration: Configuration, switch: Switch | None) -> None:
-    result = models.run(INDEX, configuration, switch)
+@pytest.mark.parametrize(("index", "configuration", "switch"), list(searches()))
+def test_search(
+    index: Index, configuration: Configuration, switch: Switch | None
+) -> None:
+    result = models.run(index, configuration, switch)
     assert result.good, models.words(result)
 
 
@@ -77,45 +110,59 @@ def test_every_mutant_that_no_guest_shows_is_found_by_a_model() -> None:
         assert all(r.good and r.search.found for r in found), name
 
 
-def test_mutants_of_the_index_are_there() -> None:
-    known = {m.name for m in mutants.load(PATCHES / ABI / "mutants", MANIFEST)}
-    assert {m for s in INDEX.switches for m in s.mutants} <= known
+def test_mutants_of_the_index_are_there(abi: str, index: Index) -> None:
+    plan = load_plan(config.ROOT / "guest-tests", abi)
+    known = {m.name for m in mutants.load(PATCHES / abi / "mutants", plan)}
+    assert {m for s in index.switches for m in s.mutants} <= known
 
 
-def test_every_race_has_a_switch_or_a_reason() -> None:
-    rows = dict(re.findall(r"^\| (R\d+) \| [^|]+ \| ([^|]+) \|", RACES, re.M))
+def test_every_race_has_a_switch_or_a_reason(abi: str, index: Index) -> None:
+    races = (PATCHES / abi / "ABI.md").read_text().split("\n## Races\n")[1]
+    rows = dict(re.findall(r"^\| (R\d+) \| [^|]+ \| ([^|]+) \|", races, re.M))
     apply = {r for r, here in rows.items() if not here.startswith("does not apply")}
-    switched = {race for s in INDEX.switches for race in s.races}
-    assert switched | INDEX.elsewhere.keys() == apply
-    assert not switched & INDEX.elsewhere.keys()
+    switched = {race for s in index.switches for race in s.races}
+    assert switched | index.elsewhere.keys() == apply
+    assert not switched & index.elsewhere.keys()
 
 
-def test_every_switch_is_in_its_model() -> None:
-    """And every condition of a model is something that the index knows."""
-    for path in [*FOLDER.glob("*.pml"), *FOLDER.glob("*.h")]:
+def test_every_switch_is_in_its_model(index: Index) -> None:
+    """And every condition of a model is something that the index knows.
+
+    What is in a shared part may be there for another ABI.
+    """
+    for path in files(index):
+        known = INDEXES.values() if path.is_relative_to(SHARED.resolve()) else [index]
         text = path.read_text()
         used = set(re.findall(r"^#if(?:n?def)? (\w+)", text, re.M))
         # With a value that holds where none is given.
         used -= set(re.findall(r"^#ifndef (\w+)\n#define \1\s", text, re.M))
-        bounds = {d.split("=")[0] for c in INDEX.configurations for d in c.defines}
-        switches = {s.name for s in INDEX.switches}
+        bounds = {
+            d.split("=")[0] for i in known for c in i.configurations for d in c.defines
+        }
+        switches = {s.name for i in known for s in i.switches}
         assert used <= bounds | switches, path.name
-    for switch in INDEX.switches:
+    for switch in index.switches:
         for configuration in switch.found_in:
-            text = (FOLDER / f"{configuration.model}.pml").read_text()
+            model = models.path(index.folder, configuration.model)
+            text = "".join(part.read_text() for part in models.parts(model))
             assert re.search(rf"\b{switch.name}\b", text), switch.name
 
 
-def test_every_configuration_is_needed_and_every_model_has_one() -> None:
-    named = {c.model for c in INDEX.configurations}
-    assert named == {p.stem for p in FOLDER.glob("*.pml")}
+def test_every_model_has_a_configuration() -> None:
+    there = {p.resolve() for p in PATCHES.glob("*/model/*.[ph]*")}
+    assert there == {path for index in INDEXES.values() for path in files(index)}
 
 
-@pytest.mark.parametrize("base", series.bases(PATCHES / ABI))
-def test_what_models_cite_is_in_the_series(base: str, tmp_path: Path) -> None:
-    parts = [series.load(PATCHES / part, base) for part in ("plumbing", ABI)]
+@pytest.mark.parametrize(
+    ("abi", "base"),
+    [(abi, base) for abi in INDEXES for base in series.bases(PATCHES / abi)],
+)
+def test_what_models_cite_is_in_the_series(abi: str, base: str, tmp_path: Path) -> None:
+    index = INDEXES[abi]
+    parts = [series.load(PATCHES / part, base) for part in ("plumbing", abi)]
     patches = [patch for part in parts for patch in part.patches]
-    found = [one for p in sorted(FOLDER.glob("*.pml")) for one in models.cited(p)]
+    named = {models.path(index.folder, c.model) for c in index.configurations}
+    found = [one for path in sorted(named) for one in models.cited(path)]
     assert found
     for file in {one.file for one in found}:
         unfold(patches, file, tmp_path)

@@ -38,7 +38,7 @@ def main(options: argparse.Namespace) -> int:
     from umcglab.study import models
 
     lab = common.load(options)
-    found = sorted(p.parent.name for p in lab.patches.glob("*/model"))
+    found = sorted(p.parent.parent.name for p in lab.patches.glob("*/model/index.yaml"))
     if options.abi and options.abi not in found:
         raise UserError(f"{options.abi}: no ABI that has models")
     good = True

@@ -54,7 +54,7 @@
 #define LOADS(s)	S(s, 4) S(s, 5) S(s, 6)
 #endif
 #define EACH_LOAD	EACH_SERVER(LOADS)
-#include "memory.h"
+#include "../../plumbing/model/memory.h"
 
 #define NONE		0
 #define RUNNING		1

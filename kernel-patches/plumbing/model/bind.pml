@@ -7,8 +7,10 @@
  * need, runs, and is looked at when TIF_UMCG is set.
  *
  * FOREIGN	the last of them is of another mm
+ * ORPHANS_RUN_ON	a worker whose server has gone runs as any thread, as in umcg-2022, which
+ *		binds each time a worker begins to run, comes back and waits
  * ABI_CMPXCHG	the word is changed, with a full barrier, between umcg_init() and
- *		umcg_enter(), as v0.5 does; the core does not ask an ABI for that
+ *		umcg_enter(), as v0.5 and umcg-2022 do; the core does not ask for that
  *
  * What is to hold: a worker does not run on under a server that has gone, and who is gone is
  * freed (no invalid end state), and the names of the assertions.
@@ -209,12 +211,20 @@ proctype worker()
 			/* It runs in user space, until it is looked at. */
 			if
 			:: atomic { spurious > 0 -> spurious-- }
+#ifdef ORPHANS_RUN_ON
+			:: spurious == 0 -> break
+#else
 			:: mem[TIF]
+#endif
 			fi
 		:: !bound ->
 			/* Idle: a server that comes runs it; if none does, that is the end. */
 			task = 0;
 			if
+#ifdef ORPHANS_RUN_ON
+			:: atomic { spurious > 0 -> spurious-- }
+			:: spurious == 0 -> break
+#endif
 			:: all_gone -> break
 			:: mem[UMCG] > 0
 			fi
