@@ -183,8 +183,8 @@ int umcg_yield(struct umcg *me, uint64_t deadline)
 }
 
 /*
- * Who it is that may block under the server. It runs somebody else, if we have blocked
- * and been run by another one since we looked.
+ * From here on `to` may block under the server, and not `from`. Nothing
+ * changes if the server runs neither: we have blocked, and another server has run us.
  */
 static void pass_server(struct umcg *server, struct umcg *from, struct umcg *to)
 {
