@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from umcglab.errors import Fault, worst
-from umcglab.report import plots, summary
+from umcglab.report import plots, sides, summary
 from umcglab.results.case import SCHEDS, Case
 from umcglab.results.rundir import program_stem
 from umcglab.verdict import repeats
@@ -90,7 +91,7 @@ class CostRow:
     cells: tuple[Figure | str, ...]
     """A figure, or why there is none."""
     reference: tuple[Figure | None, ...]
-    """Per class, a figure that has a reference or a posted one."""
+    """Per class, a figure that has a reference."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,10 @@ def render(run: Run) -> bytes:
             costs=tuple(costs(run)),
             by_base=tuple(by_base(run)),
             limits=tuple(limits(run)),
+            capabilities=sides.capabilities(run),
+            races=sides.races(run),
+            races_told=tuple(races_told(run)),
+            race_is=sides.what,
             fuzzed=fuzzed(run),
             repeated=tuple(repeats.repeats(run)),
             clause_texts={
@@ -173,6 +178,13 @@ def fuzzed(run: Run) -> tuple[tuple[str, Totals], ...]:
         for program in target.programs
         if program.fuzzed and program.fuzzed.totals
     )
+
+
+def races_told(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield, for each ABI, how many races it has closed, and so on."""
+    for abi, rows in run.facts.races.items():
+        counts = Counter(row.word for row in rows)
+        yield abi, ", ".join(f"{n} {word}" for word, n in counts.most_common())
 
 
 def by_outcome(table: ClauseTable, row: Cover) -> dict[Outcome | None, list[str]]:
@@ -477,9 +489,7 @@ def _cost_rows(targets: Sequence[TargetResult]) -> Iterator[CostRow]:
                 t.figures.get(c) or _unmeasured(t, c) for t in targets for c in cases
             ),
             tuple(
-                next(
-                    (f for f in made if f.case == c and (f.reference or f.posted)), None
-                )
+                next((f for f in made if f.case == c and f.reference), None)
                 for c in cases
             ),
         )
