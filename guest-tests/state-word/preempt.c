@@ -303,6 +303,8 @@ static void preempt_in_a_stop(pid_t pid)
 	ASSERT_EQ(0, tgkill(pid, w.tid, SIGUSR2));
 	ASSERT_EQ(w.tid, waitpid(w.tid, &status, __WALL));
 	ASSERT_EQ(SIGUSR2, WSTOPSIG(status));
+	/* Unlocked before that, it would be reported. */
+	trace_asleep(w.tid);
 	umcg_flip_bits(&seen, LOCKED | PREEMPTED);
 	ASSERT_EQ(sizeof(seen), pwrite(mem, &seen, sizeof(seen), at));
 	ASSERT_EQ(0, tgkill(pid, w.tid, SIGUSR1));

@@ -147,7 +147,7 @@ TEST(timeout_outlives_signals)
 
 	on_signal(SIGUSR1, count_signal, 0);
 	become_server();
-	p.timeout = from_now(10 * SOON);
+	p.timeout = from_now(20 * SOON * ktap_slow);
 	peer_start(&p);
 	until_asleep(&p);
 	for (int sent = 1; sent <= 5; sent++) {
