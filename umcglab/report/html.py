@@ -102,9 +102,24 @@ class Costs:
     base: str
     targets: tuple[TargetResult, ...]
     rows: tuple[CostRow, ...]
-    has_reference: bool
-    costs: Markup
-    spreads: tuple[tuple[str, Markup], ...]
+
+    @property
+    def has_reference(self) -> bool:
+        return any(figure for row in self.rows for figure in row.reference)
+
+    @property
+    def costs(self) -> Markup:
+        """The plot of all benches."""
+        name = f"costs-{self.arch}-{self.base}"
+        return Markup(plots.costs(_headline(self.targets), name))
+
+    @property
+    def spreads(self) -> tuple[tuple[str, Markup], ...]:
+        """For each target the plot of how its batches spread."""
+        return tuple(
+            (t.name, Markup(plots.spreads(_ordered(t), f"spread-{t.name}")))
+            for t in self.targets
+        )
 
 
 @dataclass(frozen=True)
@@ -383,7 +398,7 @@ def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
 
 
 def costs(run: Run) -> Iterator[Costs]:
-    """Yield the tables and plots of the exact lane, one per architecture and base.
+    """Yield the tables of the exact lane, one per architecture and base.
 
     Each base has a control and references of its own.
     """
@@ -395,22 +410,7 @@ def costs(run: Run) -> Iterator[Costs]:
         )
         if not targets:
             continue
-        rows = tuple(_cost_rows(targets))
-        yield Costs(
-            arch,
-            base,
-            targets,
-            rows,
-            any(figure for row in rows for figure in row.reference),
-            Markup(plots.costs(_headline(targets), f"costs-{arch}-{base}")),
-            tuple(
-                (
-                    t.name,
-                    Markup(plots.spreads(_ordered(t), f"spread-{t.name}")),
-                )
-                for t in targets
-            ),
-        )
+        yield Costs(arch, base, targets, tuple(_cost_rows(targets)))
 
 
 def by_base(run: Run) -> Iterator[ByBase]:

@@ -5,20 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from umcglab.results.facts import CapabilityFacts, RaceFacts
 from umcglab.verdict.runs import Run
 
-
-class Said(Protocol):
-    """What an ABI says of one thing."""
-
-    @property
-    def here(self) -> str: ...
-
-
-Row = TypeVar("Row", bound=Said)
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
