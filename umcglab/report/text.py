@@ -61,11 +61,7 @@ def _beside(table: html.Costs, targets: Sequence[TargetResult]) -> Iterator[str]
     width = len(SCHEDS) * _CELL
     # Each by its name, on lines of their own: that may be longer than its columns.
     for n, target in enumerate(targets):
-        exact = target.exact
-        same = exact.identical if exact else None
-        yield f"  ({n + 1}) {target.name}" + (
-            "" if same else ": runs differ" if same is False else ": not repeated"
-        )
+        yield from _wrapped(f"({n + 1}) {_about(target)}", "  ", "      ")
     yield " " * _NAME + "".join(f"{f'({n + 1})':>{width}}" for n in range(len(targets)))
     yield " " * _NAME + "".join(
         f"{'FIFO' if s == 'fifo' else s:>{_CELL}}" for _ in targets for s in SCHEDS
@@ -83,6 +79,17 @@ def _beside(table: html.Costs, targets: Sequence[TargetResult]) -> Iterator[str]
         posted = [_posted(f) for f in cells]
         if any(posted):
             yield f"{'  posted':{_NAME}}" + _cells(posted)
+
+
+def _about(target: TargetResult) -> str:
+    """Return its name, what is posted beside its figures, and what is wrong with them."""
+    posted = {f.posted.what for f in target.figures.values() if f.posted}
+    same = target.exact.identical if target.exact else None
+    return (
+        target.name
+        + "".join(f", posted: {what}" for what in sorted(posted))
+        + ("" if same else ": runs differ" if same is False else ": not repeated")
+    )
 
 
 def _posted(figure: Figure | None) -> str:
