@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -357,6 +358,36 @@ def test_a_guest_that_dies_is_lost_at_once(
         assert again.lost
         with pytest.raises(GuestExit, match="reset or powered off by itself"):
             vm.output("true")
+
+
+def test_a_connection_that_ends_is_replaced_and_no_hang(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    with boot() as vm:
+        end = threading.Timer(0.5, vm._ssh.close)
+        end.start()
+        done = vm.run("sleep 5", log=tmp_path / "log", timeout=60)
+        assert (done.exit_status, done.timed_out, done.lost) == (None, False, False)
+        assert vm.output("echo still here") == "still here\n"
+
+
+def test_a_first_command_that_is_cut_off_is_given_again(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(console=READY, ssh="yes")
+    real, given = paramiko.Channel.exec_command, []
+
+    def cut_first(channel: paramiko.Channel, command: str) -> None:
+        given.append(command)
+        if len(given) == 1:
+            channel.get_transport().close()
+        real(channel, command)
+
+    monkeypatch.setattr(paramiko.Channel, "exec_command", cut_first)
+    with boot() as vm:
+        assert vm.uname
+    assert [command for command in given if "uname" in command] == [given[0], given[2]]
 
 
 def test_a_qemu_that_is_killed_from_outside_is_not_the_patchs_fault(
