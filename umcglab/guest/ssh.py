@@ -295,7 +295,8 @@ class Guest:
         if not self._qemu.running():
             return self._qemu.failure() or self.console.death(what)
         if done.lost or done.timed_out:
-            return self.console.death(what, self.where_stuck())
+            stuck = self.where_stuck()
+            return self.console.death(what, stuck, self._qemu.starved())
         if done.exit_status is None:
             return Unanswered(
                 f"`{what}` was cut off in the guest, which runs other commands",
@@ -485,7 +486,7 @@ def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:
         return port
     if outcome == "silence":
         where = hang.cpus(machine, system_map)
-        raise console.death("while booting", where)
+        raise console.death("while booting", where, machine.starved())
     machine.wait(_LINGER)
     if why := console.init_failure():
         raise InfraError(f"the guest's init failed: {why}", log=console.path)
@@ -551,7 +552,7 @@ def floor(
             took = time.monotonic() - start
             if not ended:
                 where = hang.cpus(machine, kernel.system_map)
-                raise console.death("in the floor guest", where)
+                raise console.death("in the floor guest", where, machine.starved())
             if failure := machine.failure():
                 raise failure
     if not console.powered_off():
