@@ -139,6 +139,18 @@ static inline void until_state(pid_t pid, pid_t tid, char state)
 		nap(MS);
 }
 
+/* The state letter of a thread that sleeps on, though it may have been woken just now. */
+static inline char rest_state(pid_t pid, pid_t tid)
+{
+	char state;
+
+	nap(SOON);
+	/* Woken for nothing, it may not have had a CPU since. */
+	while ((state = thread_state(pid, tid)) == 'R')
+		nap(MS);
+	return state;
+}
+
 /* The exit or signal status of a child, as wait() has it. */
 static inline int reap_child(pid_t pid)
 {
