@@ -336,7 +336,9 @@ def _run(ready: Ready, program: Program, vm: ssh.Guest, n: int, log: Path) -> Ra
         reproduce=reproduce(ready, program),
         stuck=stuck,
     )
-    broke = done.lost or done.timed_out or bool(splat.scan(vm.console_text(start)))
+    # Without a status it may still be running there.
+    cut = done.exit_status is None
+    broke = cut or bool(splat.scan(vm.console_text(start)))
     failed = broke or done.exit_status not in (0, ALL_SKIPPED)
     return Ran(found, failed, is_good=not broke)
 

@@ -91,6 +91,17 @@ def test_each_repetition_is_recorded_by_itself(kernel: Kernel, tmp_path: Path) -
     assert session.repeated(made, 1) is made
 
 
+def test_nothing_is_run_beside_a_program_that_was_cut_off(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    made, vm = ready(kernel, "x86_64-umcg-v0.5"), MagicMock()
+    vm.run.return_value = ssh.Exec(None, 0.5)
+    vm.console_size.return_value = 7
+    vm.console_text.return_value = ""
+    ran = lanes.run_program(made, WAIT, vm, 1, RunDir(tmp_path))
+    assert (ran.failed, ran.is_good) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("keep", "statuses", "left", "boots"),
     [
