@@ -58,7 +58,7 @@ static inline void *serve_body(void *arg)
 
 /*
  * The caller, which is the server `me`, and `others` more run them. A worker that
- * the first of these runs may be in exec(): until that has killed us, no thread
+ * one of them runs already may be in exec(): until that has killed us, no thread
  * can be made that shares the current directory (EAGAIN).
  */
 static inline void serve_all(struct umcg *me, struct shift *shift, int others)

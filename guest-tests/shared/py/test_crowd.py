@@ -195,7 +195,7 @@ def meminfo(key: str) -> int:
 
 
 @pytest.fixture
-def spare() -> Iterator[None]:
+def kept_free() -> Iterator[None]:
     """Have the kernel keep most of the free memory for itself."""
     # What it could drop it would not have to swap out.
     DROP_CACHES.write_text("3")
@@ -210,7 +210,7 @@ def spare() -> Iterator[None]:
 
 
 @pytest.mark.deadline(180)
-def test_memory_short(swap: None, crowd: Crowd, spare: None) -> None:
+def test_memory_short(swap: None, crowd: Crowd, kept_free: None) -> None:
     """More is wanted than there is, until much is in swap, the crowd as well."""
     hog = (
         "import mmap, os, sys\n"
@@ -221,8 +221,8 @@ def test_memory_short(swap: None, crowd: Crowd, spare: None) -> None:
         "    lines = (x.split() for x in open('/proc/meminfo'))\n"
         "    kib = {x[0]: int(x[1]) for x in lines}\n"
         "    return kib['SwapTotal:'] - kib['SwapFree:'] << 10\n"
-        # Not so much and no more: one zone may have what another lacks, and kswapd have
-        # given up, so that all is swapped out by those who want memory.
+        # No fixed size would do: one zone may have free pages that another lacks, and
+        # kswapd may have given up, so that only those who want memory swap out.
         "for at in range(0, len(memory), 4096):\n"
         "    memory[at] = 1\n"
         "    if at % (1 << 20) == 0 and swapped() > int(sys.argv[2]): break\n"
