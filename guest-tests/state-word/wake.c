@@ -227,6 +227,8 @@ static void ping_pong(int n)
 		ASSERT_EQ(0, umcg_switch(&me, &partner, 0));
 		ASSERT_EQ(i + 1, atomic_load(&handed));
 	}
+	/* It ends, and could do so ahead of the call if it saw its word before it slept. */
+	until_state(getpid(), partner.tid, 'S');
 	ASSERT_EQ(0, umcg_switch(&me, &partner, 0));
 	pthread_join(thread, NULL);
 }

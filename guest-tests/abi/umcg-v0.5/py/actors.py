@@ -80,6 +80,10 @@ class Actor:
         return self.proc("wchan")
 
     @property
+    def is_off_cpu(self) -> bool:
+        return not self.proc("syscall").startswith("running")
+
+    @property
     def state(self) -> str:
         return self.proc("stat").rpartition(")")[2].split()[0]
 

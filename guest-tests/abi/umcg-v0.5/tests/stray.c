@@ -124,7 +124,7 @@ static uint32_t scribbled;
 static void sleep_with_that_word(struct worker *w)
 {
 	umcg_set_word(&w->own.task, scribbled);
-	nap(SOON);
+	ASSERT_TRUE(gate_pass(&gate));
 	atomic_fetch_add(&w->steps, 1);
 }
 
@@ -135,6 +135,8 @@ static void *run_the_strays(void *arg)
 	struct umcg server;
 
 	ASSERT_EQ(0, umcg_register_server(&server, NULL));
+	until_state(getpid(), w->tid, 'S');
+	gate_open(&gate);
 	while (!__atomic_load_n(&pool.idle_workers, __ATOMIC_SEQ_CST))
 		nap(MS);
 	EXPECT_EQ(IDLE, bare_word(&w->own));
@@ -153,6 +155,7 @@ static void stray(uint32_t word)
 	pthread_t thread;
 
 	become_server();
+	gate_make(&gate);
 	scribbled = word;
 	hire(&w);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, run_the_strays, &w));
