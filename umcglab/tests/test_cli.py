@@ -274,11 +274,24 @@ def test_help_and_mistakes_wait_for_no_library() -> None:
     assert not slow & set(done.stdout.split())
 
 
+def test_a_run_begins_before_matplotlib_is_imported() -> None:
+    code = "import sys; from umcglab.run import session; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=config.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"matplotlib", "numpy"} & set(done.stdout.split())
+
+
 def test_matplotlib_says_nothing(tmp_path: Path) -> None:
     """Neither of a folder that it cannot write nor of the fonts that it looks for."""
     code = (
         "import sys; from umcglab import __main__, cli; sys.argv = ['umcglab']\n"
-        "def main(argv):\n import umcglab.report.plots; return 0\n"
+        "def main(argv):\n"
+        " from umcglab.report import plots; plots._axes(1, 1); return 0\n"
         "cli.main = main; sys.exit(__main__.main())"
     )
     done = subprocess.run(
