@@ -6,7 +6,6 @@ enum { CALLER = 20, OTHER = 10, ROUNDS = 5000, STEPS = 10 };
 
 static struct umcg other;
 static atomic_bool other_ran;
-static cpu_set_t everywhere;
 
 static void *hand_back(void *arg)
 {
@@ -110,6 +109,7 @@ TEST(other_one_is_pushed, .deadline = 60)
 	uint64_t delay = MS / 4, stride = 500, start;
 	int early = 0, late = 0;
 	pthread_t thread[2];
+	cpu_set_t everywhere;
 	timer_t timer;
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
