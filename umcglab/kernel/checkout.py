@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import shlex
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _NOT_SOURCE = (
     "include/config/*", "include/generated/*", "arch/*/include/generated/*",
 )  # fmt: skip
 """What an in-tree build leaves behind, which an out-of-tree build refuses."""
+_IS_NOT_SOURCE = re.compile("|".join(map(fnmatch.translate, _NOT_SOURCE)))
 
 _SOURCE = re.compile(r"(?:.*/)?(?:[^/]+\.[chS]|[^/]+\.rs|Kconfig[^/]*|Makefile|Kbuild)")
 _GENERATED = re.compile(
@@ -47,15 +49,36 @@ def _is_git(tree: Path) -> bool:
 def names(tree: Path) -> list[str]:
     """Return the files that make up the tree: those git knows or would add, or all."""
     if _is_git(tree):
-        found = _git_in(tree, "ls-files", "-z", "-co", "--exclude-standard").split("\0")
-    else:
-        found = [
-            name
-            for name in (str(path.relative_to(tree)) for path in tree.rglob("*"))
-            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in _NOT_SOURCE)
-        ]
-    paths = ((name, tree / name) for name in sorted(set(found) - {""}))
-    return [name for name, path in paths if path.is_symlink() or path.is_file()]
+        said = _git_in(tree, "ls-files", "-z", "-co", "--exclude-standard")
+        listed = sorted(set(said.split("\0")) - {""})
+        return [name for name in listed if _is_ours(tree, name)]
+    return sorted(name for name in _walk(tree) if not _IS_NOT_SOURCE.match(name))
+
+
+def _is_ours(tree: Path, name: str) -> bool:
+    """Return whether it is a file or a link, and there."""
+    try:
+        mode = os.lstat(f"{tree}/{name}").st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def _walk(folder: Path | str, prefix: str = "") -> Iterator[str]:
+    """Yield the names of files and links.
+
+    Strings throughout: Linux has a hundred thousand, and a Path for each takes seconds.
+    """
+    try:
+        found = os.scandir(folder)
+    except (PermissionError, FileNotFoundError, NotADirectoryError):
+        return
+    with found:
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_symlink() or entry.is_file():
+                yield prefix + entry.name
 
 
 def left_out(tree: Path) -> list[str]:
@@ -77,17 +100,12 @@ def left_out(tree: Path) -> list[str]:
     )
 
 
-def content(tree: Path, memory: Path | None = None) -> str:
-    """Return the digest of the files that make up the tree.
+def entries(tree: Path, memory: Path | None = None) -> list[Entry]:
+    """Return the files that make up the tree, each with what is in it.
 
     `memory` is a file that remembers what files were read, by all that stat() says,
     so that the next time only those are read that changed.
     """
-    return entries_digest(entries(tree, memory))
-
-
-def entries(tree: Path, memory: Path | None = None) -> list[Entry]:
-    """Return what `content` is the digest of."""
     return _read(tree, names(tree), memory)
 
 
@@ -103,30 +121,46 @@ def entries_digest(entries: Sequence[Entry]) -> str:
 def _read(tree: Path, names: Sequence[str], memory: Path | None) -> list[Entry]:
     known = _remembered(memory)
     now = time.time_ns()
-    fresh: dict[str, tuple[list[int], str]] = {}
-
-    def entry(name: str) -> Entry | None:
-        path = tree / name
+    keys: dict[str, list[int]] = {}
+    found: dict[str, Entry] = {}
+    for name in names:
+        path = f"{tree}/{name}"
         try:
-            seen = path.lstat()
+            seen = os.lstat(path)
             if stat.S_ISLNK(seen.st_mode):
-                return name, "link", str(path.readlink())
-            if not stat.S_ISREG(seen.st_mode):
-                return None
+                found[name] = (name, "link", str(Path(path).readlink()))
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(seen.st_mode):
             key = [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
             old = known.get(name)
-            sha256 = old[1] if old and old[0] == key else file_digest(path)
-        except FileNotFoundError:
-            return None
-        if max(seen.st_mtime_ns, seen.st_ctime_ns) < now - _RACY:
-            fresh[name] = (key, sha256)
-        return name, f"{seen.st_mode & 0o111:o}", sha256
-
+            sha256 = old[1] if old and old[0] == key else ""
+            found[name] = (name, f"{seen.st_mode & 0o111:o}", sha256)
+            keys[name] = key
+    unread = [name for name in keys if not found[name][2]]
     with ThreadPoolExecutor() as pool:
-        found = [e for e in pool.map(entry, names) if e]
+        digests = pool.map(_sha256, (tree / name for name in unread))
+        for name, digest_now in zip(unread, digests, strict=True):
+            if digest_now is None:
+                del found[name], keys[name]
+            else:
+                found[name] = (*found[name][:2], digest_now)
+    fresh = {
+        name: (key, found[name][2])
+        for name, key in keys.items()
+        if max(key[1:3]) < now - _RACY
+    }
     if memory and fresh != known:
         _remember(memory, fresh)
-    return found
+    return list(found.values())
+
+
+def _sha256(path: Path) -> str | None:
+    """Return the digest of a file, or None if it is gone."""
+    try:
+        return file_digest(path)
+    except FileNotFoundError:
+        return None
 
 
 def _remembered(memory: Path | None) -> dict[str, tuple[list[int], str]]:

@@ -519,7 +519,7 @@ def _fill_again(
     recipe: _Recipe, lab: Lab, tmp: Path, progress: Progress, jobs: int
 ) -> tuple[list[str], Ccache]:
     """Build a developer's tree, in the folder of its last build if that can be."""
-    entries = source.entries(recipe.source, lab.cache)
+    entries = recipe.source.entries
     key = digest("kept", str(recipe.source.path), _without_digest(recipe.inputs))
     with lab.cache.keep(kept.KIND, key) as folder:
         if folder is None:

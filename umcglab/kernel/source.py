@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from umcglab.errors import InfraError, UserError
@@ -49,6 +49,8 @@ class Source:
     path: Path
     is_tree: bool
     """Whether it is a developer's own tree."""
+    entries: Sequence[checkout.Entry] = field(default=(), repr=False, compare=False)
+    """The files of a developer's tree, which `digest` is the digest of."""
 
 
 def fetch(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
@@ -110,14 +112,6 @@ def unpack(source: Source, cache: Cache, dest: Path) -> None:
     # The copy is looked at, not the tree: it is the copy that is compiled.
     if checkout.copied(dest, names) != source.digest:
         raise _moved(source)
-
-
-def entries(source: Source, cache: Cache) -> list[checkout.Entry]:
-    """Return the files of a developer's tree, which are still what its digest says."""
-    found = checkout.entries(source.path, _seen(source.path, cache))
-    if checkout.entries_digest(found) != source.digest:
-        raise _moved(source)
-    return found
 
 
 def _moved(source: Source) -> UserError:
@@ -403,9 +397,6 @@ def _git(spec: SourceSpec, cache: Cache, progress: Progress) -> Source:
 def _tree(spec: SourceSpec, cache: Cache) -> Source:
     path = Path(spec.location)
     stated = version.of(path, spec)
-    found = checkout.content(path, _seen(path, cache))
-    return Source(spec, stated, found, path, is_tree=True)
-
-
-def _seen(tree: Path, cache: Cache) -> Path | None:
-    return cache.memory("seen", digest(str(tree)))
+    found = checkout.entries(path, cache.memory("seen", digest(str(path))))
+    named = checkout.entries_digest(found)
+    return Source(spec, stated, named, path, is_tree=True, entries=found)

@@ -185,13 +185,13 @@ def test_list_says_what_it_reads_and_reads_it_once(
     capsys: pytest.CaptureFixture[str],
     toy: toylab.ToyLab,
 ) -> None:
-    read, real = [], checkout.content
+    read, real = [], checkout.entries
 
-    def content(tree: Path, memory: Path | None = None) -> str:
+    def entries(tree: Path, memory: Path | None = None) -> list[checkout.Entry]:
         read.append(tree)
         return real(tree, memory)
 
-    monkeypatch.setattr(checkout, "content", content)
+    monkeypatch.setattr(checkout, "entries", entries)
     assert umcglab(monkeypatch, "list", "--lab", toy.root / "lab.yaml") == 0
     said = capsys.readouterr()
     assert said.err == f"reading {toy.tree}\n"
