@@ -10,7 +10,8 @@ umcglab := .venv/bin/umcglab
 guest_py := guest-tests/py guest-tests/shared/py
 options := $(if $(LAB),--lab $(LAB)) $(if $(ONLY),--only '$(ONLY)') $(if $(JOBS),--jobs $(JOBS))
 
-.PHONY: help setup lab run test check nightly report list shell clean
+.PHONY: help setup lab run test check report list shell clean
+.PHONY: nightly nightly-run nightly-mutants nightly-generated nightly-tests
 
 help:
 	@echo 'make lab            build what lab.yaml names: kernels, images, guest suites'
@@ -58,10 +59,22 @@ check: setup
 test: check
 	.venv/bin/pytest -n 2 --dist loadfile -m 'lab and not nightly'
 
-# All of it, whatever comes of the first. The fuzzer has a new seed each night; the
-# episodes that failed are in results/fuzz-seeds.txt.
+# The parts of a night can be had one by one, on several machines: hours each.
+night = $$(date -u +%Y%m%d)
+parts := nightly-run nightly-mutants nightly-generated nightly-tests
+
 nightly: setup
-	@$(umcglab) run --nightly $(options) --fuzz-ops 5000000 --fuzz-seed $$(date -u +%Y%m%d); \
-	s=$$?; $(umcglab) mutants $(options) || s=$$?; \
-	$(umcglab) mutants --generate --sample 30 --seed $$(date -u +%Y%m%d) $(options) || s=$$?; \
-	.venv/bin/pytest -m nightly && exit $$s
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going $(parts)
+
+# A new seed each night; the episodes that failed are in results/fuzz-seeds.txt.
+nightly-run: setup
+	@$(umcglab) run --nightly $(options) --fuzz-ops 5000000 --fuzz-seed $(night)
+
+nightly-mutants: setup
+	@$(umcglab) mutants $(options)
+
+nightly-generated: setup
+	@$(umcglab) mutants --generate --sample 30 --seed $(night) $(options)
+
+nightly-tests: setup
+	.venv/bin/pytest -m nightly

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from umcglab.lab import config
 from umcglab.lab.config import ROOT
 
 SCRIPT = '#!/bin/sh\necho "$@"\n[ "$1" != "$FAILS" ]\n'
@@ -49,3 +53,37 @@ def test_goals(tmp_path: Path, goals: list[str], fails: str, calls: list[str]) -
     assert (done.returncode != 0) == any(
         call.startswith(fails or "-") for call in calls
     )
+
+
+def dry(goal: str) -> list[str]:
+    """Return the commands of a goal, without the set-up."""
+    argv = ["make", "-C", str(ROOT), "-n", "--no-print-directory", *shlex.split(goal)]
+    env = os.environ | {"MAKEFLAGS": "", "MFLAGS": ""}
+    done = subprocess.run(argv, check=True, env=env, capture_output=True, text=True)
+    lines = (" ".join(line.split()) for line in done.stdout.splitlines())
+    return [line for line in lines if "setup.sh" not in line]
+
+
+def test_the_nights_of_ci_are_all_of_make_nightly() -> None:
+    """What is in parts for want of time must be there as a whole, each target too."""
+    all_of_it = [line for line in dry("nightly") if not line.startswith("make")]
+    assert len(all_of_it) == 4
+    github = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())
+    gitlab = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["nightly"]
+    for parts in (
+        [
+            part["goals"]
+            for part in github["jobs"]["lab"]["strategy"]["matrix"]["include"]
+        ],
+        [
+            f"{part['GOALS']} ONLY='{only}'"
+            for part in gitlab["parallel"]["matrix"]
+            for only in part.get("ONLY", [""])
+        ],
+    ):
+        commands = [line for goals in parts for line in dry(goals)]
+        only = re.compile(r" --only '(.*?)'")
+        assert {only.sub("", line) for line in commands} == set(all_of_it)
+        patterns = [match[1] for line in commands if (match := only.search(line))]
+        lab = config.load(ROOT / "lab.yaml")
+        assert set(config.select(lab, patterns)) == set(lab.targets)
