@@ -104,8 +104,7 @@ def of(target: Target, lab: Lab) -> tuple[Series, ...]:
     if target.is_control or target.patched:
         return ()
     found: list[Series] = []
-    names = ("plumbing", target.extra, target.abi)
-    parts = [lab.patches / name for name in names if name]
+    parts = [lab.patches / "plumbing", *own_parts(target, lab)]
     if target.source.until:
         files = gitrepo.series(target.source, lab.cache)
         found = [Series(target.source.name, tuple(map(patchfile.read, files)))]
@@ -115,6 +114,19 @@ def of(target: Target, lab: Lab) -> tuple[Series, ...]:
         more = lab.patches / target.traits.patches
         parts += [more] if target.base in bases(more) else []
     return (*found, *(load(part, target.base) for part in parts))
+
+
+def own_parts(target: Target, lab: Lab) -> list[Path]:
+    """Return the folders of the series that a target has on top of plumbing."""
+    if not target.extra:
+        return [lab.patches / target.abi]
+    # What the ABI has of it, on its base: it may have nothing.
+    both = lab.patches / f"{target.extra}-{target.abi}"
+    return [
+        lab.patches / target.extra,
+        lab.patches / target.abi,
+        *([both] if target.base in bases(both) else []),
+    ]
 
 
 def apply(parts: Sequence[Series], tree: Path, progress: Progress) -> None:

@@ -117,7 +117,10 @@ class Target:
     nightly: bool = False
     """Whether it is left out where nothing asks for it."""
     extra: str = ""
-    """A folder of kernel-patches whose series is between plumbing and ABI; or none."""
+    """A folder of kernel-patches whose series is between plumbing and ABI; or none.
+
+    What there is of it for one ABI alone, in `<extra>-<abi>`, comes after the ABI.
+    """
 
     @property
     def is_control(self) -> bool:
@@ -458,7 +461,8 @@ class _Reader(yamlfile.Reader):
                     pairs["with"], f"{what}: `with` is for a kernel that takes a series"
                 )
             parts = {p.parent.name for p in folder.glob("*/*.series")}
-            known = sorted(parts - {"plumbing", "debug", *abis})
+            both = {f"{part}-{abi}" for part in parts for abi in abis}
+            known = sorted(parts - {"plumbing", "debug", *abis} - both)
             extra = self.one_of(pairs["with"], "with", known)
         if abi != CONTROL and not patched and not sources[source].until:
             for part in filter(None, ("plumbing", extra, abi)):

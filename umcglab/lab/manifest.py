@@ -45,8 +45,8 @@ class Program:
     """The one ABI it tests, if it does not run with every one."""
     needs_umcg: bool = False
     """Whether all of it skips on the control kernel."""
-    needs_config: str | None = None
-    """A kernel option, without `CONFIG_`; kernels without it do not run this."""
+    needs_config: tuple[str, ...] = ()
+    """Kernel options, without `CONFIG_`; kernels without one of them do not run this."""
     starts: str | None = None
     """Another program of the manifest that this one starts, by name."""
     timeout: float = _TIMEOUT
@@ -81,7 +81,7 @@ class Manifest:
             tuple(
                 p
                 for p in self.programs
-                if p.needs_config is None or f"CONFIG_{p.needs_config}=y" in lines
+                if {f"CONFIG_{option}=y" for option in p.needs_config} <= lines
             )
         )
 
@@ -177,9 +177,9 @@ class _Reader(yamlfile.Reader):
             clauses={test: cites for test, cites in clauses.items() if cites},
             abi=self.abi,
             needs_umcg="needs-umcg" in pairs and self.yes(pairs["needs-umcg"]),
-            needs_config=self.option(pairs["needs-config"])
+            needs_config=self.options(pairs["needs-config"])
             if "needs-config" in pairs
-            else None,
+            else (),
             starts=self.one_of(pairs["starts"], "starts", names)
             if "starts" in pairs
             else None,
@@ -190,12 +190,15 @@ class _Reader(yamlfile.Reader):
             sizes=self.sizes(pairs["sizes"]) if "sizes" in pairs else (),
         )
 
-    def option(self, node: yaml.Node) -> str:
-        """Return a kernel option's name, without `CONFIG_`."""
-        name = self.text(node, "needs-config")
-        if not re.fullmatch(r"(?!CONFIG_)[A-Z0-9_]+", name):
-            raise self.error(node, f"{name!r} is no option", "such as UPROBE_EVENTS")
-        return name
+    def options(self, node: yaml.Node) -> tuple[str, ...]:
+        """Return names of kernel options, without `CONFIG_`."""
+        names = tuple(self.text(node, "needs-config").split())
+        for name in names or ("",):
+            if not re.fullmatch(r"(?!CONFIG_)[A-Z0-9_]+", name):
+                raise self.error(
+                    node, f"{name!r} is no option", "such as UPROBE_EVENTS"
+                )
+        return names
 
     def sizes(self, node: yaml.Node) -> tuple[int, ...]:
         """Return the sizes of a bench: numbers on one line, each larger."""

@@ -145,6 +145,8 @@ class TargetFacts:
     cpu: str = ""
     cmdline: str = ""
     boot_timeout: int = 60
+    extra: str = ""
+    """What it is built `with` beside plumbing and ABI."""
 
     @property
     def is_control(self) -> bool:

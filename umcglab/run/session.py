@@ -181,6 +181,7 @@ def facts_of(target: Target) -> TargetFacts:
         abi=target.abi,
         base=target.base,
         flavor=target.flavor,
+        extra=target.extra,
         source=target.source.name,
         smp=target.smp,
         cpu=target.cpu,

@@ -22,7 +22,7 @@ from umcglab.errors import Fault, LabError, UserError, worst
 from umcglab.host.display import Display
 from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
-from umcglab.kernel import patchfile, trees
+from umcglab.kernel import patchfile, series, trees
 from umcglab.kernel.patchfile import Patch
 from umcglab.kernel.trees import Tree
 from umcglab.lab import yamlfile
@@ -138,10 +138,15 @@ class _Reader(yamlfile.Reader):
 
 def of(lab: Lab, target: Target) -> tuple[Mutant, ...]:
     """Return the mutants of what a target is built with, or of its ABI; if any."""
-    folder = lab.patches / (target.extra or target.abi) / "mutants"
-    if not folder.exists():
+    names = [part.name for part in series.own_parts(target, lab)]
+    if target.extra:
+        names.remove(target.abi)
+    folders = [lab.patches / name / "mutants" for name in names]
+    folders = [folder for folder in folders if folder.exists()]
+    if not folders:
         return ()
-    return load(folder, load_plan(lab.root / "guest-tests", target.abi))
+    plan = load_plan(lab.root / "guest-tests", target.abi)
+    return tuple(mutant for folder in folders for mutant in load(folder, plan))
 
 
 def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Target]:

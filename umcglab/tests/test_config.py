@@ -230,6 +230,15 @@ def test_mistakes_in_targets(
     assert text.startswith("4:")
 
 
+def test_what_an_abi_alone_has_of_a_part_is_no_part(toy: ToyLab) -> None:
+    change = toylab.patch("x", {"x.c": ("", "x\n")})
+    for part in ("more", "more-umcg-toy"):
+        toy.series(f"{part}/6.99", change)
+    pairs = ", ".join(f"{k}: {v}" for k, v in {**GOOD, "with": "more-umcg-toy"}.items())
+    text = complaint(toy, f"{SOURCES}targets:\n  t: {{{pairs}}}\n")
+    assert "unknown with 'more-umcg-toy'" in text
+
+
 PRODUCT = """\
 defaults: {memory: 2048, smp: 2}
 targets:

@@ -270,7 +270,7 @@ def test_a_conditional_branch(text: str, target: int) -> None:
 def test_a_step_is_a_test_that_the_kernel_can_run(tmp_path: Path) -> None:
     programs = (
         Program("toy/wait", "test", ("bin/toy/wait",), ("a", "b"), timeout=9),
-        Program("toy/probed", "test", ("bin/toy/probed",), ("c",), needs_config="X"),
+        Program("toy/probed", "test", ("bin/toy/probed",), ("c",), needs_config=("X",)),
         Program("toy/gone", "test", ("bin/toy/gone",), ("d",), absent="it cannot"),
         Program("toy/crowd", "py", ("py/run.py",), ("e",)),
         Program("harness/selftest", "test", ("bin/harness/selftest",), ("f",)),

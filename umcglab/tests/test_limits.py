@@ -130,10 +130,18 @@ def test_elsewhere_it_goes_by_the_yardstick() -> None:
         TargetFacts("t", "x86_64", "control", "6.12", "bench"),
         TargetFacts("t", "x86_64", "umcg-x", "6.1", "bench"),
         TargetFacts("t", "x86_64", "umcg-x", "6.12", "debug"),
+        TargetFacts("t", "x86_64", "umcg-x", "6.12", "bench", extra="more"),
     ],
 )
 def test_other_targets_have_none(other: TargetFacts) -> None:
     assert not held({("switch/a", "fair"): 1.0}, other)
+
+
+def test_what_is_built_with_more_has_its_own() -> None:
+    rules = replace(RULES, of=replace(RULES.of, extra="more"))
+    costs = {("switch/a", "fair"): 1.0}
+    assert held(costs, replace(TARGET, extra="more"), rules=rules)
+    assert not held(costs, rules=rules)
 
 
 def test_what_has_a_limit_is_measured() -> None:

@@ -261,7 +261,7 @@ umcg-x/idle:
   kind: py
   needs-umcg: true
   timeout: 7
-  needs-config: UPROBE_EVENTS
+  needs-config: FTRACE UPROBE_EVENTS
   tests: {three: SIG-2}
 yard/futex: {kind: bench}
 scale/x: {kind: bench, sizes: 1 10}
@@ -284,10 +284,10 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert third.argv == ("bench/yard/futex",)
     assert (third.sizes, fourth.sizes) == ((), (1, 10))
     assert read.of_kind("bench") == (third, fourth)
-    assert read.of_config("CONFIG_UPROBE_EVENTS=y\n") == read
-    assert read.of_config("# CONFIG_UPROBE_EVENTS is not set\n").programs == (
-        first, third, fourth,
-    )  # fmt: skip
+    both = "CONFIG_UPROBE_EVENTS=y\nCONFIG_FTRACE=y\n"
+    assert read.of_config(both) == read
+    for config in (both.replace("FTRACE", "TRACE"), "# CONFIG_FTRACE is not set\n"):
+        assert read.of_config(config).programs == (first, third, fourth)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +299,7 @@ def test_a_good_one(tmp_path: Path) -> None:
         ("  timeout", "  timeuot", "7:3", "did you mean 'timeout'?"),
         ("timeout: 7", "starts: harness/self", "7:11", "unknown starts 'harness/self'"),
         ("UPROBE_EVENTS", "CONFIG_UPROBES", "8:17", "'CONFIG_UPROBES' is no option"),
+        ("FTRACE UPROBE_EVENTS", "' '", "8:17", "'' is no option"),
         ("SIG-2", "SIG2", "9:18", "'SIG2' is no clause"),
         ("{three: SIG-2}", "{}", "9:10", "there are no tests"),
         ("  tests: {three: SIG-2}\n", "", "5:3", "'tests' is missing"),
@@ -556,7 +557,7 @@ def test_empty_and_missing(tmp_path: Path) -> None:
 
 
 def test_some_fragment_asks_for_what_a_program_needs(manifest: Manifest) -> None:
-    needed = {p.needs_config for p in manifest.programs} - {None}
+    needed = {option for p in manifest.programs for option in p.needs_config}
     fragments = (ROOT / "kernel-patches/kconfig").rglob("*.config")
     lines = {line for path in fragments for line in path.read_text().splitlines()}
     assert needed

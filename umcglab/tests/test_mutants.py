@@ -340,6 +340,16 @@ def test_the_labs_own_mutants_name_tests_there_are() -> None:
     assert len([m for m in found if not m.unseen]) >= 12
 
 
+def test_what_an_abi_has_of_a_part_has_mutants_too() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    both = {t.name: t for t in lab.targets}["x86_64-umcg-v0.5-handover"]
+    names = {m.name for m in mutants.of(lab, both)}
+    assert {"pick-is-not-asked", "note-outlives-its-switch"} <= names
+    plain = {m.name for m in mutants.of(lab, replace(both, extra=""))}
+    assert "wrong-errno" in plain
+    assert not plain & names
+
+
 def test_the_kernels_of_mutants_have_what_the_tests_that_notice_need() -> None:
     lab = config.load(config.ROOT / "lab.yaml")
     for target in mutants.targets(lab, lab.targets, False):
@@ -349,7 +359,8 @@ def test_the_kernels_of_mutants_have_what_the_tests_that_notice_need() -> None:
         options = kconfig.read(kernels.fragments(probed, lab))
         named = {name for m in mutants.of(lab, target) for name in m.tests}
         for name in named & needs.keys():
-            assert options[f"CONFIG_{needs[name]}"].value == "y", name
+            for option in needs[name]:
+                assert options[f"CONFIG_{option}"].value == "y", name
 
 
 def test_no_target_has_mutants(tmp_path: Path) -> None:

@@ -117,6 +117,14 @@ def test_what_a_series_makes_is_one_text_on_all_bases(
         assert [name for name in first if other[name] != first[name]] == []
 
 
+def beneath(part: Path) -> list[Path]:
+    """Return what a series is on top of."""
+    others = {p.name: p for p in PARTS}
+    pairs = [(one, two) for one in others for two in others]
+    found = [pair for pair in pairs if "-".join(pair) == part.name]
+    return [others["plumbing"], *(others[name] for pair in found for name in pair)]
+
+
 MUTANTS = [
     pytest.param(part, base, id=f"{part.name}-{base}")
     for part in PARTS
@@ -129,7 +137,7 @@ MUTANTS = [
 def test_every_mutant_applies_on_every_base(
     part: Path, base: str, tmp_path: Path
 ) -> None:
-    loaded = (series.load(PATCHES / "plumbing", base), series.load(part, base))
+    loaded = [series.load(below, base) for below in (*beneath(part), part)]
     patches = [patch for one in loaded for patch in one.patches]
     mutants = [patchfile.read(p) for p in sorted(part.glob("mutants/*.patch"))]
     assert mutants

@@ -97,6 +97,19 @@ def test_a_series_between_plumbing_and_abi(toy: ToyLab) -> None:
     assert series.of(replace(target, abi="control"), lab) == ()
 
 
+def test_what_an_abi_alone_has_of_it_comes_after_the_abi(toy: ToyLab) -> None:
+    toy.series("more/6.99", toylab.patch("more", {"x.c": ("", "x\n")}))
+    toy.series("more-umcg-toy/6.98", toylab.patch("of both", {"y.c": ("", "y\n")}))
+    lab = toy.load()
+    plain, target = lab.targets[1], replace(lab.targets[1], extra="more")
+    names = [one.name for one in series.of(target, lab)]
+    assert names == ["plumbing/6.99", "more/6.99", "umcg-toy/6.99"], "a base without"
+    toy.series("more-umcg-toy/6.99", toylab.patch("of both", {"y.c": ("", "y\n")}))
+    names = [one.name for one in series.of(target, lab)]
+    assert names[2:] == ["umcg-toy/6.99", "more-umcg-toy/6.99"]
+    assert [one.name for one in series.of(plain, lab)] == [names[0], names[2]]
+
+
 def test_the_series_of_a_flavor_with_detectors(toy: ToyLab) -> None:
     lab = toy.load()
     target = replace(lab.targets[1], flavor="debug")

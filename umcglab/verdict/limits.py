@@ -27,6 +27,8 @@ class Of:
     abi: str
     base: str
     flavor: str
+    extra: str = ""
+    """What they are built `with`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def of(
     """Return the limits of what was measured on `target`; most figures have none."""
     found: dict[Case, tuple[Limit, ...]] = {}
     for limits in known:
-        if limits.of != Of(target.abi, target.base, target.flavor):
+        if limits.of != Of(target.abi, target.base, target.flavor, target.extra):
             continue
         made = (*_of_median(limits, target.arch, figures), *_flat(limits, figures))
         for case, limit in made:
