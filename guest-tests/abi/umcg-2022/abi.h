@@ -63,6 +63,9 @@ int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline);
 /* If our list has workers, see to it that an idle server looks at them. */
 void umcg_share(struct umcg *me);
 
+/* Our server has gone: join the list of another one, or of its next life, and wait there. */
+int umcg_move_on(struct umcg *me);
+
 /* A server of the pool has gone, with a word or without. */
 void umcg_bury(struct umcg *server, struct umcg_pool *pool);
 

@@ -90,7 +90,8 @@ int umcg_give_way(struct umcg *me)
 		err = umcg_sys_wait(0, UMCG_NEVER);
 		clear_bits(me, UMCG_YIELDS);
 	} while (err == -EAGAIN);
-	return err == -ESRCH ? umcg_yield(me, 0) : err;
+	/* Not umcg_yield(): a server that is back would see us wait in no list, unmarked. */
+	return err == -ESRCH ? umcg_move_on(me) : err;
 }
 
 /* Take a worker out of our list, if it is there. */

@@ -151,15 +151,21 @@ int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline)
 	if (!umcg_mark(me))
 		return -EINVAL;
 	inject(INJECT_MARKED_SELF);
+	/*
+	 * Before the mark it may have stopped, and begun to run under another server: the
+	 * kernel sees that it runs, and does not ask where. What it does from here on to
+	 * get away ends the mark.
+	 */
+	if (!umcg_runs(me, worker)) {
+		umcg_move(&me->task, RUNNABLE, RUNNING);
+		return 0;
+	}
 	umcg_share(me);
 	err = umcg_sys_wait(0, deadline);
 	me->runs_on = err == -ETIMEDOUT;
 	/* It has stopped, or we have been woken: look again. */
 	return err == -EAGAIN ? 0 : err;
 }
-
-/* Join the list of another server than the one that has gone, and wait there. */
-static int move_and_wait(struct umcg *me);
 
 int umcg_yield(struct umcg *me, uint64_t deadline)
 {
@@ -173,7 +179,7 @@ int umcg_yield(struct umcg *me, uint64_t deadline)
 		err = umcg_sys_wait(0, deadline ?: UMCG_NEVER);
 		/* EAGAIN: we have blocked on the way, and been run since. */
 	} while (err == -EAGAIN);
-	return err == -ESRCH ? move_and_wait(me) : err;
+	return err == -ESRCH ? umcg_move_on(me) : err;
 }
 
 int umcg_yield_to(struct umcg *me, struct umcg *other, uint64_t deadline)
@@ -363,15 +369,22 @@ void umcg_bury(struct umcg *server, struct umcg_pool *pool)
 	wake_idle_server(pool);
 }
 
-/* There is no server with this tid: it has gone without a word. */
+/*
+ * There was no server with this tid: it has gone without a word. If it is back, it has
+ * joined the pool anew, or will.
+ */
 static void forget_server(struct umcg_pool *pool, uint32_t tid)
 {
 	struct umcg *server;
+	bool gone;
 
 	pool_lock(pool);
 	server = pool->servers;
+	gone = server && server->tid == tid && umcg_sys_kick(0, tid) == -ESRCH;
+	if (gone)
+		drop_server(pool, server);
 	pool_unlock(pool);
-	if (server && server->tid == tid)
+	if (gone)
 		umcg_bury(server, pool);
 }
 
@@ -397,7 +410,7 @@ int umcg_register_worker(struct umcg *me, struct umcg_pool *pool)
 	return err;
 }
 
-static int move_and_wait(struct umcg *me)
+int umcg_move_on(struct umcg *me)
 {
 	uint32_t tid;
 	int err;
