@@ -20,12 +20,12 @@ from pathlib import Path
 from umcglab.errors import InfraError
 from umcglab.guest import initrd, qemu
 from umcglab.guest.console import Console
-from umcglab.guest.exact import DONE
 from umcglab.guest.initrd import File
 from umcglab.guest.qemu import SEED, Exact, Qemu, Vm
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.config import Lab
 from umcglab.verdict import splat
+from umcglab.verdict.bench_output import DONE
 
 MARK = re.compile(r"__(?:x64|arm64)_sys_setdomainname")
 """The kernel's function that is called ahead of each step, and at no other time."""

@@ -97,6 +97,7 @@ def make_jobs(cores: int) -> int:
 
 def pool(lab: Lab, cores: int, display: Display) -> Pool:
     """Return a pool that remembers durations beside what they were spent on."""
+    lab.cache.claim()
     return Pool(cores, display, lab.cache.root / "durations.json")
 
 

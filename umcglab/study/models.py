@@ -2,10 +2,11 @@
 """Is the protocol right? Models of it, every state of which `spin` visits.
 
 `kernel-patches/<abi>/model/` has the models, and an index of the configurations
-that are to hold, and of switches; models that several ABIs search are in
-`kernel-patches/plumbing/model/`, and so are the parts that others are made of. A switch takes a barrier or a check away, or puts
-a race back; then the checker must find the fault that the index tells, with a trail
-that leads there. So a model that would accept anything does not pass.
+that are to hold, and of switches. Models that several ABIs search are in
+`kernel-patches/plumbing/model/`, and so are parts that several models include. A switch
+takes a barrier or a check away, or puts a race back; then the checker must find the
+fault that the index tells, with a trail that leads there. So a model that would accept
+anything does not pass.
 
 A search that ended early proves nothing and is the lab's fault, whatever it found
 until then.

@@ -285,6 +285,18 @@ def test_a_difference_is_the_labs_error() -> None:
     ]
 
 
+def test_a_guest_that_did_not_end_is_not_said_to_differ() -> None:
+    cut = exact_lane(
+        FUTEX + SWITCH + DONE,
+        FUTEX + "@@ begin switch\n",
+        difference=Difference(4, "switch", "a", "(end)"),
+    )
+    assert cut.identical is None
+    said = [p.text for p in cut.problems]
+    assert said[0] == "exact guest 2: switch: did not end"
+    assert not [text for text in said if "differ" in text]
+
+
 @pytest.mark.parametrize(
     ("verdict", "fault", "said"),
     [

@@ -570,6 +570,21 @@ def test_a_tree_with_umcg_that_is_wrong_is_the_patchs_fault(toy: ToyLab) -> None
     assert "kernel/umcg.c:1:9: error" in fails(toy, PatchError).message
 
 
+def test_a_build_leaves_a_folder_alone_that_it_does_not_take_as_its_cache(
+    toy: ToyLab,
+) -> None:
+    lab = toy.load()
+    theirs = lab.cache.root / "project" / "notes"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    with (
+        Display(Console(file=io.StringIO())) as display,
+        pytest.raises(UserError, match="not made by umcglab"),
+    ):
+        artifacts.build(lab, lab.targets, 2, display)
+    assert [*lab.cache.root.rglob("*")] == [theirs.parent, theirs]
+
+
 def test_two_builds_at_once_build_once(toy: ToyLab) -> None:
     progresses = [toylab.Progress() for _ in range(4)]
     with concurrent.futures.ThreadPoolExecutor() as pool:

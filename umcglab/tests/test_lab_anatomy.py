@@ -14,6 +14,7 @@ from umcglab.kernel import kernels
 from umcglab.lab import config
 from umcglab.lab.arch import ARCHES
 from umcglab.study import anatomy
+from umcglab.tests import scope
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
@@ -22,11 +23,12 @@ CORES = len(os.sched_getaffinity(0))
 BENCH = "switch/server-server"
 
 
+@pytest.mark.parametrize("base", ["", scope.nightly("-7.3")])
 @pytest.mark.parametrize("arch", ARCHES)
 def test_an_anatomy_adds_up_and_counting_changes_nothing(
-    arch: str, tmp_path: Path
+    arch: str, base: str, tmp_path: Path
 ) -> None:
-    (target,) = config.select(LAB, [f"{arch}-umcg-v0.5"])
+    (target,) = config.select(LAB, [f"{arch}-umcg-v0.5{base}"])
     kernel = kernels.build(target, LAB, Silent(), CORES)
     bundle = suite.build(LAB, target.arch, kernel, target.abi, Silent())
     found = anatomy.measure(LAB, kernel, bundle, BENCH, "fifo")

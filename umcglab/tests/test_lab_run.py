@@ -19,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from umcglab.guest import exact, suite
 from umcglab.host import display
 from umcglab.host.progress import Silent
+from umcglab.kernel import kernels
 from umcglab.lab import config
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import STUB, abis, load_plan
@@ -31,6 +33,7 @@ from umcglab.run.artifacts import Built
 from umcglab.tests import scope
 from umcglab.tests.provoke import provoked, run_programs
 from umcglab.tests.scope import ARCHES
+from umcglab.verdict import bench_output
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import TargetResult
 
@@ -115,14 +118,24 @@ def test_every_target_end_to_end(whole_run: Run) -> None:
         assert target.facts.floor
 
 
+PLAIN = ("yard/signal", "yard/io_uring")
+"""What tasks do that have nothing to do with UMCG and pass its hooks."""
+
+
+def more_than_a_look(arch: str, control: float, patched: float) -> float:
+    """Return what a patched kernel takes beyond a look at one pointer.
+
+    That is 2 instructions. arm64 has `current` in a system register, and reads that first.
+    """
+    return patched - control - {"x86_64": 2, "arm64": 3}[arch]
+
+
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("arch", ARCHES)
-@pytest.mark.parametrize("bench", ["yard/signal", "yard/io_uring"])
+@pytest.mark.parametrize("bench", PLAIN)
 def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) -> None:
-    """A look at one pointer ahead of signals: 2 instructions, on arm64 3.
+    """A look at one pointer ahead of signals. What else there may be is none of UMCG's:
 
-    arm64 has `current` in a system register, and reads that first. What else there may
-    be is none of UMCG's:
     - x86_64, signal: 8 more, and io_uring 6 less. With retpolines x64_sys_call() is a
       tree of comparisons, which two more system calls balance otherwise (1e3ad78334a6
       ("x86/syscall: Don't force use of indirect calls for system calls"), v6.9). `umcglab
@@ -139,10 +152,39 @@ def test_tasks_without_umcg_pay_little(whole_run: Run, arch: str, bench: str) ->
         }
         for abi in ("control", "umcg-v0.5")
     )
-    look = 2 if arch == "x86_64" else 3
     noise = {"x86_64": 8, "arm64": 1}[arch] if bench == "yard/signal" else 0
     for sched in ("fair", "fifo"):
-        assert patched[bench, sched] - control[bench, sched] <= look + noise
+        case = bench, sched
+        assert more_than_a_look(arch, control[case], patched[case]) <= noise
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_they_pay_little_on_the_newest_base(
+    lab: Lab, tmp_path: Path, arch: str
+) -> None:
+    """`make test` has no control of that base. Nothing there has to be explained."""
+    targets = config.select(lab, [f"{arch}-control-7.3", f"{arch}-umcg-v0.5-7.3"])
+    control, patched = (kernels.build(t, lab, Silent(), 2) for t in targets)
+    bundle = suite.build(lab, targets[1].arch, patched, targets[1].abi, Silent())
+    plan = {p: s for p, s in lanes.benches(bundle).items() if p.case.name in PLAIN}
+    costs = []
+    for kernel in (control, patched):
+        done = exact.run(
+            lab,
+            kernel,
+            bundle.dir,
+            [*plan.values()],
+            output=tmp_path / kernel.release / "output",
+            console_log=tmp_path / kernel.release / "console",
+        )
+        read = bench_output.parse_uart(done.output.read_text(), [*plan])
+        assert not read.problems
+        costs.append({case: figure.per_op for case, figure in read.figures.items()})
+    assert costs[0].keys() == costs[1].keys() == {p.case for p in plan}
+    more = {c: more_than_a_look(arch, costs[0][c], costs[1][c]) for c in costs[0]}
+    assert max(more.values()) <= 0, more
 
 
 @pytest.mark.timeout(3600)
@@ -194,17 +236,20 @@ def test_report_renders_an_old_run_again(whole_run: Run, arch: str) -> None:
 
 BREAKS = {"WARNING": "warning", "BUG": "bug", "PANIC": "panic", "HARDLOCKUP": None}
 """What lkdtm does to the kernel, and the kind of splat that shows it, if any."""
+BASES = ("", "-7.3")
+"""Those whose kernels are made to break, for each words its reports otherwise."""
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
-    lab: Lab, built: Built, arch: str
+    lab: Lab, built: Built, arch: str, base: str
 ) -> None:
     programs = [provoked("lab/first", "")]
     for what in BREAKS:
         programs += [provoked(f"lab/{what}", what), provoked(f"lab/after-{what}", "")]
-    result = run_programs(lab, built, PATCHED.format(arch), *programs)
+    result = run_programs(lab, built, PATCHED.format(arch) + base, *programs)
     first, *others = result.targets[0].programs
     assert first.outcome == "PASS"
     for what, broken, after in zip(BREAKS, others[::2], others[1::2], strict=True):
@@ -212,6 +257,8 @@ def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
         assert after.outcome == "PASS", what
         if kind := BREAKS[what]:
             assert kind in [splat.kind for splat in broken.splats]
+            (shown,) = (f.splats for f in result.findings if f.subject == broken.name)
+            assert "lkdtm/bugs.c:" in "".join(s.excerpt for _, s in shown), "decoded"
         else:
             assert broken.facts
             assert any("lkdtm" in name for name in broken.facts.stuck)
@@ -233,6 +280,7 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("base", [BASES[0], *map(scope.nightly, BASES[1:])])
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize(
     ("cmdline", "fault", "message"),
@@ -248,9 +296,9 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
     ids=["panic", "hang", "no-network"],
 )
 def test_a_boot_that_fails_says_why(
-    lab: Lab, built: Built, arch: str, cmdline: str, fault: int, message: str
+    lab: Lab, built: Built, arch: str, base: str, cmdline: str, fault: int, message: str
 ) -> None:
-    result = booted(lab, built, PATCHED.format(arch), cmdline, 20)
+    result = booted(lab, built, PATCHED.format(arch) + base, cmdline, 20)
     target = result.targets[0]
     (error,) = target.facts.errors
     assert error.fault == result.exit_code == fault

@@ -93,6 +93,30 @@ def unfold(patches: Iterable[Patch], name: str, tree: Path) -> None:
         patchfile.apply(Patch(file, "", "", (name,), (), (), (alone,)), tree)
 
 
+def made(abi: Path, base: str, tree: Path) -> dict[str, str]:
+    """Return the files that a kernel with this ABI has and Linux has not."""
+    parts = (abi.parent / "plumbing", abi)
+    patches = [p for part in parts for p in series.load(part, base).patches]
+    names = sorted({name for patch in patches for name in patch.added})
+    for name in names:
+        unfold(patches, name, tree / base)
+    return {name: (tree / base / name).read_text() for name in names}
+
+
+@pytest.mark.parametrize(
+    "abi", [p for p in PARTS if (p / "ABI.md").exists()], ids=lambda part: part.name
+)
+def test_what_a_series_makes_is_one_text_on_all_bases(
+    abi: Path, tmp_path: Path
+) -> None:
+    """Hooks differ by base, and system call numbers; UMCG itself does not."""
+    first, *others = (made(abi, base, tmp_path) for base in series.bases(abi))
+    assert {"kernel/sched/umcg.c", "kernel/sched/umcg_core.c"} <= first.keys()
+    for other in others:
+        assert other.keys() == first.keys()
+        assert [name for name in first if other[name] != first[name]] == []
+
+
 MUTANTS = [
     pytest.param(part, base, id=f"{part.name}-{base}")
     for part in PARTS

@@ -27,6 +27,9 @@ from umcglab.verdict.figures import Figure
 SCHEMA = 1
 SKIPPED = 4
 
+DONE = "@@ done"
+"""The last line of an output that is complete."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -159,7 +162,7 @@ def parse_uart(text: str, plan: Sequence[BenchPlanFacts]) -> Output:
             problems += _check(open_block, int(match[2]), found[before:], known)
             ended[open_block] += 1
             open_block = ""
-        elif line == "@@ done":
+        elif line == DONE:
             done = True
         elif open_block and line.strip():
             try:

@@ -14,7 +14,7 @@ from umcglab.errors import Fault
 from umcglab.results.case import Case
 from umcglab.results.facts import BenchPlanFacts
 from umcglab.verdict import bench_output, splat
-from umcglab.verdict.bench_output import Difference
+from umcglab.verdict.bench_output import DONE, Difference
 from umcglab.verdict.figures import Figure
 from umcglab.verdict.programs import Context, Problem
 from umcglab.verdict.splat import Splat
@@ -22,7 +22,10 @@ from umcglab.verdict.splat import Splat
 
 @dataclass(frozen=True)
 class ExactVerdict:
-    """The exact lane of one target; `identical` is None if there are not two."""
+    """The exact lane of one target.
+
+    `identical` is None if there are not two outputs that came to their end.
+    """
 
     figures: Mapping[Case, Figure]
     skipped: Mapping[Case, str]
@@ -71,7 +74,7 @@ def judge(
                 Problem(f"{who}: ran {booted[1]}, not {context.release}", Fault.LAB)
             )
     identical = None
-    if outputs and None not in outputs and len(outputs) > 1:
+    if len(outputs) > 1 and all(o and o.endswith(f"{DONE}\n") for o in outputs):
         identical = difference is None
         if difference:
             where = f" ({difference.bench})" if difference.bench else ""

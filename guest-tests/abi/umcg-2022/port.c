@@ -163,8 +163,8 @@ int umcg_sleep_on(struct umcg *me, struct umcg *worker, uint64_t deadline)
 	umcg_share(me);
 	err = umcg_sys_wait(0, deadline);
 	me->runs_on = err == -ETIMEDOUT;
-	/* It has stopped, or we have been woken: look again. */
-	return err == -EAGAIN ? 0 : err;
+	/* It has stopped, or come to its end, or we have been woken: look again. */
+	return err == -EAGAIN || err == -ESRCH ? 0 : err;
 }
 
 int umcg_yield(struct umcg *me, uint64_t deadline)
@@ -182,6 +182,19 @@ int umcg_yield(struct umcg *me, uint64_t deadline)
 	return err == -ESRCH ? umcg_move_on(me) : err;
 }
 
+/*
+ * From here on `to` may block under the server, and not `from`. Nothing
+ * changes if the server runs neither: we have blocked, and another server has run us.
+ */
+static void pass_server(struct umcg *server, struct umcg *from, struct umcg *to)
+{
+	uint32_t next_tid = from->tid | UMCG_TID_RUNNING;
+
+	__atomic_compare_exchange_n(&server->task.next_tid, &next_tid,
+				    to->tid | UMCG_TID_RUNNING, false,
+				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
 int umcg_yield_to(struct umcg *me, struct umcg *other, uint64_t deadline)
 {
 	struct umcg *server;
@@ -197,13 +210,13 @@ int umcg_yield_to(struct umcg *me, struct umcg *other, uint64_t deadline)
 		if (!umcg_mark(me))
 			return -EINVAL;
 		inject(INJECT_MARKED_SELF);
-		/* Who it is that may block under it. Not before the mark: that is us. */
-		server->task.next_tid = other->tid | UMCG_TID_RUNNING;
+		/* Not before the mark: until then that is us. */
+		pass_server(server, me, other);
 		inject(INJECT_MARKED_OTHER);
 		err = umcg_sys_wait(0, deadline ?: UMCG_NEVER);
 		if (!err || err == -ETIMEDOUT)
 			return err;
-		me->server->task.next_tid = me->tid | UMCG_TID_RUNNING;
+		pass_server(server, other, me);
 		if (err != -EAGAIN)
 			return err;
 	}

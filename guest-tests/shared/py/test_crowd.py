@@ -23,6 +23,7 @@ STORM = HERE.parent.parent / "bin" / HERE.name / "storm"
 CPUS = Path("/sys/devices/system/cpu")
 COMPACT = Path("/proc/sys/vm/compact_memory")
 KEPT_FREE = Path("/proc/sys/vm/min_free_kbytes")
+SWAPPINESS = Path("/proc/sys/vm/swappiness")
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 MIB = 1 << 20
@@ -168,8 +169,8 @@ class Locked:
 
 @pytest.fixture
 def swap() -> Iterator[None]:
-    """Swap to a loop device over locked memory."""
-    size = 128 * MIB
+    """Swap to a loop device over locked memory, with room for all that can be swapped."""
+    size = 256 * MIB
     fd = os.memfd_create("swap")
     os.ftruncate(fd, size)
     os.pwrite(fd, struct.pack("=II", 1, size // 4096 - 1), 1024)
@@ -198,11 +199,15 @@ def spare() -> Iterator[int]:
     """Have the kernel keep most of the free memory for itself; yield what is left."""
     # What it could drop it would not have to swap out.
     DROP_CACHES.write_text("3")
-    before = KEPT_FREE.read_text()
+    # The watermarks that come of this are more than there is: kswapd never has enough. Of
+    # what it takes, the text of all programs would be read again and again: only swap.
+    kept, swappiness = KEPT_FREE.read_text(), SWAPPINESS.read_text()
     left = 64 * MIB
+    SWAPPINESS.write_text("200")
     KEPT_FREE.write_text(str((meminfo("MemFree") - left) >> 10))
     yield left
-    KEPT_FREE.write_text(before)
+    KEPT_FREE.write_text(kept)
+    SWAPPINESS.write_text(swappiness)
 
 
 @pytest.mark.deadline(180)

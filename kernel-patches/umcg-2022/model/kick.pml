@@ -31,6 +31,7 @@ byte kicking;				/* kickers that have not done */
 bool kick_lost;
 
 // stands for kernel/sched/umcg.c: umcg_kick()
+// barrier kernel/sched/umcg.c: umcg_kick(): smp_store_release(&u22(task)->kicked, true);
 // barrier kernel/sched/umcg.c: umcg_kick(): smp_mb__before_atomic(); /* See umcg_return_to_user(). */ set_tsk_thread_flag(tsk, TIF_UMCG);
 inline umcg_kick(c)
 {
@@ -62,6 +63,7 @@ proctype other()
 
 // stands for include/linux/umcg.h: umcg_return_to_user()
 // stands for kernel/sched/umcg_worker.c: __umcg_return_to_user() umcg_admit_server() umcg_admit()
+// barrier kernel/sched/umcg_worker.c: __umcg_return_to_user(): smp_store_mb(u22(umcg)->kicked, false);
 // barrier include/linux/umcg.h: umcg_return_to_user(): clear_thread_flag(TIF_UMCG); /* The flag, then what the ABI has set it for. */ smp_mb__after_atomic();
 proctype target()
 {

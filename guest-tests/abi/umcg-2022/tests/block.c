@@ -297,4 +297,45 @@ TEST(both_swapped_out, .clauses = "BLOCK-6 WREG-5 R15 R26 R27 R34 R46")
 	block_without(true, true);
 }
 
+/* To look at its own word on its way to user space it has to sleep. */
+static void *serve_first(void *arg)
+{
+	struct sched_param above = { .sched_priority = 1 };
+
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &above));
+	return serve_swapped(arg);
+}
+
+TEST(kicked_while_its_page_is_away, .clauses = "BLOCK-6 KICK-2 BACK-1 R15 R34")
+{
+	static struct kept kept;
+	pthread_t thread;
+	uint32_t word = 0;
+	pid_t tid;
+
+	gate_make(&gate);
+	paged = own_page();
+	paged_server = own_page();
+	paged->body = swap_out_and_block;
+	become_server();
+	hire(paged);
+	/* When the page is there, the server is the first of the two to go on. */
+	ASSERT_EQ(0, pthread_create(&thread, NULL, serve_first, &word));
+	while (!atomic_load(&paged->steps))
+		nap(MS);
+	tid = paged->tid;
+	page_keep(&kept, paged);
+	ASSERT_EQ(0, umcg_sys_kick(0, tid));
+	until_wanted(&kept);
+	nap(SOON);
+	page_give(&kept);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(BLOCKED, word);
+	atomic_store(&swapped, true);
+	gate_open(&gate);
+	pthread_join(paged->thread, NULL);
+	EXPECT_EQ(0, paged->result);
+	EXPECT_EQ(-ESRCH, paged->left);
+}
+
 UMCG_TEST_MAIN

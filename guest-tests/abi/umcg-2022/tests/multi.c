@@ -98,6 +98,46 @@ TEST(second_one_is_refused, .clauses = "BLOCK-8 VIOL-1 R37")
 	EXPECT_EQ(SIGKILL, WTERMSIG(status_of_child(run_two, NULL)));
 }
 
+static atomic_bool seen;
+
+/* Wait for one to run that runs already, and go on. */
+static void fail_to_wait(struct worker *worker)
+{
+	spin(worker);
+	worker->own.task.next_tid = me.tid;
+	umcg_move(&worker->own.task, RUNNING, RUNNABLE | COND_WAIT);
+	atomic_store(&worker->steps, 2);
+	while (!atomic_load(&seen))
+		;
+	EXPECT_EQ(-EAGAIN, umcg_sys_wait(0, UMCG_NEVER));
+	pass_gate(worker);
+}
+
+/* To the server it has stopped, and the server runs another. */
+TEST(one_that_was_marked_is_not_judged, .clauses = "BLOCK-8 WRUN-6 R37")
+{
+	gate_make(&gate);
+	w.body = fail_to_wait;
+	w2.body = pass_gate;
+	become_server();
+	hire(&w);
+	hire(&w2);
+	let_run(&w);
+	atomic_store(&over, true);
+	while (atomic_load(&w.steps) != 2)
+		nap(MS);
+	EXPECT_EQ(BLOCKED, run(&w2));
+	atomic_store(&seen, true);
+	until_state_is(&w, BLOCKED);
+	gate_open(&gate);
+	gate_open(&gate);
+	until_state_is(&w, RUNNABLE);
+	until_state_is(&w2, RUNNABLE);
+	ASSERT_TRUE(take(&me));
+	finish_in_time(&w);
+	finish_in_time(&w2);
+}
+
 static void *serve_later(void *arg)
 {
 	struct umcg *server = arg;
