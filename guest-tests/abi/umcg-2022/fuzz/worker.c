@@ -89,6 +89,16 @@ enum outcome op_yield_listed(struct actor *w)
 	return wait_listed(w, one_in(&w->rng, 2) ? UMCG_WAIT_ENQUEUE : 0, 0, 0);
 }
 
+/* From here on `to` may block under the server, and not `from`: see the port. */
+static void pass_server(struct umcg *server, struct actor *from, struct actor *to)
+{
+	uint32_t next_tid = from->u->tid | UMCG_TID_RUNNING;
+
+	__atomic_compare_exchange_n(&server->task.next_tid, &next_tid,
+				    to->u->tid | UMCG_TID_RUNNING, false,
+				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
 /* By way of the list, so that no token is needed. */
 enum outcome op_yield_to(struct actor *w)
 {
@@ -112,14 +122,12 @@ enum outcome op_yield_to(struct actor *w)
 		other->u->task.server_tid = server->tid;
 		w->u->task.next_tid = other->u->tid;
 		umcg_mark(w->u);
-		__atomic_store_n(&server->task.next_tid, other->u->tid | UMCG_TID_RUNNING,
-				 __ATOMIC_SEQ_CST);
+		pass_server(server, w, other);
 		err = umcg_sys_wait(UMCG_WAIT_ENQUEUE, 0);
 		if (!err)
 			break;
 		/* Blocked on the way, and run since, perhaps by another server. */
-		__atomic_store_n(&w->u->server->task.next_tid, w->u->tid | UMCG_TID_RUNNING,
-				 __ATOMIC_SEQ_CST);
+		pass_server(server, other, w);
 		if (err != -EAGAIN)
 			break;
 	}
