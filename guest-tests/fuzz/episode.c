@@ -19,7 +19,6 @@
 #include "inject.h"
 #include "watch.h"
 
-#define OPS_ORDERLY	3000
 #define HOSTILE_US	500000	/* for one that is hostile, if the villain has died */
 
 static pthread_attr_t small;

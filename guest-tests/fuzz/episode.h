@@ -5,6 +5,8 @@
 
 #include "model.h"
 
+#define OPS_ORDERLY	3000	/* in an episode without a villain */
+
 struct shape {
 	unsigned int workers, servers;	/* 0: as the seed has it */
 	enum sabotage sabotage;

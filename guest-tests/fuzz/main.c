@@ -241,7 +241,8 @@ int main(int argc, char **argv)
 	if (!n_ops_wanted && !n_replays)
 		n_ops_wanted = OPS;
 	tests[0].options.clauses = n_ops ? clauses() : NULL;
-	tests[0].options.deadline = 100 + n_ops_wanted / SLOWEST + 10 * n_replays;
+	tests[0].options.deadline =
+		100 + (n_ops_wanted + n_replays * TIMES * OPS_ORDERLY) / SLOWEST;
 	tests[1].options.deadline = 100;
 	for (unsigned int i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		ktap_register(&tests[i]);

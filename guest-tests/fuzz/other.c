@@ -9,7 +9,7 @@
 #include "ktap.h"
 
 #define CRIMES	40	/* of one villain */
-#define HOG_MS	800	/* as the kernel would that loops */
+#define HOG_MS	700	/* as the kernel would that loops */
 
 struct actor *any_worker(struct actor *me)
 {

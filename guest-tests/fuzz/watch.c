@@ -134,23 +134,28 @@ void watch_begin(void)
 
 enum ending watch(pid_t pid)
 {
-	double since = seconds(), looked = since;
+	double since = seconds(), looked = since, last = since;
 	bool draining = false;
 	long left = 0;
 	int status;
 
 	while (!reaped(pid, &status)) {
 		long now = atomic_load(&arena->left);
+		double at = seconds();
 
+		/* When we had no CPU, they may have had none either. */
+		if (at > last + 1)
+			since += at - last;
+		last = at;
 		if (seconds() > looked + LOOK) {
 			if (hogged(pid))
 				return end(pid, FAILED);
 			looked = seconds();
 		}
 		/* With what is lost, some go on and on: draining has to end. */
-		if (!draining && now != left) {
+		if (!draining && (now != left || atomic_load(&arena->stop))) {
 			draining = atomic_load(&arena->stop);
-			since = seconds();
+			since = at;
 			left = now;
 		}
 		if (seconds() > since + ktap_slow * patience) {

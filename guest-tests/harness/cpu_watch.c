@@ -89,6 +89,9 @@ static void note(int cpu, uint64_t at, uint64_t ran)
 	const struct beat *beat = &beats[cpu];
 	unsigned int late = at - beat->at;
 
+	/* Read ahead of the lock, and so perhaps of that beat. */
+	if (at <= beat->at || ran < beat->busy)
+		return;
 	if (ran - beat->busy < late)
 		late = ran - beat->busy;
 	if (late > 2 * PERIOD && late > longest) {
@@ -97,13 +100,21 @@ static void note(int cpu, uint64_t at, uint64_t ran)
 	}
 }
 
+/*
+ * The time is read ahead of the lock: who holds that may have lost its CPU to the host,
+ * and ours is not late for it.
+ */
 static void look(int cpu)
 {
 	uint64_t at = now(), ran = cpu_watch_busy(cpu);
 
+	pthread_mutex_lock(&lock);
 	note(cpu, at, ran);
-	beats[cpu].at = at;
-	beats[cpu].busy = ran;
+	if (at > beats[cpu].at) {
+		beats[cpu].at = at;
+		beats[cpu].busy = ran;
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 static void *watch(void *cpu)
@@ -112,9 +123,7 @@ static void *watch(void *cpu)
 
 	for (;;) {
 		nanosleep(&period, NULL);
-		pthread_mutex_lock(&lock);
 		look((intptr_t)cpu);
-		pthread_mutex_unlock(&lock);
 	}
 	return NULL;
 }
@@ -172,10 +181,18 @@ unsigned int cpu_watch_so_far(int *cpu)
 	unsigned int ms;
 	int i;
 
+	for (i = 0; i < CPU_SETSIZE; i++) {
+		uint64_t at = now();
+
+		if (beats[i].watched) {
+			uint64_t ran = cpu_watch_busy(i);
+
+			pthread_mutex_lock(&lock);
+			note(i, at, ran);
+			pthread_mutex_unlock(&lock);
+		}
+	}
 	pthread_mutex_lock(&lock);
-	for (i = 0; i < CPU_SETSIZE; i++)
-		if (beats[i].watched)
-			note(i, now(), cpu_watch_busy(i));
 	ms = longest;
 	*cpu = longest_cpu;
 	pthread_mutex_unlock(&lock);
@@ -191,10 +208,10 @@ unsigned int cpu_watch_longest(int *cpu)
 	unsigned int ms;
 	int i;
 
-	pthread_mutex_lock(&lock);
 	for (i = 0; i < CPU_SETSIZE; i++)
 		if (beats[i].watched)
 			look(i);
+	pthread_mutex_lock(&lock);
 	ms = longest;
 	*cpu = longest_cpu;
 	longest = 0;

@@ -123,8 +123,8 @@ static inline long sleeps(pid_t pid, pid_t tid)
 }
 
 /*
- * Wait until sleeps() is at least `times`. The state letter says S a little before the
- * thread leaves its CPU; who wakes it then has it go on without a sleep.
+ * Wait until sleeps() is at least `times`. Who wakes a thread before it has left its CPU
+ * has it go on without a sleep.
  */
 static inline void until_slept(pid_t pid, pid_t tid, long times)
 {
@@ -132,11 +132,47 @@ static inline void until_slept(pid_t pid, pid_t tid, long times)
 		nap(MS);
 }
 
-/* Wait until the thread is in `state`; the test's deadline bounds it. */
+/*
+ * Whether a thread of any process has left its CPU, if we may know: the state letter
+ * says S before the thread looks for the last time whether it has to sleep.
+ */
+static inline bool is_off_cpu(pid_t pid, pid_t tid)
+{
+	static const char running[] = "running";
+	char path[64], text[256];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return true;
+	n = read(fd, text, sizeof(text));
+	close(fd);
+	return n < (ssize_t)strlen(running) || memcmp(text, running, strlen(running));
+}
+
+/*
+ * Wait until the thread is in `state`, and off its CPU if that is S; the test's deadline
+ * bounds it.
+ */
 static inline void until_state(pid_t pid, pid_t tid, char state)
 {
-	while (thread_state(pid, tid) != state)
+	while (thread_state(pid, tid) != state ||
+	       (state == 'S' && !is_off_cpu(pid, tid)))
 		nap(MS);
+}
+
+/* The state letter of a thread that sleeps on, though it may have been woken just now. */
+static inline char rest_state(pid_t pid, pid_t tid)
+{
+	char state;
+
+	nap(SOON);
+	/* Woken for nothing, it may not have had a CPU since. */
+	while ((state = thread_state(pid, tid)) == 'R')
+		nap(MS);
+	return state;
 }
 
 /* The exit or signal status of a child, as wait() has it. */

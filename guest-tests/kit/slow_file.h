@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A file whose reads take as long as the test likes, by a FUSE of one file that
- * a child of the test serves: killed, it lets go of those who sleep in a read.
+ * A file whose reads take as long as the test likes, by a FUSE of one file. A child of
+ * the test serves it: killed, it lets go of those who sleep in a read. Or the test sees
+ * to that by itself, with slow_file_mount() and slow_serve().
  * The mount is of a namespace of the test's own and goes with it.
  */
 #ifndef SLOW_FILE_H
@@ -76,22 +77,30 @@ static inline void slow_serve(void)
 		slow_answer((struct fuse_in_header *)request);
 }
 
+static const char slow_path[] = "/run/umcg-slow-file";
+
 /* To be called before there are other threads. */
-static inline void slow_file_make(void)
+static inline void slow_file_mount(void)
 {
-	static const char path[] = "/run/umcg-slow-file";
 	char options[64];
-	pid_t pid;
 
 	ASSERT_EQ(0, unshare(CLONE_NEWNS));
 	ASSERT_EQ(0, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	gate_make(&slow.gate);
 	slow.fuse = open("/dev/fuse", O_RDWR);
 	ASSERT_NE(-1, slow.fuse);
-	close(open(path, O_CREAT | O_WRONLY, 0600));
+	close(open(slow_path, O_CREAT | O_WRONLY, 0600));
 	snprintf(options, sizeof(options),
 		 "fd=%d,rootmode=100000,user_id=0,group_id=0", slow.fuse);
-	ASSERT_EQ(0, mount("umcg", path, "fuse", 0, options));
+	ASSERT_EQ(0, mount("umcg", slow_path, "fuse", 0, options));
+}
+
+/* To be called before there are other threads. */
+static inline void slow_file_make(void)
+{
+	pid_t pid;
+
+	slow_file_mount();
 	pid = fork();
 	ASSERT_NE(-1, pid);
 	if (!pid) {
@@ -99,7 +108,7 @@ static inline void slow_file_make(void)
 		_exit(0);
 	}
 	close(slow.fuse);
-	slow.fd = open(path, O_RDONLY);
+	slow.fd = open(slow_path, O_RDONLY);
 	ASSERT_NE(-1, slow.fd);
 	/* Have its size known. */
 	ASSERT_EQ(SLOW_SIZE, lseek(slow.fd, 0, SEEK_END));

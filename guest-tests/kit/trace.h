@@ -18,6 +18,17 @@ static inline void trace_stop(pid_t tid)
 	ASSERT_TRUE(WIFSTOPPED(status));
 }
 
+/*
+ * wait() tells of a stop before the thread has gone to sleep for it; any request of its
+ * tracer waits for that.
+ */
+static inline void trace_asleep(pid_t tid)
+{
+	siginfo_t info;
+
+	ASSERT_EQ(0, ptrace(PTRACE_GETSIGINFO, tid, NULL, &info));
+}
+
 /* Trace it from now on, and have it stop. */
 static inline void trace_begin(pid_t tid)
 {

@@ -56,13 +56,22 @@ static inline void *serve_body(void *arg)
 	return NULL;
 }
 
-/* The caller, which is the server `me`, and `others` more run them. */
+/*
+ * The caller, which is the server `me`, and `others` more run them. A worker that
+ * one of them runs already may be in exec(): until that has killed us, no thread
+ * can be made that shares the current directory (EAGAIN).
+ */
 static inline void serve_all(struct umcg *me, struct shift *shift, int others)
 {
 	pthread_t thread[others + 1];
 
-	for (int i = 0; i < others; i++)
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, serve_body, shift));
+	for (int i = 0; i < others; i++) {
+		int err;
+
+		while ((err = pthread_create(&thread[i], NULL, serve_body, shift)) == EAGAIN)
+			sched_yield();
+		ASSERT_EQ(0, err);
+	}
 	serve(me, shift);
 	for (int i = 0; i < others; i++)
 		pthread_join(thread[i], NULL);

@@ -105,9 +105,8 @@ static inline void until_word(struct worker *w, uint32_t word)
 /* It is asleep with this word, and stays so. */
 static inline void expect_word(struct worker *w, uint32_t word)
 {
-	nap(SOON);
+	EXPECT_EQ('S', rest_state(getpid(), w->tid));
 	EXPECT_EQ(word, bare_word(w->umcg));
-	EXPECT_EQ('S', thread_state(getpid(), w->tid));
 }
 
 /*

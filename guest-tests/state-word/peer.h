@@ -114,8 +114,7 @@ static inline void until_asleep(struct peer *p)
 
 static inline void expect_asleep(struct peer *p)
 {
-	nap(SOON);
-	EXPECT_EQ('S', thread_state(p->pid, p->tid));
+	EXPECT_EQ('S', rest_state(p->pid, p->tid));
 	EXPECT_FALSE(atomic_load(&p->returned));
 }
 

@@ -143,17 +143,17 @@ TEST(blocked_cannot_be_preempted)
 	EXPECT_EQ(0, atomic_load(&handled));
 }
 
-/* Locked in both ways: the signal does what signals do, and no more. */
+/* Locked in both ways. */
+static const uint32_t words[] = { RUNNING | LOCKED, IDLE | LOCKED };
+
+/* The signal does what signals do, and no more. */
 static void spin_locked(struct worker *worker)
 {
-	static const uint32_t words[] = { RUNNING | LOCKED, IDLE | LOCKED };
-
 	for (int i = 0; i < 2; i++) {
 		ASSERT_TRUE(umcg_move(&worker->own.task, RUNNING, words[i]));
 		while (atomic_load(&handled) <= i) {
 			EXPECT_EQ(words[i], umcg_word(&worker->own.task));
 			EXPECT_EQ(IDLE, umcg_word(&me.task));
-			atomic_fetch_add(&worker->steps, 1);
 		}
 		ASSERT_TRUE(umcg_move(&worker->own.task, words[i], RUNNING));
 	}
@@ -162,9 +162,7 @@ static void spin_locked(struct worker *worker)
 static void *signal_twice(void *arg)
 {
 	for (int i = 0; i < 2; i++) {
-		int steps = atomic_load(&w.steps);
-
-		while (atomic_load(&w.steps) == steps)
+		while (bare_word(w.umcg) != words[i])
 			nap(MS);
 		EXPECT_EQ(-EAGAIN, umcg_preempt(&w.own, SIGUSR1));
 		ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
@@ -303,6 +301,8 @@ static void preempt_in_a_stop(pid_t pid)
 	ASSERT_EQ(0, tgkill(pid, w.tid, SIGUSR2));
 	ASSERT_EQ(w.tid, waitpid(w.tid, &status, __WALL));
 	ASSERT_EQ(SIGUSR2, WSTOPSIG(status));
+	/* Unlocked before that, it would be reported. */
+	trace_asleep(w.tid);
 	umcg_flip_bits(&seen, LOCKED | PREEMPTED);
 	ASSERT_EQ(sizeof(seen), pwrite(mem, &seen, sizeof(seen), at));
 	ASSERT_EQ(0, tgkill(pid, w.tid, SIGUSR1));

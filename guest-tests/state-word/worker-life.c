@@ -344,7 +344,7 @@ static void live_again(struct reborn *r)
 		r->result = umcg_register_server(&r->umcg, NULL);
 		umcg_set_word(&r->umcg.task, IDLE);
 		atomic_store(&r->ready, true);
-		r->result = umcg_sys_wait(0, from_now(100 * SOON));
+		r->result = umcg_sys_wait(0, from_now(100 * SOON * ktap_slow));
 	}
 	atomic_store(&r->ready, true);
 	while (!atomic_load(&r->over))

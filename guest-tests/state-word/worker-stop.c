@@ -112,7 +112,7 @@ TEST(fatal_signals_end_it)
 
 static void wait_for_a_while(struct worker *worker)
 {
-	worker->result = umcg_yield(&worker->own, from_now(3000 * MS));
+	worker->result = umcg_yield(&worker->own, from_now(3000 * MS * ktap_slow));
 }
 
 /* The deadline comes, and finds nobody. */
@@ -130,7 +130,7 @@ TEST(fatal_signals_end_a_timed_wait)
 		ASSERT_EQ(0, tgkill(pid, firm->other.tid, fatal[i % 4]));
 		EXPECT_EQ(fatal[i % 4], WTERMSIG(reap_child(pid)));
 	}
-	nap(4000 * MS);
+	nap(4000 * MS * ktap_slow);
 }
 
 static void stop(pid_t pid)

@@ -20,7 +20,7 @@ static void time_out(void)
 
 	become_server();
 	hire(&w);
-	stage->until = from_now(25 * SOON);
+	stage->until = from_now(50 * SOON * ktap_slow);
 	EXPECT_EQ(0, umcg_resume(&me, w.umcg, 0));
 	until_word(&w, IDLE);
 	atomic_store(&stage->tid, w.tid);

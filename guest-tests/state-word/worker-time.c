@@ -188,7 +188,7 @@ TEST(one_of_run_and_timeout_wins)
 static void hold_over_the_deadline(uint32_t held)
 {
 	static struct worker w = { .body = yield_until, .bits = SOME_BITS };
-	uint64_t until = from_now(10 * SOON);
+	uint64_t until = from_now(20 * SOON * ktap_slow);
 
 	become_server();
 	hire(&w);
@@ -222,7 +222,7 @@ TEST(no_longer_idle_is_in_time)
 TEST(requeued_in_time_is_in_time)
 {
 	static struct worker w = { .body = yield_until };
-	uint64_t until = from_now(10 * SOON);
+	uint64_t until = from_now(20 * SOON * ktap_slow);
 
 	become_server();
 	hire(&w);

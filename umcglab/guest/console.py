@@ -20,7 +20,7 @@ from typing import Literal
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
-from umcglab.errors import PatchError
+from umcglab.errors import InfraError, LabError, PatchError
 from umcglab.verdict import splat
 
 MARK = "umcglab-init: "
@@ -133,8 +133,13 @@ class Console:
     def tail(self) -> str:
         return "\n".join(self.text().splitlines()[-_EXCERPT:])
 
-    def death(self, doing: str, stuck: Sequence[str] = ()) -> GuestError:
-        """Return the error for a guest that is gone, or that hangs in `stuck`."""
+    def death(
+        self, doing: str, stuck: Sequence[str] = (), starved: InfraError | None = None
+    ) -> LabError:
+        """Return the error for a guest that is gone, or that hangs in `stuck`.
+
+        It is `starved`, if that is an error and the kernel itself complained of nothing.
+        """
         text = self.text()
         found = splat.scan(text)
         excerpt = found[0].excerpt if found else self.tail()
@@ -144,6 +149,9 @@ class Console:
                 f"{panic[0]}{cause} ({doing})", log=self.path, excerpt=excerpt
             )
         after = f"; it said: {found[0].text}" if found else ""
+        if starved and not found:
+            starved.log = self.path
+            return starved
         if stuck:
             return GuestHang(
                 f"the guest hangs in {', '.join(stuck)} ({doing}){after}",

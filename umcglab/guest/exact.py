@@ -88,7 +88,8 @@ def run(
             # A bench may well be silent for longer than a boot.
             if not console.await_end(machine.wait, timeout, lambda: _said(output)):
                 where = hang.cpus(machine, kernel.system_map)
-                raise console.death(f"exact guest, {_progress(output)}", where)
+                doing = f"exact guest, {_progress(output)}"
+                raise console.death(doing, where, machine.starved())
             if failure := machine.failure():
                 raise failure
             took = time.monotonic() - start

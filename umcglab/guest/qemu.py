@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,8 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
 _OPEN = re.compile(r"TCP\[(?!HOST_FORWARD|TIME_WAIT|CLOSED)")
 
+_STARVED = 0.8
+"""The part of its time that a guest has to wait for a CPU to be no fault of its own."""
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 """What a program that has gone wrong sends to itself."""
 
@@ -189,6 +192,7 @@ class Qemu:
         self._loop = asyncio.new_event_loop()
         self._qmp: QMPClient | None = None
         self._left_running = False
+        self._started = time.monotonic()
 
     def running(self) -> bool:
         return self.process.poll() is None
@@ -204,6 +208,21 @@ class Qemu:
         finally:
             os.close(pidfd)
         return not self.running()
+
+    def starved(self) -> InfraError | None:
+        """Return the error for a guest that ran out of time because of the host, if so.
+
+        That is, one of its CPUs was ready to run and had none of the host's for most of
+        the time since it was started. Half of it is nothing unusual on a busy host.
+        """
+        passed = time.monotonic() - self._started
+        waited = _waited(self.process.pid)
+        if waited < passed * _STARVED:
+            return None
+        return InfraError(
+            f"the host let the guest wait for a CPU in {waited:.0f} of {passed:.0f} s",
+            hint="run less beside the lab, or give it the time: `boot-timeout`",
+        )
 
     def failure(self) -> InfraError | None:
         """Return what QEMU itself complained of when it exited, if it did."""
@@ -300,6 +319,15 @@ class Qemu:
                 self._await(self._qmp.disconnect())
         self._loop.close()
         self._monitor.close()
+
+
+def _waited(pid: int) -> float:
+    """Return how many seconds a thread of a process has waited for a CPU, at most."""
+    waited = [0]
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            waited.append(int(path.read_text().split()[1]))
+    return max(waited) / 1e9
 
 
 @contextlib.contextmanager

@@ -234,8 +234,9 @@ class Guest:
             with self._open(wrapped) as channel:
                 return self._collect(channel, out, start, start + timeout)
         except (OSError, EOFError, paramiko.SSHException):
-            # Even a guest that is only out of memory or of pids is lost to us.
-            return Exec(None, time.monotonic() - start, lost=True)
+            # Even a guest that is only out of memory or of pids may be lost to us.
+            took = time.monotonic() - start
+            return Exec(None, took, lost=not self.answers())
 
     def _collect(
         self, channel: paramiko.Channel, out: Output, start: float, deadline: float
@@ -265,15 +266,28 @@ class Guest:
                 return Exec(None, now - start, timed_out=True, lost=not self.answers())
 
     def answers(self) -> bool:
-        """Whether the guest still runs a command; if not, it is lost for good."""
-        start = time.monotonic()
+        """Whether the guest still runs a command; if not, it is lost for good.
+
+        It is asked over a new connection if the old one has ended: whatever ended that,
+        such as a test that killed its server, need not have stopped the guest.
+        """
         try:
+            if self._qemu.running() and not self._ssh.is_active():
+                self._ssh.close()
+                self._ssh = _connect(
+                    self._qemu, self._keys, self._port, _ANSWER_TIMEOUT
+                )
+            start = time.monotonic()
             with self._open("true") as channel:
                 left = start + _ANSWER_TIMEOUT - time.monotonic()
                 self._lost = not channel.status_event.wait(left)
-        except (OSError, EOFError, paramiko.SSHException):
+        except (OSError, EOFError, LabError, paramiko.SSHException):
             self._lost = True
         return not self._lost
+
+    def close(self) -> None:
+        """End the connection."""
+        self._ssh.close()
 
     def _failure(self, what: str, done: Exec, said: str) -> LabError:
         """Return the error for a command that had to succeed."""
@@ -281,7 +295,13 @@ class Guest:
         if not self._qemu.running():
             return self._qemu.failure() or self.console.death(what)
         if done.lost or done.timed_out:
-            return self.console.death(what, self.where_stuck())
+            stuck = self.where_stuck()
+            return self.console.death(what, stuck, self._qemu.starved())
+        if done.exit_status is None:
+            return Unanswered(
+                f"`{what}` was cut off in the guest, which runs other commands",
+                log=self.console.path,
+            )
         words = said.strip().splitlines()
         return InfraError(
             f"`{what}` failed in the guest with status {done.exit_status}"
@@ -393,8 +413,7 @@ def _entered(
 ) -> Iterator[Guest]:
     """Yield a guest that has run `first` and said its name over a new connection."""
     ssh = _connect(machine, secret, port)
-    with contextlib.closing(ssh):
-        guest = Guest(machine, ssh, secret, port, symbols)
+    with contextlib.closing(Guest(machine, ssh, secret, port, symbols)) as guest:
         guest.uname = _uname(guest, first)
         guest.to_ssh = time.monotonic() - start
         yield guest
@@ -431,6 +450,10 @@ def ramdisk(
     return path
 
 
+class Unanswered(InfraError):
+    """A command, or the connection that it was given over, ended without a status."""
+
+
 class Nameless(InfraError):
     """A guest ran a command and did not say its kernel's name: boot another."""
 
@@ -438,8 +461,9 @@ class Nameless(InfraError):
 def _uname(guest: Guest, first: str) -> str:
     """Return what the guest's kernel is called; no test may run on an unknown one."""
     for _ in range(_ASKED):
-        if name := guest.output(f"{first}uname -r").strip():
-            return name
+        with contextlib.suppress(Unanswered):
+            if name := guest.output(f"{first}uname -r").strip():
+                return name
     raise Nameless(
         f"`uname -r` printed nothing in the guest, {_ASKED} times",
         log=guest.console.path,
@@ -462,21 +486,23 @@ def _await_init(machine: Qemu, system_map: Path, deadline: float) -> int:
         return port
     if outcome == "silence":
         where = hang.cpus(machine, system_map)
-        raise console.death("while booting", where)
+        raise console.death("while booting", where, machine.starved())
     machine.wait(_LINGER)
     if why := console.init_failure():
         raise InfraError(f"the guest's init failed: {why}", log=console.path)
     raise machine.failure() or console.death("while booting")
 
 
-def _connect(machine: Qemu, secret: Keys, port: int) -> paramiko.Transport:
+def _connect(
+    machine: Qemu, secret: Keys, port: int, timeout: float = _SSH_TIMEOUT
+) -> paramiko.Transport:
     """Return an authenticated connection; only the pinned host key will do."""
     try:
-        sock = socket.create_connection(("127.0.0.1", port), timeout=_SSH_TIMEOUT)
+        sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         ssh = paramiko.Transport(sock)
-        ssh.banner_timeout = ssh.auth_timeout = _SSH_TIMEOUT
+        ssh.banner_timeout = ssh.auth_timeout = timeout
         try:
-            ssh.start_client(timeout=_SSH_TIMEOUT)
+            ssh.start_client(timeout=timeout)
             key = ssh.get_remote_server_key()
             if f"{key.get_name()} {key.get_base64()}" != secret.host_public:
                 raise paramiko.SSHException("the host key is not the lab's")
@@ -526,7 +552,7 @@ def floor(
             took = time.monotonic() - start
             if not ended:
                 where = hang.cpus(machine, kernel.system_map)
-                raise console.death("in the floor guest", where)
+                raise console.death("in the floor guest", where, machine.starved())
             if failure := machine.failure():
                 raise failure
     if not console.powered_off():

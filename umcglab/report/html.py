@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from umcglab.errors import Fault, worst
-from umcglab.report import plots, summary
+from umcglab.report import plots, sides, summary
 from umcglab.results.case import SCHEDS, Case
 from umcglab.results.rundir import program_stem
 from umcglab.verdict import repeats
@@ -90,7 +91,7 @@ class CostRow:
     cells: tuple[Figure | str, ...]
     """A figure, or why there is none."""
     reference: tuple[Figure | None, ...]
-    """Per class, a figure that has a reference or a posted one."""
+    """Per class, a figure that has a reference."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,24 @@ class Costs:
     base: str
     targets: tuple[TargetResult, ...]
     rows: tuple[CostRow, ...]
-    has_reference: bool
-    costs: Markup
-    spreads: tuple[tuple[str, Markup], ...]
+
+    @property
+    def has_reference(self) -> bool:
+        return any(figure for row in self.rows for figure in row.reference)
+
+    @property
+    def costs(self) -> Markup:
+        """The plot of all benches."""
+        name = f"costs-{self.arch}-{self.base}"
+        return Markup(plots.costs(_headline(self.targets), name))
+
+    @property
+    def spreads(self) -> tuple[tuple[str, Markup], ...]:
+        """For each target the plot of how its batches spread."""
+        return tuple(
+            (t.name, Markup(plots.spreads(_ordered(t), f"spread-{t.name}")))
+            for t in self.targets
+        )
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,10 @@ def render(run: Run) -> bytes:
             costs=tuple(costs(run)),
             by_base=tuple(by_base(run)),
             limits=tuple(limits(run)),
+            capabilities=sides.capabilities(run),
+            races=sides.races(run),
+            races_told=tuple(races_told(run)),
+            race_is=sides.what,
             fuzzed=fuzzed(run),
             repeated=tuple(repeats.repeats(run)),
             clause_texts={
@@ -173,6 +193,13 @@ def fuzzed(run: Run) -> tuple[tuple[str, Totals], ...]:
         for program in target.programs
         if program.fuzzed and program.fuzzed.totals
     )
+
+
+def races_told(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield, for each ABI, how many races it has closed, and so on."""
+    for abi, rows in run.facts.races.items():
+        counts = Counter(row.word for row in rows)
+        yield abi, ", ".join(f"{n} {word}" for word, n in counts.most_common())
 
 
 def by_outcome(table: ClauseTable, row: Cover) -> dict[Outcome | None, list[str]]:
@@ -371,7 +398,7 @@ def _exact(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
 
 
 def costs(run: Run) -> Iterator[Costs]:
-    """Yield the tables and plots of the exact lane, one per architecture and base.
+    """Yield the tables of the exact lane, one per architecture and base.
 
     Each base has a control and references of its own.
     """
@@ -383,22 +410,7 @@ def costs(run: Run) -> Iterator[Costs]:
         )
         if not targets:
             continue
-        rows = tuple(_cost_rows(targets))
-        yield Costs(
-            arch,
-            base,
-            targets,
-            rows,
-            any(figure for row in rows for figure in row.reference),
-            Markup(plots.costs(_headline(targets), f"costs-{arch}-{base}")),
-            tuple(
-                (
-                    t.name,
-                    Markup(plots.spreads(_ordered(t), f"spread-{t.name}")),
-                )
-                for t in targets
-            ),
-        )
+        yield Costs(arch, base, targets, tuple(_cost_rows(targets)))
 
 
 def by_base(run: Run) -> Iterator[ByBase]:
@@ -477,9 +489,7 @@ def _cost_rows(targets: Sequence[TargetResult]) -> Iterator[CostRow]:
                 t.figures.get(c) or _unmeasured(t, c) for t in targets for c in cases
             ),
             tuple(
-                next(
-                    (f for f in made if f.case == c and (f.reference or f.posted)), None
-                )
+                next((f for f in made if f.case == c and f.reference), None)
                 for c in cases
             ),
         )

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Figures for the report, as SVG that takes its text colour and font from the page."""
+"""Figures for the report, as SVG that takes its text colour and font from the page.
+
+matplotlib takes half a second to import, so only who draws does so.
+"""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from umcglab.verdict import stats
 from umcglab.verdict.figures import Figure as Measured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK = "#010203"
 """Stands for the page's own colour until the SVG is written."""
@@ -23,6 +26,8 @@ LABELS = {"fair": "fair", "fifo": "FIFO"}
 
 def _svg(figure: Figure, name: str) -> str:
     """Return `figure` as an <svg> element; equal data gives equal bytes."""
+    import matplotlib as mpl
+
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
@@ -39,6 +44,8 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     for side in ("top", "right", "left"):

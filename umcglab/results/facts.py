@@ -9,6 +9,7 @@ logs, each time. results/README.md documents the folder.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -217,10 +218,43 @@ class ClauseFacts:
 
 
 @dataclass(frozen=True)
+class CapabilityFacts:
+    """What an ABI.md says of one thing that ABIs may or may not offer."""
+
+    name: str
+    here: str
+    """In what way the ABI has it, or `no`, perhaps with the reason."""
+    clauses: tuple[str, ...] = ()
+
+    @property
+    def has(self) -> bool:
+        return re.match(r"no\b", self.here) is None
+
+
+@dataclass(frozen=True)
+class RaceFacts:
+    """What an ABI.md says of one race or bug of the proposals."""
+
+    id: str
+    what: str
+    here: str
+    """How it is closed, or why it does not apply; `word` is how that begins."""
+    clauses: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """`closed`, `cannot happen` or `open by contract`; `?` if it says none."""
+        begins = self.here.partition(":")[0]
+        words = ("closed", "cannot happen", "open by contract")
+        return next((word for word in words if begins.endswith(word)), "?")
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """`run.json`; at the end of a run it also has the derived `result`.
 
-    `plan` names the targets, `clauses` has each ABI's contract as it was.
+    `plan` names the targets; `clauses`, `capabilities` and `races` have each ABI's
+    contract as it was.
     `interrupted` is why it ended early, where it did.
     """
 
@@ -231,6 +265,8 @@ class RunFacts:
     plan: tuple[str, ...]
     host: dict[str, Any] = field(default_factory=dict)
     clauses: dict[str, tuple[ClauseFacts, ...]] = field(default_factory=dict)
+    capabilities: dict[str, tuple[CapabilityFacts, ...]] = field(default_factory=dict)
+    races: dict[str, tuple[RaceFacts, ...]] = field(default_factory=dict)
     finished: str | None = None
     interrupted: str | None = None
     schema: int = SCHEMA

@@ -24,7 +24,7 @@ SEED = 1
 
 _SLOWEST = 400
 """Operations a second on the slowest of guests; the fuzzer has the same figure."""
-_PER_REPLAY = 10
+_PER_REPLAY = 150
 """Seconds to replay one episode as often as the fuzzer does."""
 _MOST_REPLAYS = 64
 _SLOWNESS = {"bench": 1}

@@ -66,6 +66,8 @@ class Ready:
     """Leave the first guest running that a program fails in."""
     again: bool = False
     """Run a program that fails once more, where each has a guest of its own."""
+    floor: bool = True
+    """Boot a floor guest first, to compare the time to SSH with."""
 
 
 @dataclass(frozen=True)
@@ -193,18 +195,18 @@ def test_lane(
         state = replace(
             state, accel=facts.AccelFacts(chosen.name, chosen.why), status="running"
         )
-        progress.phase("floor")
-        console = run_dir.floor(ready.target.name)
-        floor = ssh.floor(
-            lab,
-            ready.kernel,
-            chosen,
-            console_log=console,
-            cmdline=ready.target.traits.cmdline,
-            timeout=ssh.BOOT_TIMEOUT * ready.target.traits.slow,
-        )
-        state = replace(state, floor=floor)
-        codec.write(path, state)
+        if ready.floor:
+            progress.phase("floor")
+            floor = ssh.floor(
+                lab,
+                ready.kernel,
+                chosen,
+                console_log=run_dir.floor(ready.target.name),
+                cmdline=ready.target.traits.cmdline,
+                timeout=ssh.BOOT_TIMEOUT * ready.target.traits.slow,
+            )
+            state = replace(state, floor=floor)
+            codec.write(path, state)
         waiting = list(ready.programs)
         while waiting:
             state = _boot_and_run(lab, ready, waiting, state, run_dir, progress)
@@ -336,7 +338,9 @@ def _run(ready: Ready, program: Program, vm: ssh.Guest, n: int, log: Path) -> Ra
         reproduce=reproduce(ready, program),
         stuck=stuck,
     )
-    broke = done.lost or done.timed_out or bool(splat.scan(vm.console_text(start)))
+    # Without a status it may still be running there.
+    cut = done.exit_status is None
+    broke = cut or bool(splat.scan(vm.console_text(start)))
     failed = broke or done.exit_status not in (0, ALL_SKIPPED)
     return Ran(found, failed, is_good=not broke)
 

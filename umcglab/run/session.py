@@ -35,7 +35,7 @@ from umcglab.run import artifacts, fuzz, lanes
 from umcglab.run.artifacts import Builds, Built, Stage
 from umcglab.run.fuzz import Fuzz
 from umcglab.run.lanes import Ready, now
-from umcglab.verdict import runs
+from umcglab.verdict import contract, runs
 from umcglab.verdict.runs import Run
 from umcglab.verdict.targets import EXACT_RUNS
 
@@ -150,6 +150,11 @@ def describe(
     """Write down what a run is and which targets it is going to try."""
     for target in targets:
         codec.write(run_dir.target(target.name), facts_of(target))
+    said = {
+        abi: text.read_text()
+        for abi in dict.fromkeys(t.abi for t in targets)
+        if (text := lab.root / "kernel-patches" / abi / "ABI.md").exists()
+    }
     codec.write(
         run_dir.run,
         facts.RunFacts(
@@ -159,11 +164,11 @@ def describe(
             lab_git=git,
             plan=tuple(t.name for t in targets),
             host=host(),
-            clauses={
-                abi: runs.abi_clauses(text.read_text())
-                for abi in dict.fromkeys(t.abi for t in targets)
-                if (text := lab.root / "kernel-patches" / abi / "ABI.md").exists()
+            clauses={abi: contract.clauses(text) for abi, text in said.items()},
+            capabilities={
+                abi: contract.capabilities(text) for abi, text in said.items()
             },
+            races={abi: contract.races(text) for abi, text in said.items()},
         ),
     )
 
@@ -387,8 +392,13 @@ def choose(made: Ready, tests: str | None) -> Ready:
     """Return `made` with only the programs that `--tests` names."""
     if tests is None:
         return made
-    programs = pick(made.programs, tests)
-    return replace(made, programs=programs, select=bool(tests.partition(":")[2]))
+    return replace(
+        made,
+        programs=pick(made.programs, tests),
+        select=bool(tests.partition(":")[2]),
+        # Who asks for a few tests waits for their verdict.
+        floor=False,
+    )
 
 
 def pick(programs: Sequence[Program], tests: str) -> tuple[Program, ...]:

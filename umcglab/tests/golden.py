@@ -27,7 +27,7 @@ from umcglab.results.facts import (
     TargetFacts,
 )
 from umcglab.results.rundir import RunDir
-from umcglab.verdict import runs
+from umcglab.verdict import contract
 
 DATA = Path(__file__).parent / "data"
 ABI = """\
@@ -158,7 +158,7 @@ class Golden:
             lab_git="4e3c11b0d9a2f6c1e7b85d40a9f3c2e1d0b4a596",
             plan=tuple(targets),
             host={"os": "Debian GNU/Linux 12", "kernel": "6.1.0-32-amd64", "cpus": 2},
-            clauses={"umcg-v0.5": runs.abi_clauses(ABI)},
+            clauses={"umcg-v0.5": contract.clauses(ABI)},
         )
         codec.write(self.dir.run, self.run)
         (path / "lab.yaml").write_text("targets: {}\n")
@@ -503,6 +503,38 @@ def two_bases(path: Path) -> None:
     golden.measure(ARM, scale=1.5)
 
 
+CAPABILITIES = """| capability | here | clauses |
+|---|---|---|
+| timeouts | {timeouts} | TIME-1 |
+| preemption | no | - |
+"""
+RACES = """| R | what went wrong | here | clauses | tests |
+|---|---|---|---|---|
+| R1 | waiter tests the word, then sleeps past the wake | {R1}: so | WAIT-2 | `wait:wakes` |
+| R59 | 32-bit callers reach a 64-bit ABI | closed: they do not | - | - |
+"""
+
+
+def two_abis(path: Path) -> None:
+    """Everything passes; two ABIs were measured on one base of one architecture."""
+    other = "x86_64-umcg-v0.9.1"
+    golden = Golden(path, (X86, other))
+    golden.measure(other, scale=0.9)
+    abis = {
+        "umcg-v0.5": {"timeouts": "of servers", "R1": "closed"},
+        "umcg-v0.9.1": {"timeouts": "no: none", "R1": "open by contract"},
+    }
+    golden.change_run(
+        capabilities={
+            abi: contract.capabilities(CAPABILITIES.format(**words))
+            for abi, words in abis.items()
+        },
+        races={
+            abi: contract.races(RACES.format(**words)) for abi, words in abis.items()
+        },
+    )
+
+
 def repeated(path: Path) -> None:
     """One program was run three times, and a test of it failed the second time."""
     golden = Golden(path)
@@ -541,6 +573,7 @@ SCENARIOS: dict[str, Callable[[Path], None]] = {
         off_reference,
         over_limit,
         two_bases,
+        two_abis,
         repeated,
     )
 }

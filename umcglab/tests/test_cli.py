@@ -258,27 +258,38 @@ def put(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
 
 
-def test_help_and_mistakes_wait_for_no_library() -> None:
-    code = (
-        "import sys; from umcglab import cli; cli.parser().format_help()\n"
-        "print(*{m.partition('.')[0] for m in sys.modules})"
-    )
+def imported_by(code: str) -> set[str]:
+    """Return the packages that are there when a new Python has run `code`."""
+    show = "import sys; print(*{m.partition('.')[0] for m in sys.modules})"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"{code}\n{show}"],
         cwd=config.ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
+    return set(done.stdout.split())
+
+
+def test_help_and_mistakes_wait_for_no_library() -> None:
     slow = {"jinja2", "matplotlib", "numpy", "paramiko", "pexpect", "rich", "yaml"}
-    assert not slow & set(done.stdout.split())
+    seen = imported_by("from umcglab import cli; cli.parser().format_help()")
+    assert "umcglab" in seen
+    assert not slow & seen
+
+
+def test_a_run_begins_before_matplotlib_is_imported() -> None:
+    seen = imported_by("from umcglab.run import session")
+    assert "umcglab" in seen
+    assert not {"matplotlib", "numpy"} & seen
 
 
 def test_matplotlib_says_nothing(tmp_path: Path) -> None:
     """Neither of a folder that it cannot write nor of the fonts that it looks for."""
     code = (
         "import sys; from umcglab import __main__, cli; sys.argv = ['umcglab']\n"
-        "def main(argv):\n import umcglab.report.plots; return 0\n"
+        "def main(argv):\n"
+        " from umcglab.report import plots; plots._axes(1, 1); return 0\n"
         "cli.main = main; sys.exit(__main__.main())"
     )
     done = subprocess.run(

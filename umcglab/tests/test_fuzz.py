@@ -74,7 +74,7 @@ def test_the_program_is_told(lab: Lab) -> None:
 
 
 def test_time_grows_with_operations(lab: Lab) -> None:
-    assert lanes.time_limit(made(lab), PROGRAM) == 300 + 5000 / 400 + 10
+    assert lanes.time_limit(made(lab), PROGRAM) == 300 + 5000 / 400 + 150
 
 
 def test_a_slow_kernel_does_less(lab: Lab) -> None:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,6 +70,15 @@ class Booter:
 @pytest.fixture
 def boot(lab: Lab, kernel: Kernel, tmp_path: Path) -> Booter:
     return Booter(lab, kernel, tmp_path / "target" / "console-1.log")
+
+
+waited = qemu._waited
+
+
+@pytest.fixture(autouse=True)
+def idle_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody wait for a CPU, as it may be on the host of the tests."""
+    monkeypatch.setattr(qemu, "_waited", lambda pid: 0)
 
 
 @pytest.fixture(autouse=True)
@@ -359,6 +369,36 @@ def test_a_guest_that_dies_is_lost_at_once(
             vm.output("true")
 
 
+def test_a_connection_that_ends_is_replaced_and_no_hang(
+    boot: Booter, play: Play, tmp_path: Path
+) -> None:
+    play(console=READY, ssh="yes")
+    with boot() as vm:
+        end = threading.Timer(0.5, vm._ssh.close)
+        end.start()
+        done = vm.run("sleep 5", log=tmp_path / "log", timeout=60)
+        assert (done.exit_status, done.timed_out, done.lost) == (None, False, False)
+        assert vm.output("echo still here") == "still here\n"
+
+
+def test_a_first_command_that_is_cut_off_is_given_again(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(console=READY, ssh="yes")
+    real, given = paramiko.Channel.exec_command, []
+
+    def cut_first(channel: paramiko.Channel, command: str) -> None:
+        given.append(command)
+        if len(given) == 1:
+            channel.get_transport().close()
+        real(channel, command)
+
+    monkeypatch.setattr(paramiko.Channel, "exec_command", cut_first)
+    with boot() as vm:
+        assert vm.uname
+    assert [command for command in given if "uname" in command] == [given[0], given[2]]
+
+
 def test_a_qemu_that_is_killed_from_outside_is_not_the_patchs_fault(
     boot: Booter, play: Play, tmp_path: Path
 ) -> None:
@@ -493,6 +533,44 @@ def test_silence_ends_at_the_deadline_and_says_where(boot: Booter, play: Play) -
         with boot(timeout=1.0):
             pass
     assert caught.value.exit_code == 1
+
+
+def test_a_guest_that_the_host_let_wait_is_the_labs_fault(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "_waited", lambda pid: 3600)
+    play(console=["[    0.100000] Linux"], pc=IN_UMCG_SPIN)
+    with pytest.raises(InfraError, match="wait for a CPU in 3600 of ") as caught:
+        with boot(timeout=1.0):
+            pass
+    assert caught.value.log == boot.log
+    assert "`boot-timeout`" in (caught.value.hint or "")
+
+
+def test_what_the_kernel_complained_of_counts_on_a_busy_host(
+    boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "_waited", lambda pid: 3600)
+    play(console=OOPS, pc=IN_UMCG_SPIN)
+    with pytest.raises(GuestHang, match="it said: BUG: kernel NULL pointer"):
+        with boot(timeout=1.0):
+            pass
+
+
+def test_who_waits_for_a_cpu_is_known() -> None:
+    """Two programs on one CPU, of which the kernel prefers one by far."""
+    cpu = min(os.sched_getaffinity(0))
+    spin = (sys.executable, "-c", "while True: pass")
+    first = subprocess.Popen(["taskset", "-c", str(cpu), *spin])
+    last = subprocess.Popen(["chrt", "-i", "0", "taskset", "-c", str(cpu), *spin])
+    try:
+        wait_until(lambda: waited(last.pid) > 0.3)
+        assert waited(first.pid) >= 0
+    finally:
+        for process in (first, last):
+            process.kill()
+            process.wait()
+    assert waited(last.pid) == 0, "gone"
 
 
 def test_a_missing_qemu_is_the_labs_fault(

@@ -91,6 +91,17 @@ def test_each_repetition_is_recorded_by_itself(kernel: Kernel, tmp_path: Path) -
     assert session.repeated(made, 1) is made
 
 
+def test_nothing_is_run_beside_a_program_that_was_cut_off(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    made, vm = ready(kernel, "x86_64-umcg-v0.5"), MagicMock()
+    vm.run.return_value = ssh.Exec(None, 0.5)
+    vm.console_size.return_value = 7
+    vm.console_text.return_value = ""
+    ran = lanes.run_program(made, WAIT, vm, 1, RunDir(tmp_path))
+    assert (ran.failed, ran.is_good) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("keep", "statuses", "left", "boots"),
     [
@@ -150,6 +161,29 @@ def test_the_first_guest_that_a_program_fails_in_is_left(
     said = "\n".join(session.kept(state, run_dir))
     for word in (f"{left} failed", "ssh -p 22", "kill 4711", "console-1.log"):
         assert word in said
+
+
+@pytest.mark.parametrize(("tests", "floors"), [(None, 1), ("umcg/wait", 0)])
+def test_a_chosen_test_does_not_wait_for_a_floor(
+    kernel: Kernel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tests: str | None,
+    floors: int,
+) -> None:
+    vm = MagicMock(argv=("qemu",), to_ssh=1.0, uname="6.99")
+    vm.run.return_value = ssh.Exec(0, 0.1)
+    vm.console_size.return_value = 0
+    vm.console_text.return_value = ""
+    floor = MagicMock(return_value=1.5)
+    monkeypatch.setattr(lanes, "booted", lambda *_, **__: nullcontext(vm))
+    monkeypatch.setattr(ssh, "floor", floor)
+    monkeypatch.setattr(accel, "probe", lambda *_: accel.Accel("tcg", "test"))
+    made = session.choose(ready(kernel, "x86_64-control"), tests)
+    start = TargetFacts(made.target.name, "x86_64", "control", "6.12", "bench")
+    state = lanes.test_lane(LAB, made, start, RunDir(tmp_path), Silent())
+    assert (state.status, floor.call_count) == ("done", floors)
+    assert state.floor == (1.5 if floors else None)
 
 
 def test_what_the_plan_does_not_run_is_not_sent(kernel: Kernel) -> None:

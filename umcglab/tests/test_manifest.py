@@ -20,7 +20,7 @@ from umcglab.errors import UserError
 from umcglab.kernel import series
 from umcglab.lab.config import ROOT
 from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, load_plan
-from umcglab.verdict.runs import abi_clauses
+from umcglab.verdict import contract
 
 SUITE = ROOT / "guest-tests"
 ABIS = tuple(abi for abi in abis(SUITE) if abi != STUB)
@@ -132,7 +132,7 @@ def test_every_program_is_planned(suite: Path, manifest: Manifest) -> None:
 
 def test_every_clause_has_a_test(abi: str, manifest: Manifest) -> None:
     text = (ROOT / "kernel-patches" / abi / "ABI.md").read_text()
-    clauses = abi_clauses(text)
+    clauses = contract.clauses(text)
     cited = {
         cite
         for program in manifest.programs
@@ -567,7 +567,7 @@ def test_some_fragment_asks_for_what_a_program_needs(manifest: Manifest) -> None
 def test_the_table_has_every_clause_that_cites_a_race(abi: str) -> None:
     text = (ROOT / "kernel-patches" / abi / "ABI.md").read_text()
     rows = dict(re.findall(r"^\| (R\d+) \|.*\|(.*)\|.*\|$", text, re.M))
-    for clause in abi_clauses(text):
+    for clause in contract.clauses(text):
         for race in re.findall(r"\bR\d+\b", clause.text):
             assert clause.id in re.findall(r"[A-Z]+-\d+", rows[race]), race
 

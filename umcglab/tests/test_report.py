@@ -11,7 +11,9 @@ import pytest
 from junitparser import JUnitXml
 
 from umcglab.report import html, junit
+from umcglab.report import text as mail
 from umcglab.results import codec, facts
+from umcglab.results.case import Case
 from umcglab.results.rundir import RunDir
 from umcglab.run import session
 from umcglab.tests import golden
@@ -236,7 +238,7 @@ def test_numbers_ratios_reference_and_exactness_are_there(
     said = words(folder(golden.passing))
     assert "2,401 0.85 \u00d7" in said
     assert "2,806 +0.2%" in said
-    assert "2,675 UMCG v0.9.1" in said
+    assert "UMCG v0.9.1: 2,675" in said
     assert "bit-identical" in said
     assert "runs differ" not in said
 
@@ -249,6 +251,42 @@ def test_an_abi_on_two_bases_is_one_table(folder: Callable[[Make], Path]) -> Non
         "2,401 0.85 \u00d7 1,874 0.68 \u00d7 3,602 0.85 \u00d7"
     )
     assert "by base" not in words(folder(golden.passing)), "one base each"
+
+
+def test_abis_stand_side_by_side(folder: Callable[[Make], Path]) -> None:
+    said = words(folder(golden.two_abis))
+    assert "What each ABI offers umcg-v0.5umcg-v0.9.1" in said
+    assert "timeouts yes of servers TIME-1 no no: none TIME-1" in said
+    assert "umcg-v0.9.1 1 open by contract, 1 closed" in said
+    assert (
+        "R1waiter tests the word, then sleeps past the wake closed WAIT-2 open" in said
+    )
+    # Both have that posting beside them: none is known that had the contract of v0.5.
+    assert said.count("UMCG v0.9.1: 2,675") == 2
+    alone = words(folder(golden.passing))
+    assert "What each ABI offers" not in alone and "each race" not in alone
+
+
+def test_text_for_a_mail(folder: Callable[[Make], Path]) -> None:
+    run = runs.collect(folder(golden.two_abis))
+    said = mail.render(run).decode()
+    assert max(map(len, said.splitlines())) <= mail.WIDTH
+    futex = run.targets[0].figures[Case("yard/futex", 0, "fair")]
+    assert re.search(rf"^yard/futex +{futex.per_op:.0f} ", said, re.M)
+    assert re.search(r"^switch/server-server +2401 +\d+ +2161 +\d+$", said, re.M)
+    assert re.search(r"^  x futex +0.85 ", said, re.M)
+    assert re.search(r"^  posted +2675 +2029 +2675 +2029$", said, re.M)
+    assert f"  (1) {X86}, posted: UMCG v0.9.1\n" in said
+    assert "timeouts\n  umcg-v0.5    of servers\n  umcg-v0.9.1  no: none\n" in said
+    assert re.search(r"^R1    \+   o   waiter tests the word,", said, re.M)
+    assert "runs differ" not in said
+    assert ": runs differ" in mail.render(runs.collect(folder(golden.inexact))).decode()
+
+
+def test_text_has_what_there_is(folder: Callable[[Make], Path]) -> None:
+    said = mail.render(runs.collect(folder(golden.unbuilt))).decode()
+    assert "Capabilities" not in said
+    assert max(map(len, said.splitlines())) <= mail.WIDTH
 
 
 def test_figures_stand_beside_those_of_their_own_base(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from umcglab.run import session
 from umcglab.run.session import make_folder
 from umcglab.tests import golden, toylab
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
-from umcglab.verdict import baseline, repeats, runs
+from umcglab.verdict import baseline, contract, repeats, runs
 from umcglab.verdict.figures import Posted
 from umcglab.verdict.ktap import Outcome
 from umcglab.verdict.runs import Run, Verdict
@@ -90,6 +90,7 @@ def collected(tmp_path: Path, make: Callable[[Path], None]) -> Run:
             [(1, X86, "limits", "switch/server-server fair: 2,881.0 instructions, at")],
         ),
         (golden.two_bases, Verdict.PASS, 0, []),
+        (golden.two_abis, Verdict.PASS, 0, []),
         (
             golden.repeated,
             Verdict.FAIL,
@@ -325,7 +326,7 @@ def test_a_slow_boot_is_noted(tmp_path: Path) -> None:
 
 
 def test_clauses_of_an_abi() -> None:
-    clauses = runs.abi_clauses(golden.ABI)
+    clauses = contract.clauses(golden.ABI)
     assert [c.id for c in clauses] == [
         "CTL-1",
         "CTL-2",
@@ -341,7 +342,7 @@ def test_clauses_of_an_abi() -> None:
 def test_the_committed_contract_is_readable() -> None:
     root = Path(__file__).parent.parent.parent
     text = (root / "kernel-patches/umcg-v0.5/ABI.md").read_text()
-    clauses = runs.abi_clauses(text)
+    clauses = contract.clauses(text)
     assert len(clauses) == text.count("\n**")
     assert len({c.id for c in clauses}) == len(clauses) > 20
 

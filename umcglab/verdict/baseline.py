@@ -31,11 +31,11 @@ class Of:
 
 @dataclass(frozen=True)
 class PostedCosts:
-    """What posted code of another series cost, measured like the rest."""
+    """What the code of a posted series cost, measured like the rest."""
 
     what: str
-    fair: float
-    fifo: float
+    figures: dict[str, dict[str, float]]
+    """Bench -> scheduling class -> cost of one operation."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Baseline:
     tolerance: float
     figures: dict[str, dict[str, float]]
     posted: dict[str, PostedCosts] = field(default_factory=dict)
+    """By the ABI whose contract the series had."""
     why: dict[str, str] = field(default_factory=dict)
     """`bench:class` -> why it is off, in words."""
     schema: int = codec.SCHEMA
@@ -70,7 +71,14 @@ def reference(baseline: Baseline, case: Case, release: str) -> Reference | None:
     return Reference(cost, baseline.tolerance, why)
 
 
-def posted(baseline: Baseline, case: Case) -> Posted | None:
-    """Return what posted code of another series costs in `case`, where that is known."""
-    costs = baseline.posted.get(case.name)
-    return Posted(costs.what, getattr(costs, case.sched)) if costs else None
+def posted(baseline: Baseline, case: Case, abi: str) -> Posted | None:
+    """Return what posted code costs in `case`, where that is known.
+
+    That is the posting of this ABI, or else the first that there is.
+    """
+    mine = baseline.posted.get(abi)
+    for costs in (mine,) if mine else baseline.posted.values():
+        cost = costs.figures.get(case.name, {}).get(case.sched)
+        if cost is not None:
+            return Posted(costs.what, cost)
+    return None

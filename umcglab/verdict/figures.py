@@ -22,7 +22,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Posted:
-    """What posted code of another series cost, measured like the rest."""
+    """What the code of a posted series cost, measured like the rest."""
 
     what: str
     cost: float

@@ -142,21 +142,6 @@ def target(path: Path, name: str) -> TargetResult:
     return targets.read(RunDir(path), name, run, baseline.load(), limits.load())
 
 
-def abi_clauses(text: str) -> tuple[ClauseFacts, ...]:
-    """Return the numbered clauses of an ABI.md, in its order.
-
-    A clause is a line that begins with `**GROUP-N**` and runs to the next empty
-    line.
-    """
-    matches = (
-        re.match(r"\*\*([A-Z]+-[0-9]+)\*\* (.*)", paragraph.lstrip("\n"), re.S)
-        for paragraph in re.split(r"\n\s*\n", text)
-    )
-    return tuple(
-        ClauseFacts(match[1], " ".join(match[2].split())) for match in matches if match
-    )
-
-
 def _cover(
     abi: str, clauses: Sequence[ClauseFacts], targets: Sequence[TargetResult]
 ) -> ClauseTable:

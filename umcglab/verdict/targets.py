@@ -332,7 +332,7 @@ def _compared(
     for case, figure in exact.figures.items():
         futex = exact.figures.get(Case.of(FUTEX, case.sched))
         references = (baseline.reference(b, case, release) for b in mine)
-        posted = (baseline.posted(b, case) for b in near)
+        posted = (baseline.posted(b, case, target.abi) for b in near)
         made[case] = replace(
             figure,
             ratio=figure.per_op / futex.per_op if futex else None,

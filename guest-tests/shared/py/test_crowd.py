@@ -195,34 +195,41 @@ def meminfo(key: str) -> int:
 
 
 @pytest.fixture
-def spare() -> Iterator[int]:
-    """Have the kernel keep most of the free memory for itself; yield what is left."""
+def kept_free() -> Iterator[None]:
+    """Have the kernel keep most of the free memory for itself."""
     # What it could drop it would not have to swap out.
     DROP_CACHES.write_text("3")
     # The watermarks that come of this are more than there is: kswapd never has enough. Of
     # what it takes, the text of all programs would be read again and again: only swap.
     kept, swappiness = KEPT_FREE.read_text(), SWAPPINESS.read_text()
-    left = 64 * MIB
     SWAPPINESS.write_text("200")
-    KEPT_FREE.write_text(str((meminfo("MemFree") - left) >> 10))
-    yield left
+    KEPT_FREE.write_text(str((meminfo("MemFree") - 64 * MIB) >> 10))
+    yield
     KEPT_FREE.write_text(kept)
     SWAPPINESS.write_text(swappiness)
 
 
 @pytest.mark.deadline(180)
-def test_memory_short(swap: None, crowd: Crowd, spare: int) -> None:
+def test_memory_short(swap: None, crowd: Crowd, kept_free: None) -> None:
     """More is wanted than there is, until much is in swap, the crowd as well."""
     hog = (
         "import mmap, os, sys\n"
         # It is to get on beside a crowd whose members are many, and kswapd.
         "os.nice(-20)\n"
         "memory = mmap.mmap(-1, int(sys.argv[1]), mmap.MAP_PRIVATE)\n"
-        "for at in range(0, len(memory), 4096): memory[at] = 1\n"
+        "def swapped():\n"
+        "    lines = (x.split() for x in open('/proc/meminfo'))\n"
+        "    kib = {x[0]: int(x[1]) for x in lines}\n"
+        "    return kib['SwapTotal:'] - kib['SwapFree:'] << 10\n"
+        # No fixed size would do: one zone may have free pages that another lacks, and
+        # kswapd may have given up, so that only those who want memory swap out.
+        "for at in range(0, len(memory), 4096):\n"
+        "    memory[at] = 1\n"
+        "    if at % (1 << 20) == 0 and swapped() > int(sys.argv[2]): break\n"
         "print('full', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    eater = Child("python3", "-c", hog, str(spare + 48 * MIB))
+    eater = Child("python3", "-c", hog, str(meminfo("MemFree")), str(32 * MIB))
     # Its answer is for as long as it takes to swap others out.
     assert eater.output.readline() == b"full\n"
     assert meminfo("SwapTotal") - meminfo("SwapFree") > 8 * MIB

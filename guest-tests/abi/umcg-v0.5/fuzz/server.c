@@ -5,11 +5,20 @@
 
 #include "v0.5.h"
 
-/* Tell the word of a worker; true if that is about its being with this server. */
+/*
+ * Tell the word of a worker; true if that is about its being with this server. One that
+ * is LOCKED and wakes somebody points elsewhere for a while, so both are of one moment.
+ */
 static bool with(struct actor *s, struct actor *w, uint32_t *word)
 {
-	*word = bare_word(w);
-	return __atomic_load_n(&w->u->task.next_tid, __ATOMIC_SEQ_CST) == s->tid;
+	const uint32_t *next = &w->u->task.next_tid;
+	uint32_t tid;
+
+	do {
+		tid = __atomic_load_n(next, __ATOMIC_SEQ_CST);
+		*word = bare_word(w);
+	} while (tid != __atomic_load_n(next, __ATOMIC_SEQ_CST) || *word != bare_word(w));
+	return tid == s->tid;
 }
 
 /*

@@ -66,8 +66,11 @@ class Actor:
         assert self.ask("register") == 0
         assert self.ask(f"word {IDLE}") == 0
         self.tell(f"wait 0 0 {ms}")
-        # It may sleep at its pipe before, so look where it does.
-        until(lambda: "umcg" in self.wchan, f"{self.pid} idle")
+        # It may sleep at its pipe before, so look where it does. Or its time is over.
+        until(
+            lambda: "umcg" in self.wchan or (ms > 0 and not self.is_silent(0.0)),
+            f"{self.pid} idle",
+        )
 
     def proc(self, name: str) -> str:
         return Path(f"/proc/{self.pid}/{name}").read_text()
@@ -75,6 +78,10 @@ class Actor:
     @property
     def wchan(self) -> str:
         return self.proc("wchan")
+
+    @property
+    def is_off_cpu(self) -> bool:
+        return not self.proc("syscall").startswith("running")
 
     @property
     def state(self) -> str:

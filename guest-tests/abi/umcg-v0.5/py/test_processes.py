@@ -37,6 +37,7 @@ def test_idle_is_an_interruptible_sleep(stage: Stage, waker: Actor) -> None:
     idle = stage.actor()
     idle.go_idle()
     assert idle.state == "S"
+    until(lambda: idle.is_off_cpu, f"{idle.pid} off its CPU")
     before = idle.cpu_ticks, idle.switches
     time.sleep(0.2)
     assert (idle.cpu_ticks, idle.switches) == before

@@ -39,7 +39,7 @@ TEST(wake_without_shared_memory, .clauses = "XPROC-1 R18")
 	pid_t pid = fork();
 
 	if (!pid) {
-		private.timeout = from_now(10 * SOON);
+		private.timeout = from_now(50 * SOON * ktap_slow);
 		peer_body(&private);
 		_exit(private.result == -ETIMEDOUT ? 0 : 1);
 	}
@@ -330,7 +330,7 @@ TEST(stop_and_continue, .clauses = "SIG-6 TIME-6")
 	pid_t pid[2];
 
 	become_server();
-	p[1].timeout = from_now(1000 * MS);
+	p[1].timeout = from_now(1000 * MS * ktap_slow);
 	for (int i = 0; i < 2; i++) {
 		pid[i] = peer_fork(&p[i]);
 		until_state(pid[i], pid[i], 'S');

@@ -121,10 +121,14 @@ TEST(server_that_is_a_worker, .clauses = "BLOCK-8 WVIOL-1 R57")
 
 static uint32_t scribbled;
 
+/* Set ahead of the word: where the worker sleeps from then on is the gate. */
+static atomic_bool runs;
+
 static void sleep_with_that_word(struct worker *w)
 {
+	atomic_store(&runs, true);
 	umcg_set_word(&w->own.task, scribbled);
-	nap(SOON);
+	ASSERT_TRUE(gate_pass(&gate));
 	atomic_fetch_add(&w->steps, 1);
 }
 
@@ -135,6 +139,10 @@ static void *run_the_strays(void *arg)
 	struct umcg server;
 
 	ASSERT_EQ(0, umcg_register_server(&server, NULL));
+	while (!atomic_load(&runs))
+		nap(MS);
+	until_state(getpid(), w->tid, 'S');
+	gate_open(&gate);
 	while (!__atomic_load_n(&pool.idle_workers, __ATOMIC_SEQ_CST))
 		nap(MS);
 	EXPECT_EQ(IDLE, bare_word(&w->own));
@@ -153,6 +161,7 @@ static void stray(uint32_t word)
 	pthread_t thread;
 
 	become_server();
+	gate_make(&gate);
 	scribbled = word;
 	hire(&w);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, run_the_strays, &w));

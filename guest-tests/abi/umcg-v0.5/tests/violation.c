@@ -150,7 +150,7 @@ TEST(structure_gone_at_the_timeout, .clauses = "VIOL-2 TIME-2 R26")
 	handle_violations();
 	for (int i = 0; i < 2; i++) {
 		p[i].task = new_page();
-		p[i].timeout = from_now(25 * SOON);
+		p[i].timeout = from_now(50 * SOON * ktap_slow);
 		peer_start(&p[i]);
 		until_asleep(&p[i]);
 		ASSERT_EQ(0, mprotect(p[i].task, 4096, i ? PROT_NONE : PROT_READ));
