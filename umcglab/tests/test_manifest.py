@@ -313,6 +313,12 @@ def test_a_good_one(tmp_path: Path) -> None:
             "3:10",
             "only a bench has sizes",
         ),
+        (
+            "sizes: 1 10",
+            "exact-cpus: 2",
+            "11:36",
+            "only a test asks for an exact guest",
+        ),
         ("yard/futex", "harness/selftest", "10:1", "is there twice"),
         ("yard/futex", "futex", "10:8", "<family>/<name>"),
     ],
