@@ -62,6 +62,7 @@ def run(
     output: Path,
     console_log: Path,
     memory: int = 1024,
+    smp: int = 1,
     seed: int = SEED,
     plugin: str = "",
     timeout: float = TIMEOUT,
@@ -79,8 +80,10 @@ def run(
             kernel=kernel.image,
             initrd=ramdisk,
             console_log=console_log,
-            cmdline=(*_CMDLINE, *kernel.arch.exact_cmdline),
+            # Those are for one CPU: others have no timer but the one left out there.
+            cmdline=(*_CMDLINE, *(kernel.arch.exact_cmdline if smp == 1 else ())),
             memory=memory,
+            smp=smp,
             exact=Exact(output, seed, plugin),
         )
         start = time.monotonic()

@@ -22,8 +22,8 @@ STUB = "stub"
 
 Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
 
-_KEYS = ("kind", "needs-umcg", "needs-config", "starts", "timeout", "sizes", "absent",
-         "tests")  # fmt: skip
+_KEYS = ("kind", "needs-umcg", "needs-config", "starts", "timeout", "exact-cpus", "sizes",
+         "absent", "tests")  # fmt: skip
 _TIMEOUT = 120
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 _CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
@@ -53,6 +53,8 @@ class Program:
     """Seconds after which the program as a whole hangs."""
     absent: str | None = None
     """Why its ABI lacks what it tests, so that all of it skips; None if it does not."""
+    exact_cpus: int = 0
+    """It runs in an exact guest of its own, with so many CPUs; 0 if in one with SSH."""
     sizes: tuple[int, ...] = ()
     """A bench is run once with each, and is a result of its own each time."""
     attempt: int = 0
@@ -153,6 +155,10 @@ class _Reader(yamlfile.Reader):
             raise self.error(
                 node, f"{name!r}: a program of {self.abi} is called `{self.abi}/<name>`"
             )
+        if "exact-cpus" in pairs and kind != "test":
+            raise self.error(
+                pairs["exact-cpus"], f"{name}: only a test asks for an exact guest"
+            )
         clauses: dict[str, tuple[str, ...]] = {}
         if kind == "bench":
             if "tests" in pairs:
@@ -186,6 +192,9 @@ class _Reader(yamlfile.Reader):
             timeout=self.number(pairs["timeout"], "timeout", 1, 3600)
             if "timeout" in pairs
             else _TIMEOUT,
+            exact_cpus=int(self.number(pairs["exact-cpus"], "exact-cpus", 1, 8))
+            if "exact-cpus" in pairs
+            else 0,
             absent=self.text(pairs["absent"], "absent") if "absent" in pairs else None,
             sizes=self.sizes(pairs["sizes"]) if "sizes" in pairs else (),
         )

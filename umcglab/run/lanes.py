@@ -9,6 +9,7 @@ a recorded fact, for what was measured before it must survive.
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from umcglab.errors import LabError
-from umcglab.guest import accel, exact, ssh
+from umcglab.guest import accel, exact, ssh, steps
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
 from umcglab.guest.initrd import File
@@ -91,11 +92,16 @@ def environment(ready: Ready) -> dict[str, str]:
 
 def command(ready: Ready, program: Program) -> str:
     """Return the shell line that runs `program` in the guest."""
+    return f"cd {ssh.SUITE} && exec {shlex.join(argv(ready, program))}"
+
+
+def argv(ready: Ready, program: Program) -> tuple[str, ...]:
+    """Return the words that run `program`, in the folder of the suite."""
     chosen = program.tests if ready.select else ()
-    argv = [*program.argv, *(word for test in chosen for word in ("-t", test))]
+    words = [*program.argv, *(word for test in chosen for word in ("-t", test))]
     if program.kind == fuzz_log.KIND:
-        argv += ready.fuzz.on(ready.target).argv
-    return f"cd {ssh.SUITE} && exec {shlex.join(argv)}"
+        words += ready.fuzz.on(ready.target).argv
+    return tuple(words)
 
 
 def time_limit(ready: Ready, program: Program) -> float:
@@ -184,6 +190,7 @@ def test_lane(
 ) -> TargetFacts:
     """Boot, and run every program, each in a guest that ran no other if it can be.
 
+    Those that are for an exact guest of their own come last.
     Return the facts of the target, which are in `target.json` all the while.
     """
     path = run_dir.target(ready.target.name)
@@ -207,9 +214,12 @@ def test_lane(
             )
             state = replace(state, floor=floor)
             codec.write(path, state)
-        waiting = list(ready.programs)
+        waiting = [p for p in ready.programs if not is_exact(ready, p)]
         while waiting:
             state = _boot_and_run(lab, ready, waiting, state, run_dir, progress)
+        for program in ready.programs:
+            if is_exact(ready, program):
+                state = _run_exactly(lab, ready, program, state, run_dir, progress)
         state = replace(state, status="done")
     except LabError as e:
         state = codec.read(path, TargetFacts)
@@ -264,6 +274,56 @@ def _boot_and_run(
                     run_again(ready, program, own, ran.facts, run_dir)
             if not snapshot and not ran.is_good:
                 break
+    return state
+
+
+def is_exact(ready: Ready, program: Program) -> bool:
+    """Return whether `program` has an exact guest of its own; on a control it skips."""
+    return bool(program.exact_cpus) and not ready.target.is_control
+
+
+def _run_exactly(
+    lab: Lab,
+    ready: Ready,
+    program: Program,
+    state: TargetFacts,
+    run_dir: RunDir,
+    progress: Progress,
+) -> TargetFacts:
+    """Run one program in an exact guest, which is a boot of its own; return new facts."""
+    target = ready.target
+    n = len(state.boots) + 1
+    progress.phase(f"{program.label}, exact")
+    console = run_dir.console(target.name, n)
+    # Until it has ended all that the guest said is there, whatever becomes of it.
+    log = run_dir.program_log(target.name, program.label)
+    done = exact.run(
+        lab,
+        ready.kernel,
+        ready.bundle.dir,
+        (Step(program.label, argv(ready, program)),),
+        output=log,
+        console_log=console,
+        smp=program.exact_cpus,
+        timeout=max(exact.TIMEOUT, time_limit(ready, program)),
+    )
+    (ended,), _ = steps.parse(log.read_text(errors="replace"))
+    log.write_text(f"{ended.said}\n")
+    said = console.read_text(errors="replace")
+    booted = re.search(r"Linux version (\S+)", said)
+    boot = facts.BootFacts(n, done.argv, uname=booted[1] if booted else None)
+    ran = ProgramFacts(
+        program=program.label,
+        boot=n,
+        exit_status=ended.status,
+        duration=done.duration,
+        console_from=0,
+        console_to=console.stat().st_size,
+        reproduce=reproduce(ready, program),
+    )
+    codec.write(run_dir.program(target.name, program.label), ran)
+    state = replace(state, boots=(*state.boots, boot))
+    codec.write(run_dir.target(target.name), state)
     return state
 
 

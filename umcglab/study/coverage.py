@@ -217,14 +217,18 @@ def plan(bundle: Bundle, kernel: Kernel, abi: str) -> list[Step]:
         if program.kind == "test"
         and program.name.startswith(f"{abi}/")
         and not program.absent
+        and not program.exact_cpus
         for test in program.tests
     ]
 
 
 def left_out(bundle: Bundle, abi: str) -> list[str]:
-    """Return the programs that are no such steps: they need Python, or take long."""
-    programs = bundle.manifest.of_kind("py", "fuzz")
-    return [p.name for p in programs if p.name.startswith(f"{abi}/")]
+    """Return the programs that are no such steps: they need Python or CPUs, or take long."""
+    return [
+        p.name
+        for p in bundle.manifest.of_kind("test", "py", "fuzz")
+        if p.name.startswith(f"{abi}/") and (p.kind != "test" or p.exact_cpus)
+    ]
 
 
 def lines(lab: Lab, target: Target, tree: Tree) -> dict[str, frozenset[int]]:

@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from umcglab.guest import accel, ssh
+from umcglab.guest import accel, exact, ssh
 from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
 from umcglab.guest.suite import Bundle
@@ -259,6 +259,46 @@ def test_what_fails_is_run_once_more_in_a_fresh_guest(
     assert [p.again and p.again.failed for p in found] == [None, again, None]
     logs = [call.kwargs["log"].name for call in vm.run.call_args_list]
     assert logs == ["umcg.0.log", "umcg.1.log", "umcg.1.again.log", "umcg.2.log"]
+
+
+def test_an_exact_guest_for_a_program_that_asks_for_one(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a boot of its own, after the others; a control has nothing to be exact in."""
+    both = (replace(WAIT, name="umcg/steps", exact_cpus=2), WAIT)
+    vm, plans = MagicMock(argv=("qemu",), to_ssh=1.0, uname="6.99"), []
+    vm.run.return_value = ssh.Exec(4, 0.1)
+    vm.console_size.return_value = 0
+    vm.console_text.return_value = ""
+    vm.snapshot.return_value.resume.side_effect = lambda **_: nullcontext(vm)
+
+    def run(
+        *given: object, output: Path, console_log: Path, smp: int, **_: object
+    ) -> exact.ExactRun:
+        plans.append((given[-1], smp))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("@@ begin umcg/steps\nok 1 a\n@@ end umcg/steps 1\n@@ done\n")
+        console_log.write_text("[0] Linux version 7.0-x (me)\n")
+        return exact.ExactRun(output, 2.0, ("qemu", "-icount"), 1)
+
+    monkeypatch.setattr(lanes, "_boot", lambda *_: nullcontext(vm))
+    monkeypatch.setattr(ssh, "floor", lambda *_, **__: 1.0)
+    monkeypatch.setattr(accel, "probe", lambda *_: accel.Accel("tcg", "so"))
+    monkeypatch.setattr(exact, "run", run)
+    for name, boots in (("x86_64-umcg-v0.5", [1, 2]), ("x86_64-control", [1])):
+        made = replace(ready(kernel, name), programs=both, again=True)
+        run_dir = RunDir(tmp_path / name)
+        run_dir.console(name, 1).parent.mkdir(parents=True)
+        start = TargetFacts(name, "x86_64", "umcg-v0.5", "6.12", "bench")
+        state = lanes.test_lane(LAB, made, start, run_dir, Silent())
+        assert (state.status, [b.n for b in state.boots]) == ("done", boots)
+        ran = codec.read(run_dir.program(name, "umcg/steps"), ProgramFacts)
+        assert (ran.boot, ran.exit_status) == ((2, 1) if len(boots) > 1 else (1, 4))
+    assert plans == [((Step("umcg/steps", ("bin/umcg/wait",)),), 2)]
+    own = RunDir(tmp_path / "x86_64-umcg-v0.5")
+    assert own.program_log("x86_64-umcg-v0.5", "umcg/steps").read_text() == "ok 1 a\n"
+    found = codec.read(own.target("x86_64-umcg-v0.5"), TargetFacts)
+    assert (found.boots[1].uname, found.boots[1].to_ssh) == ("7.0-x", None)
 
 
 def test_leaks_are_looked_for_in_a_guest_that_ran_all_programs(kernel: Kernel) -> None:

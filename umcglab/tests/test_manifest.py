@@ -37,6 +37,7 @@ WORDS = {p.stem for p in (SUITE / "state-word").glob("*.c")}
 """Those for ABIs that have a state word, each of which plans what it wants of them."""
 
 EPISODES = {
+    "umcg-2022": "9108d2422221bd24529757bb4b41d27c3351131a2039b636eace4faa291aac3e",
     "umcg-v0.5": "c9cc8976e3f13bb00bf6b66151852677d1ad02d6a0953515efb8889ac4e153ea",
     "umcg-v0.9.1": "a0b2ffb8110647c4a654f456e74081f298ea88dc330ed788adb8171c59f2e63f",
 }
@@ -312,6 +313,12 @@ def test_a_good_one(tmp_path: Path) -> None:
             "  sizes: 1\n  tests: {one",
             "3:10",
             "only a bench has sizes",
+        ),
+        (
+            "sizes: 1 10",
+            "exact-cpus: 2",
+            "11:36",
+            "only a test asks for an exact guest",
         ),
         ("yard/futex", "harness/selftest", "10:1", "is there twice"),
         ("yard/futex", "futex", "10:8", "<family>/<name>"),

@@ -68,6 +68,7 @@ bool look = true;			/* TIF_UMCG */
 bool parked, unreported;
 byte duties[SERVERS];
 bool left[SERVERS];			/* a server that has unregistered */
+bool for_heirs;				/* the worker was on its list then */
 bool pending, killed;			/* signals */
 bool kernel_lock;			/* some lock that the worker has when it sleeps */
 bool others_run;			/* a server has come to run other workers */
@@ -231,7 +232,24 @@ inline sleep()
 	kernel_lock = false
 }
 
-// stands for kernel/sched/umcg_worker.c: umcg_admit() umcg_queue()
+/* Nobody joins the list of a server that has left. */
+// stands for kernel/sched/umcg_worker.c: umcg_queue() umcg_push() umcg_push_once() umcg_server_leave()
+inline umcg_queue(s, joined)
+{
+	atomic {
+#ifdef JOINS_WHO_HAS_LEFT
+		joined = true;
+#else
+		joined = !left[s];
+#endif
+		if
+		:: joined -> listed[s] = true
+		:: else
+		fi
+	}
+}
+
+// stands for kernel/sched/umcg_worker.c: umcg_admit()
 inline umcg_admit()
 {
 	verdict = 2;
@@ -291,21 +309,29 @@ inline umcg_admit()
 			};
 			if
 			:: done && bound > 0 ->
+				parked = false;
 #ifndef PREEMPT_NOT_LISTED
-				listed[bound - 1] = true;
+				umcg_queue(bound - 1, done);
 #else
 				if
-				:: (w & PREEMPT) == 0 -> listed[bound - 1] = true
+				:: (w & PREEMPT) == 0 -> umcg_queue(bound - 1, done)
 				:: else
 				fi;
 #endif
-				parked = true;
-				served = false;
+				if
+				:: done ->
+					parked = true;
+					served = false;
 #ifndef COMES_BACK_UNTOLD
-				umcg_run_server(bound - 1);
+					umcg_run_server(bound - 1);
 #endif
-				verdict = 0;
-				break
+					verdict = 0;
+					break
+				:: else ->
+					/* It has left just now: look again. */
+					blocked = false;
+					ran = false
+				fi
 			:: done && bound == 0 ->
 				served = false;
 #ifdef ORPHANS_WAIT
@@ -453,13 +479,19 @@ inline umcg_worker_wait(enqueue, gone)
 				gone = true
 			:: else ->
 				if
-				:: enqueue -> back = true; listed[bound - 1] = true
+				:: enqueue -> back = true; umcg_queue(bound - 1, done)
 				:: else
 				fi;
-				umcg_run_server(bound - 1);
-				parked = true;
 				served = false;
-				idle_worker()
+				if
+				:: done ->
+					umcg_run_server(bound - 1);
+					parked = true;
+					idle_worker()
+				:: else ->
+					/* It has left just now: the worker is looked at, and runs. */
+					look = true
+				fi
 			fi
 		fi
 	fi;
@@ -639,10 +671,9 @@ inline take(s)
 #if SERVERS > 1
 		if
 #ifdef STEALS
-		:: !mine -> mine = listed[1 - s]; listed[1 - s] = false
-#else
-		:: !mine && left[1 - s] -> mine = listed[1 - s]; listed[1 - s] = false
+		:: !mine && !left[1 - s] -> mine = listed[1 - s]; listed[1 - s] = false
 #endif
+		:: !mine && for_heirs -> mine = true; for_heirs = false
 		:: else
 		fi;
 		if
@@ -687,7 +718,7 @@ end:				do
 					fi
 #ifdef GOES
 				/* Who buries the other one has it look. */
-				:: s == 1 && left[0] && (listed[0] ||
+				:: s == 1 && left[0] && (for_heirs ||
 				   (server_tid == 1 && word == RUNNABLE && yields && !back && parked)) ->
 					server_word[s] = RUNNING;
 					break
@@ -786,7 +817,9 @@ again:		mine = false
 	od;
 out:
 	/* umcg_unregister(), or the end of the program. */
-	left[s] = true
+	left[s] = true;
+	/* Who buries it empties its list, once. */
+	atomic { for_heirs = listed[s]; listed[s] = false }
 }
 
 #if TICKS > 0

@@ -86,8 +86,8 @@ inline umcg_run_server(c, s)
 	}
 }
 
-// stands for kernel/sched/umcg_worker.c: umcg_queue() umcg_push()
-// barrier kernel/sched/umcg_worker.c: umcg_push(): if (put_user(first, link)) return -EFAULT; ret = user_cmpxchg_u64(head, &first, node);
+// stands for kernel/sched/umcg_worker.c: umcg_queue() umcg_push() umcg_push_once()
+// barrier kernel/sched/umcg_worker.c: umcg_push(): if (put_user(first, link)) return -EFAULT; ret = umcg_push_once(server, head, &first, node);
 inline umcg_queue(c, s)
 {
 	load(c, LIST(ITS(s)), first);

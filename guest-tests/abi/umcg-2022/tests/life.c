@@ -2,6 +2,7 @@
 /* Fork, exec, exit; servers that go, and tids that pass on. */
 #include <linux/sched.h>
 
+#include "away.h"
 #include "staff.h"
 
 extern char **environ;
@@ -200,6 +201,101 @@ TEST(server_comes_back, .clauses = "WLIFE-2 WLIFE-4 BLOCK-8 R56 R57")
 	EXPECT_EQ(0, atomic_load(&w.steps) - 1);
 	finish_in_time(&w);
 	EXPECT_EQ(0, w.result);
+}
+
+/* A server in a page of its own. It runs a worker until that blocks, and ends at a gate. */
+static struct umcg *apart;
+static struct gate way_out;
+static atomic_bool at_the_gate;
+
+static void *run_and_end(void *arg)
+{
+	ASSERT_EQ(0, enrol(apart, 0));
+	w.own.task.server_tid = apart->tid;
+	ASSERT_EQ(0, wait_with(apart, w.tid, 0, 0));
+	atomic_store(&at_the_gate, true);
+	EXPECT_TRUE(gate_pass(&way_out));
+	return arg;
+}
+
+/*
+ * The worker is back, and about to join the list: it has its server, and sleeps for the
+ * page of that. Then the server ends. `there` says whether the page is there after that.
+ */
+static void leave_while_joined(bool there)
+{
+	struct kept kept;
+	pthread_t server;
+
+	apart = own_page();
+	w.body = pass_gate;
+	gate_make(&gate);
+	gate_make(&way_out);
+	become_server();
+	hire(&w);
+	ASSERT_EQ(0, pthread_create(&server, NULL, run_and_end, NULL));
+	until_state_is(&w, BLOCKED);
+	while (!atomic_load(&at_the_gate))
+		nap(MS);
+	until_state(getpid(), apart->tid, 'S');
+	page_keep(&kept, apart);
+	gate_open(&gate);
+	until_wanted(&kept);
+	EXPECT_EQ(RUNNABLE, umcg_word(&w.own.task));
+	gate_open(&way_out);
+	pthread_join(server, NULL);
+	if (there) {
+		page_give(&kept);
+	} else {
+		munmap(apart, PAGE);
+		close(kept.fd);
+	}
+	/* It has no server, and runs on; and is in no list that nobody will empty. */
+	pthread_join(w.thread, NULL);
+	EXPECT_EQ(0, w.result);
+	EXPECT_EQ(-ESRCH, w.left);
+	EXPECT_EQ(NONE, umcg_word(&w.own.task));
+	if (there)
+		expect_none_listed(apart);
+}
+
+TEST(server_leaves_who_is_joined, .clauses = "BACK-5 WLIFE-2 R56")
+{
+	leave_while_joined(true);
+}
+
+TEST(server_leaves_with_its_memory, .clauses = "BACK-5 WLIFE-2 VIOL-1 R56")
+{
+	leave_while_joined(false);
+}
+
+static void stop_unknown(struct worker *worker)
+{
+	pass_gate(worker);
+	while (!atomic_load(&over))
+		;
+	worker->result = stop(worker);
+	if (worker->result == -ESRCH)
+		wait_with(&worker->own, 0, UMCG_WAIT_ENQUEUE, 0);
+}
+
+/* It runs on under nobody; and who has the tid of its server knows of it by a list only. */
+TEST(server_comes_back_unaware, .clauses = "WRUN-7 WLIFE-4 R56 R57")
+{
+	w.body = stop_unknown;
+	gate_make(&gate);
+	become_server();
+	hire(&w);
+	EXPECT_EQ(BLOCKED, run(&w));
+	ASSERT_EQ(0, leave(&me, 0));
+	gate_open(&gate);
+	while (!atomic_load(&w.steps))
+		nap(MS);
+	become_server();
+	atomic_store(&over, true);
+	until_back(&w);
+	EXPECT_EQ(-ESRCH, w.result);
+	finish_in_time(&w);
 }
 
 static void find_another(struct worker *worker)
