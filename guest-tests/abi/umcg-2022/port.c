@@ -188,6 +188,19 @@ int umcg_yield(struct umcg *me, uint64_t deadline)
  */
 static void pass_server(struct umcg *server, struct umcg *from, struct umcg *to)
 {
+	uint32_t next_tid = __atomic_load_n(&server->task.next_tid, __ATOMIC_SEQ_CST);
+
+	/* That `from` runs the kernel says when it does. */
+	while ((next_tid & UMCG_TID_MASK) == from->tid &&
+	       !__atomic_compare_exchange_n(&server->task.next_tid, &next_tid,
+					    to->tid | UMCG_TID_RUNNING, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+}
+
+/* It has not been run: undo that. */
+static void take_server_back(struct umcg *server, struct umcg *from, struct umcg *to)
+{
 	uint32_t next_tid = from->tid | UMCG_TID_RUNNING;
 
 	__atomic_compare_exchange_n(&server->task.next_tid, &next_tid,
@@ -216,7 +229,7 @@ int umcg_yield_to(struct umcg *me, struct umcg *other, uint64_t deadline)
 		err = umcg_sys_wait(0, deadline ?: UMCG_NEVER);
 		if (!err || err == -ETIMEDOUT)
 			return err;
-		pass_server(server, other, me);
+		take_server_back(server, other, me);
 		if (err != -EAGAIN)
 			return err;
 	}

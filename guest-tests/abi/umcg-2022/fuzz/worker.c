@@ -92,6 +92,17 @@ enum outcome op_yield_listed(struct actor *w)
 /* From here on `to` may block under the server, and not `from`: see the port. */
 static void pass_server(struct umcg *server, struct actor *from, struct actor *to)
 {
+	uint32_t next_tid = __atomic_load_n(&server->task.next_tid, __ATOMIC_SEQ_CST);
+
+	while ((next_tid & UMCG_TID_MASK) == from->u->tid &&
+	       !__atomic_compare_exchange_n(&server->task.next_tid, &next_tid,
+					    to->u->tid | UMCG_TID_RUNNING, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+}
+
+static void take_server_back(struct umcg *server, struct actor *from, struct actor *to)
+{
 	uint32_t next_tid = from->u->tid | UMCG_TID_RUNNING;
 
 	__atomic_compare_exchange_n(&server->task.next_tid, &next_tid,
@@ -127,7 +138,7 @@ enum outcome op_yield_to(struct actor *w)
 		if (!err)
 			break;
 		/* Blocked on the way, and run since, perhaps by another server. */
-		pass_server(server, other, w);
+		take_server_back(server, other, w);
 		if (err != -EAGAIN)
 			break;
 	}
