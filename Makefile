@@ -61,6 +61,7 @@ test: check
 
 # The parts of a night can be had one by one, on several machines: hours each.
 night = $$(date -u +%Y%m%d)
+fuzz = --fuzz-ops 5000000 --fuzz-share --fuzz-seed $(night)
 parts := nightly-run nightly-mutants nightly-generated nightly-tests
 
 nightly: setup
@@ -68,7 +69,7 @@ nightly: setup
 
 # A new seed each night; the episodes that failed are in results/fuzz-seeds.txt.
 nightly-run: setup
-	@$(umcglab) run --nightly $(options) --fuzz-ops 5000000 --fuzz-seed $(night)
+	@$(umcglab) run --nightly $(options) $(fuzz)
 
 nightly-mutants: setup
 	@$(umcglab) mutants $(options)

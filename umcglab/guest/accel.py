@@ -22,6 +22,7 @@ from umcglab.host import files
 from umcglab.host.cache import Cache, digest
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.arch import Arch
+from umcglab.lab.config import Target
 
 _DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -37,6 +38,13 @@ class Accel:
 
     name: str
     why: str
+
+
+def choose(target: Target, kernel: Kernel, cache: Cache) -> Accel:
+    """Return the accelerator for the guests of a target."""
+    if target.traits.hypervisor:
+        return Accel("tcg", "a guest that has guests is emulated: few hosts nest them")
+    return probe(target.arch, kernel, cache)
 
 
 def probe(arch: Arch, kernel: Kernel, cache: Cache) -> Accel:

@@ -79,6 +79,8 @@ class Vm:
     memory: int = 1024
     smp: int = 1
     cpu: str = ""
+    hypervisor: bool = False
+    """It may run guests of its own."""
     disk: Path | None = None
     ssh: bool = False
     exact: Exact | None = None
@@ -111,6 +113,7 @@ def argv(vm: Vm) -> tuple[str, ...]:
         "-no-reboot",
         "-display", "none",
         *arch.machine_args,
+        *(arch.hypervisor if vm.hypervisor else ()),
         "-accel", vm.accel,
         "-cpu", vm.cpu or arch.cpus[0],
         "-smp", str(vm.smp),

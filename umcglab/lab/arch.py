@@ -39,6 +39,8 @@ class Arch:
     """QEMU arguments that add a second UART on chardev `exact`."""
     exact_tty: str
     """Kernel name of that second UART."""
+    hypervisor: tuple[str, ...] = ()
+    """QEMU arguments for a guest that is to run guests, if it needs any."""
     clocked_cmdline: tuple[str, ...] = ()
     """More kernel parameters for guests that live by the host's clock."""
     exact_cmdline: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ ARM64 = Arch(
     image="arch/arm64/boot/Image",
     qemu="qemu-system-aarch64",
     machine_args=("-machine", "virt"),
+    hypervisor=("-machine", "virtualization=on"),
     # cortex-a57 has no LSE: atomic operations are loops of exclusive loads and stores.
     cpus=("max", "cortex-a57", "neoverse-n1"),
     disk="virtio-blk-device",

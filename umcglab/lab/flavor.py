@@ -21,6 +21,8 @@ class Flavor:
     """Whether it has kmemleak, which scans after the last test."""
     patches: str | None = None
     """A folder of kernel-patches with what only such kernels need."""
+    hypervisor: bool = False
+    """Whether such guests run guests of their own, for which they are emulated."""
     extends: str | None = None
     """The flavor whose fragments come before those of this one."""
 
@@ -52,6 +54,7 @@ FLAVORS = {
         ),
         Flavor("distro", 2, exact=False),
         Flavor("kcsan", 8, _DETECTORS, exact=False, patches="debug"),
+        Flavor("kvm", extends="bench", exact=False, hypervisor=True),
         Flavor("probed", extends="bench", exact=False),
     )
 }

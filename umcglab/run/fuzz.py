@@ -7,8 +7,11 @@ them, and each run replays them first until somebody takes them out.
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +33,8 @@ _MOST_REPLAYS = 64
 _SLOWNESS = {"bench": 1}
 """By flavor; a kernel that checks itself takes this much longer for the same."""
 _SLOWNESS_OTHER = 10
+_MOST_TARGETS = 1000
+"""Of one ABI, so that seeds made from two seeds are never the same."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,24 @@ class Fuzz:
 
     def on(self, target: Target) -> Fuzz:
         """Return what is asked of it on `target`: less where it takes longer."""
-        slow = _SLOWNESS.get(target.flavor, _SLOWNESS_OTHER)
-        return Fuzz(max(1, self.ops // slow), self.seed, self.replay)
+        return Fuzz(max(1, self.ops // _slowness(target)), self.seed, self.replay)
+
+    def shared(self, targets: Sequence[Target]) -> dict[str, Fuzz]:
+        """Return what is asked, by name, where targets of one ABI share the operations.
+
+        Each has a seed of its own, so that what they do is not the same.
+        """
+        parts: dict[str, list[Target]] = {}
+        for target in targets:
+            parts.setdefault(target.abi, []).append(target)
+        shares = {}
+        for members in parts.values():
+            whole = sum(Fraction(1, _slowness(target)) for target in members)
+            ops = math.ceil(self.ops / whole)
+            for n, target in enumerate(members):
+                seed = self.seed * _MOST_TARGETS + n
+                shares[target.name] = replace(self, ops=ops, seed=seed)
+        return shares
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -60,6 +81,10 @@ class Fuzz:
     def options(self) -> tuple[str, ...]:
         """The lab's options that ask for the same."""
         return ("--fuzz-ops", str(self.ops), "--fuzz-seed", str(self.seed))
+
+
+def _slowness(target: Target) -> int:
+    return _SLOWNESS.get(target.flavor, _SLOWNESS_OTHER)
 
 
 def kept(lab: Lab) -> tuple[str, ...]:

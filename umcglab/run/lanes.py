@@ -166,7 +166,7 @@ def _boot(
     snapshots: bool,
 ) -> contextlib.AbstractContextManager[ssh.Guest]:
     target = ready.target
-    chosen = accel.probe(target.arch, ready.kernel, lab.cache)
+    chosen = accel.choose(target, ready.kernel, lab.cache)
     console = run_dir.console(target.name, n)
     return ssh.boot(
         lab,
@@ -177,6 +177,7 @@ def _boot(
         suite=files,
         smp=target.smp,
         cpu=target.cpu,
+        hypervisor=target.traits.hypervisor,
         memory=target.memory,
         cmdline=(*target.traits.cmdline, *target.cmdline.split()),
         timeout=target.boot_timeout * target.traits.slow,
@@ -197,7 +198,7 @@ def test_lane(
     state = start
     codec.write(path, state)
     try:
-        chosen = accel.probe(ready.target.arch, ready.kernel, lab.cache)
+        chosen = accel.choose(ready.target, ready.kernel, lab.cache)
         progress.say(f"runs on {chosen.name}: {chosen.why}")
         state = replace(
             state, accel=facts.AccelFacts(chosen.name, chosen.why), status="running"

@@ -10,7 +10,7 @@ import platform
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -62,6 +62,10 @@ class Options:
     keep: bool = False
     """Leave a guest running that a program failed in."""
     fuzz: Fuzz = field(default_factory=Fuzz)
+    fuzz_shared: bool = False
+    """Whether the targets of an ABI share those operations."""
+    shares: Mapping[str, Fuzz] = field(default_factory=dict)
+    """What a target is asked for that does not do all of it, by name."""
 
 
 def execute(
@@ -75,7 +79,9 @@ def execute(
     display.say(f"results go to {run_dir.path}")
     interrupted = None
     try:
-        options = replace(options, fuzz=replace(options.fuzz, replay=fuzz.kept(lab)))
+        asked = replace(options.fuzz, replay=fuzz.kept(lab))
+        shares = asked.shared(targets) if options.fuzz_shared else {}
+        options = replace(options, fuzz=asked, shares=shares)
         measure(lab, targets, options, run_dir, display)
     except KeyboardInterrupt:
         interrupted = "interrupted by a signal"
@@ -311,7 +317,7 @@ def prepare(target: Target, built: Built, options: Options) -> Ready:
     made = choose(ready(target, built), options.tests)
     made = replace(
         made,
-        fuzz=options.fuzz,
+        fuzz=options.shares.get(target.name, options.fuzz),
         lab=options.lab,
         keep=options.keep,
         # Both ask for the very failure that is seen first.

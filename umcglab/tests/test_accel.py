@@ -11,6 +11,7 @@ import pytest
 
 from umcglab.guest import accel
 from umcglab.kernel.kernels import Kernel
+from umcglab.lab import config
 from umcglab.lab.arch import ARCHES, X86_64
 from umcglab.lab.config import Lab
 
@@ -86,6 +87,12 @@ def test_it_is_asked_once_per_boot_of_the_host(
     boot_id.write_text("another boot\n")
     monkeypatch.setattr(accel, "_BOOT_ID", boot_id)
     assert probe(lab, kernel).name == "kvm"
+
+
+def test_guests_that_have_guests_are_emulated(lab: Lab, kernel: Kernel) -> None:
+    real = config.load(config.ROOT / "lab.yaml")
+    (target,) = config.select(real, ["x86_64-umcg-v0.5-kvm"])
+    assert accel.choose(target, kernel, lab.cache).name == "tcg"
 
 
 def test_foreign_guests_and_hosts_without_kvm_are_not_probed(

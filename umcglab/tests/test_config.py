@@ -52,6 +52,7 @@ def test_the_labs_own_file_is_right() -> None:
         ("umcg-v0.5-debug", "debug"),
         ("umcg-v0.5-kcsan", "kcsan"),
         ("umcg-v0.5-distro", "distro"),
+        ("umcg-v0.5-kvm", "kvm"),
         ("umcg-v0.5-smp8", "bench"),
         ("umcg-v0.5-none", "debug"),
         ("umcg-v0.5-voluntary", "debug"),

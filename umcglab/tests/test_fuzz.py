@@ -84,6 +84,31 @@ def test_a_slow_kernel_does_less(lab: Lab) -> None:
     assert lanes.time_limit(slow, PROGRAM) < as_much
 
 
+def test_targets_of_an_abi_share_the_operations(lab: Lab) -> None:
+    named = [X86, ARM, "x86_64-umcg-v0.5-debug", "x86_64-umcg-v0.9.1"]
+    targets = config.select(lab, named)
+    shares = Fuzz(5000, 9, ("1:2",)).shared(targets)
+    done = {t.name: shares[t.name].on(t).ops for t in targets}
+    assert done == {X86: 2381, ARM: 2381, named[2]: 238, named[3]: 5000}
+    assert {share.replay for share in shares.values()} == {("1:2",)}
+    seeds = [shares[name].seed for name in named[:3]]
+    assert len(set(seeds)) == 3
+    tomorrow = Fuzz(5000, 10).shared(targets)
+    assert not {share.seed for share in tomorrow.values()} & set(seeds)
+
+
+def test_a_target_is_asked_for_its_share(lab: Lab) -> None:
+    (chosen,) = config.select(lab, [X86])
+    asked = Fuzz(5000, 9)
+    options = session.Options("", 2, fuzz=asked, shares=asked.shared([chosen, chosen]))
+    built = cast(Any, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "ready", lambda target, built: made(lab))
+        assert session.prepare(chosen, built, options).fuzz.ops == 2500
+        whole = replace(options, shares={})
+        assert session.prepare(chosen, built, whole).fuzz == asked
+
+
 def test_the_same_again(lab: Lab) -> None:
     """The line to type asks for what was asked for, before it was made less."""
     for flavor in ("bench", "debug"):

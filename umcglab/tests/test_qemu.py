@@ -36,6 +36,10 @@ def ssh(arch: Arch) -> Vm:
     )
 
 
+def hypervisor(arch: Arch) -> Vm:
+    return replace(ssh(arch), hypervisor=True)
+
+
 def exact(arch: Arch) -> Vm:
     return replace(
         probe(arch),
@@ -49,6 +53,7 @@ GUESTS = {
     "kvm": lambda arch: replace(probe(arch), accel="kvm"),
     "ssh": ssh,
     "exact": exact,
+    "hypervisor": hypervisor,
 }
 
 

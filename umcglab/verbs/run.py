@@ -44,6 +44,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="operations of the fuzzer on each target (default: %(default)s)",
     )
     parser.add_argument(
+        "--fuzz-share",
+        action="store_true",
+        help="have the targets of an ABI share these operations, each with a seed of "
+        "its own",
+    )
+    parser.add_argument(
         "--fuzz-seed",
         type=common.positive,
         default=fuzz.SEED,
@@ -68,6 +74,7 @@ def main(options: argparse.Namespace) -> int:
         repeat=options.repeat,
         keep=options.keep,
         fuzz=fuzz.Fuzz(options.fuzz_ops, options.fuzz_seed),
+        fuzz_shared=options.fuzz_share,
     )
     with Display() as display:
         return session.execute(lab, targets, what, display)
