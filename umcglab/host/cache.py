@@ -54,7 +54,7 @@ CCACHE = "ccache"
 
 KINDS = (
     "accel", "bundles", "checks", "coverage", "headers", "images", "init", "kernels",
-    "keys", "mutants", "plugins", "sources", "trees",
+    "keys", "models", "mutants", "plugins", "sources", "trees",
 )  # fmt: skip
 """The kinds of artifacts. Nothing is removed that is of no kind."""
 

@@ -318,7 +318,7 @@ def by_model(lab: Lab, mutant: Mutant, target: Target) -> Verdict:
 
     try:
         index = models.of(lab, target.abi)
-        found = models.kills(index, mutant.name) if index else ()
+        found = models.kills(index, mutant.name, lab.cache) if index else ()
     except LabError as e:
         return verdict("not tried", e.exit_code, e.message)
     switches = {r.switch.name for r in found if r.switch}
