@@ -12,12 +12,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from umcglab.errors import UserError
-from umcglab.kernel import series
+from umcglab.guest.suite import inputs
+from umcglab.host.cache import digest, tree_digest
+from umcglab.kernel import kbuild, series
+from umcglab.lab import config
+from umcglab.lab.arch import X86_64
 from umcglab.lab.config import ROOT
 from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, load_plan
 from umcglab.verdict import contract
@@ -68,16 +73,35 @@ def suite(abi: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
             only = ["git", "apply", f"--include={UAPI}", str(patch.path)]
             subprocess.run(only, cwd=folder, check=True)
     out = folder / "out"
-    make = [
-        "make", "-s", f"-j{os.cpu_count()}", "-C", str(SUITE),
-        f"ABI={abi}",
-        f"O={out}",
-        f"KHDR={folder / 'include/uapi'}",
-        "CFLAGS=-O0 -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1 -D__NR_umcg_kick=-1",
-    ]  # fmt: skip
-    done = subprocess.run(make, check=False, text=True, stderr=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr
+    numbers = " -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1 -D__NR_umcg_kick=-1"
+    make_suite(SUITE, abi, out, folder / "include/uapi", numbers)
     return out
+
+
+def make_suite(
+    sources: Path, abi: str, out: Path, headers: Path | None = None, flags: str = ""
+) -> None:
+    """Build a suite, with or without UAPI headers, or copy it if it was built before.
+
+    It is kept in the lab's cache, as bundles are, under all that it is made from.
+    """
+    flags = f"-O0{flags}"
+
+    def fill(made: Path) -> None:
+        argv = ["make", "-s", f"-j{os.cpu_count()}", "-C", str(sources), f"O={made}",
+                f"ABI={abi}", f"KHDR={headers or made / 'none'}", f"CFLAGS={flags}"]  # fmt: skip
+        with tempfile.TemporaryDirectory() as objects:
+            argv.append(f"OBJ={objects}")
+            done = subprocess.run(argv, check=False, text=True, stderr=subprocess.PIPE)
+        assert done.returncode == 0, done.stderr
+
+    cache = config.load(ROOT / "lab.yaml").cache
+    cache.claim()
+    cache.hold()
+    compiler = kbuild.compiler(X86_64)
+    uapi = tree_digest(headers) if headers else ""
+    key = digest("for the host", abi, compiler, flags, uapi, *inputs(sources, abi))
+    shutil.copytree(cache.make("bundles", key, fill), out)
 
 
 def run(argv: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -287,8 +311,8 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert read.of_kind("bench") == (third, fourth)
     both = "CONFIG_UPROBE_EVENTS=y\nCONFIG_FTRACE=y\n"
     assert read.of_config(both) == read
-    for config in (both.replace("FTRACE", "TRACE"), "# CONFIG_FTRACE is not set\n"):
-        assert read.of_config(config).programs == (first, third, fourth)
+    for text in (both.replace("FTRACE", "TRACE"), "# CONFIG_FTRACE is not set\n"):
+        assert read.of_config(text).programs == (first, third, fourth)
 
 
 @pytest.mark.parametrize(
@@ -496,14 +520,6 @@ def test_the_header_of_an_abi_refuses_strangers(tmp_path: Path) -> None:
     assert "no member named" in compile_only(inside, tmp_path)
 
 
-def make_suite(sources: Path, abi: str, out: Path) -> None:
-    """Build with nothing but a compiler: no kernel's headers."""
-    make = ["make", "-s", f"-j{os.cpu_count()}", "-C", str(sources), f"O={out}"]
-    argv = [*make, f"ABI={abi}", f"KHDR={out}/none", "CFLAGS=-O0"]
-    done = subprocess.run(argv, check=False, text=True, stderr=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr
-
-
 def skips_for_its_reason(out: Path, plan: Manifest) -> None:
     for program in (p for p in plan.programs if p.abi):
         said = run([*program.argv], out)
@@ -518,8 +534,8 @@ def skips_for_its_reason(out: Path, plan: Manifest) -> None:
 
 
 def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
-    make_suite(SUITE, STUB, tmp_path)
-    skips_for_its_reason(tmp_path, load_plan(SUITE, STUB))
+    make_suite(SUITE, STUB, tmp_path / "out")
+    skips_for_its_reason(tmp_path / "out", load_plan(SUITE, STUB))
 
 
 def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
