@@ -64,6 +64,15 @@ def signals() -> None:
         signal.signal(signum, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session")
+def kept() -> Cache:
+    """The lab's own cache, for what has its place there under a digest of its inputs."""
+    cache = lab_config.load(lab_config.ROOT / "lab.yaml").cache
+    cache.claim()
+    cache.hold()
+    return cache
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     """A lab without targets, with a cache of its own."""

@@ -19,9 +19,8 @@ import pytest
 
 from umcglab.errors import UserError
 from umcglab.guest.suite import inputs
-from umcglab.host.cache import digest, tree_digest
+from umcglab.host.cache import Cache, digest, tree_digest
 from umcglab.kernel import kbuild, series
-from umcglab.lab import config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import ROOT
 from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, load_plan
@@ -62,24 +61,29 @@ def manifest(abi: str) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def suite(abi: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def suite(abi: str, tmp_path_factory: pytest.TempPathFactory, kept: Cache) -> Path:
     """Return the suite built for this host, which has no UMCG: ENOSYS throughout.
 
     Its one UAPI header comes out of the series, as a kernel build would have it.
     """
     folder = tmp_path_factory.mktemp("suite")
-    for patch in series.load(ROOT / "kernel-patches" / abi, "6.12").patches:
+    for patch in series.load(ROOT / "kernel-patches" / abi, "6.12", kept).patches:
         if UAPI in patch.files:
             only = ["git", "apply", f"--include={UAPI}", str(patch.path)]
             subprocess.run(only, cwd=folder, check=True)
     out = folder / "out"
     numbers = " -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1 -D__NR_umcg_kick=-1"
-    make_suite(SUITE, abi, out, folder / "include/uapi", numbers)
+    make_suite(SUITE, abi, out, kept, folder / "include/uapi", numbers)
     return out
 
 
 def make_suite(
-    sources: Path, abi: str, out: Path, headers: Path | None = None, flags: str = ""
+    sources: Path,
+    abi: str,
+    out: Path,
+    cache: Cache,
+    headers: Path | None = None,
+    flags: str = "",
 ) -> None:
     """Build a suite, with or without UAPI headers, or copy it if it was built before.
 
@@ -95,9 +99,6 @@ def make_suite(
             done = subprocess.run(argv, check=False, text=True, stderr=subprocess.PIPE)
         assert done.returncode == 0, done.stderr
 
-    cache = config.load(ROOT / "lab.yaml").cache
-    cache.claim()
-    cache.hold()
     compiler = kbuild.compiler(X86_64)
     uapi = tree_digest(headers) if headers else ""
     key = digest("for the host", abi, compiler, flags, uapi, *inputs(sources, abi))
@@ -533,8 +534,8 @@ def skips_for_its_reason(out: Path, plan: Manifest) -> None:
         assert json.loads(said.stdout)["skip"] == bench.absent
 
 
-def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
-    make_suite(SUITE, STUB, tmp_path / "out")
+def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path, kept: Cache) -> None:
+    make_suite(SUITE, STUB, tmp_path / "out", kept)
     skips_for_its_reason(tmp_path / "out", load_plan(SUITE, STUB))
 
 
@@ -554,7 +555,7 @@ def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
         subprocess.run(argv, cwd=entry["directory"], check=True)
 
 
-def test_one_folder_adds_an_abi(tmp_path: Path) -> None:
+def test_one_folder_adds_an_abi(tmp_path: Path, kept: Cache) -> None:
     """In a copy of the suite, with nothing else changed."""
     suite = tmp_path / "guest-tests"
     shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "stub"))
@@ -566,7 +567,7 @@ def test_one_folder_adds_an_abi(tmp_path: Path) -> None:
         text = path.read_text().replace("UMCG_ABI_stub", "UMCG_ABI_umcg_new")
         new.write_text(re.sub(r"^stub/", "umcg-new/", text, flags=re.M))
     assert abis(suite) == ("umcg-new",)
-    make_suite(suite, "umcg-new", tmp_path / "out")
+    make_suite(suite, "umcg-new", tmp_path / "out", kept)
     skips_for_its_reason(tmp_path / "out", load_plan(suite, "umcg-new"))
 
 

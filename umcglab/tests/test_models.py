@@ -60,15 +60,6 @@ def abi(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def cache() -> Cache:
-    """Return the lab's own: what was searched before is not searched again."""
-    found = config.load(config.ROOT / "lab.yaml").cache
-    found.claim()
-    found.hold()
-    return found
-
-
 @pytest.fixture
 def index(abi: str) -> Index:
     return INDEXES[abi]
@@ -104,32 +95,32 @@ def test_search(
     index: Index,
     configuration: Configuration,
     switch: Switch | None,
-    cache: Cache,
+    kept: Cache,
     record_property: Callable[[str, object], None],
 ) -> None:
-    result = models.run(index, configuration, switch, cache)
+    result = models.run(index, configuration, switch, kept)
     record_property(CACHED, result.search.cached)
     assert result.good, models.words(result)
 
 
-def test_every_mutant_that_no_guest_shows_is_found_by_a_model(cache: Cache) -> None:
+def test_every_mutant_that_no_guest_shows_is_found_by_a_model(kept: Cache) -> None:
     unseen = {
         m.name: m.model
-        for m in mutants.load(PATCHES / ABI / "mutants", MANIFEST)
+        for m in mutants.load(PATCHES / ABI / "mutants", MANIFEST, kept)
         if m.unseen
     }
     assert unseen
     standing = {mutant: s.name for s in INDEX.switches for mutant in s.mutants}
     assert unseen == {name: standing.get(name) for name in unseen}
     for name in unseen:
-        found = models.kills(INDEX, name, cache)
+        found = models.kills(INDEX, name, kept)
         assert found
         assert all(r.good and r.search.found for r in found), name
 
 
-def test_mutants_of_the_index_are_there(abi: str, index: Index) -> None:
+def test_mutants_of_the_index_are_there(abi: str, index: Index, kept: Cache) -> None:
     plan = load_plan(config.ROOT / "guest-tests", abi)
-    known = {m.name for m in mutants.load(PATCHES / abi / "mutants", plan)}
+    known = {m.name for m in mutants.load(PATCHES / abi / "mutants", plan, kept)}
     assert {m for s in index.switches for m in s.mutants} <= known
 
 
@@ -174,9 +165,11 @@ def test_every_model_has_a_configuration() -> None:
     ("abi", "base"),
     [(abi, base) for abi in INDEXES for base in series.bases(PATCHES / abi)],
 )
-def test_what_models_cite_is_in_the_series(abi: str, base: str, tmp_path: Path) -> None:
+def test_what_models_cite_is_in_the_series(
+    abi: str, base: str, tmp_path: Path, kept: Cache
+) -> None:
     index = INDEXES[abi]
-    parts = [series.load(PATCHES / part, base) for part in ("plumbing", abi)]
+    parts = [series.load(PATCHES / part, base, kept) for part in ("plumbing", abi)]
     patches = [patch for part in parts for patch in part.patches]
     named = {models.path(index.folder, c.model) for c in index.configurations}
     found = [one for path in sorted(named) for one in models.cited(path)]
