@@ -30,9 +30,15 @@ ffffffff82000000 T _etext
 """
 
 
+MARKS = {
+    "nightly": "a lab test that is too long for `make test`; run by `make nightly`",
+    "slow": "more of what `make check` has some of; run by `make test`",
+}
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    text = "a lab test that is too long for `make test`; run by `make nightly`"
-    config.addinivalue_line("markers", f"nightly: {text}")
+    for name, text in MARKS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
