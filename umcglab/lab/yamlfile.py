@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.composer import Composer
@@ -31,6 +32,16 @@ def _quickly(text: str) -> yaml.Node | None:
         def __init__(self, stream: str) -> None:
             yaml.CSafeLoader.__init__(self, stream)
             Composer.__init__(self)
+
+        def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+            """Compose one; one that is left out has its place behind the colon."""
+            node = Composer.compose_scalar_node(self, anchor)
+            at = node.start_mark.index
+            end = len(text[:at].rstrip())
+            if not node.value and end < at and text[end - 1] == ":":
+                line, start = text.count("\n", 0, end), text.rfind("\n", 0, end) + 1
+                node.start_mark = yaml.Mark("", end, line, end - start, None, 0)
+            return node
 
     return yaml.compose(text, Loader=Loader)
 
