@@ -39,8 +39,9 @@ run: setup $(filter lab,$(MAKECMDGOALS))
 report list shell clean: setup
 	@$(umcglab) $@ $(if $(filter shell list,$@),$(options)) $(if $(filter report,$@),results/latest)
 
-# What the unit tests compile is served by ccache, in the cache of the lab.
-check_env = PATH="/usr/lib/ccache:$$PATH" \
+# What the unit tests compile is served by ccache, in the cache of the lab. Each of their
+# processes would compile its Python anew where the caller wants no bytecode to be written.
+check_env = PYTHONDONTWRITEBYTECODE= PATH="/usr/lib/ccache:$$PATH" \
 	CCACHE_DIR="$${UMCGLAB_CACHE:-$$HOME/.cache/umcglab}/ccache"
 
 # Unit tests share nothing, and wait as long as they compute: two for each core. The lab

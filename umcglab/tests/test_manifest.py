@@ -47,6 +47,13 @@ EPISODES = {
 }
 """Digest of what the fuzzer chooses for some seeds, as it has since it was written."""
 
+one_abi = pytest.mark.parametrize(
+    "abi",
+    [ABIS[0], *(pytest.param(abi, marks=pytest.mark.slow) for abi in ABIS[1:])],
+    indirect=True,
+)
+"""For tests of what is the same for all: `make check` has one of them."""
+
 UAPI = "include/uapi/linux/umcg.h"
 
 
@@ -221,6 +228,7 @@ def test_a_seed_stands_for_the_same_episodes(abi: str, suite: Path) -> None:
     assert plans.hexdigest() == EPISODES[abi]
 
 
+@one_abi
 def test_python_tests_report_failures(abi: str, suite: Path) -> None:
     """The runner, seen to tell pass, failure, error and time-out apart."""
     victims = suite / "py" / abi / "test_victims.py"
@@ -258,6 +266,7 @@ def test_python_tests_report_failures(abi: str, suite: Path) -> None:
     victims.unlink()
 
 
+@one_abi
 def test_python_tests_fail_where_a_cpu_does_not_schedule(suite: Path) -> None:
     """With a watch that says so; harness/selftest has a CPU that does not, in a guest."""
     (suite / "py/test_two.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
