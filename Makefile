@@ -18,7 +18,7 @@ help:
 	@echo 'make run            boot, test, measure, and write results/latest/report.html'
 	@echo 'make lab run        both; add ONLY=x86_64-umcg-v0.5 for one target'
 	@echo 'make test           every check of this project, on real kernels too'
-	@echo 'make check          only the checks that need no kernel'
+	@echo 'make check          only the quick ones, which need no kernel: after each edit'
 	@echo 'make nightly        what is too long for make test'
 	@echo 'make report         render results/latest again'
 	@echo 'make list           the targets and what is built of them'
@@ -39,8 +39,9 @@ run: setup $(filter lab,$(MAKECMDGOALS))
 report list shell clean: setup
 	@$(umcglab) $@ $(if $(filter shell list,$@),$(options)) $(if $(filter report,$@),results/latest)
 
-# What the unit tests compile is served by ccache, in the cache of the lab.
-check_env = PATH="/usr/lib/ccache:$$PATH" \
+# What the unit tests compile is served by ccache, in the cache of the lab. Each of their
+# processes would compile its Python anew where the caller wants no bytecode to be written.
+check_env = PYTHONDONTWRITEBYTECODE= PATH="/usr/lib/ccache:$$PATH" \
 	CCACHE_DIR="$${UMCGLAB_CACHE:-$$HOME/.cache/umcglab}/ccache"
 
 # Unit tests share nothing, and wait as long as they compute: two for each core. The lab
@@ -54,10 +55,10 @@ check: setup
 	for abi in $(wildcard guest-tests/abi/*); do .venv/bin/mypy $(guest_py) \
 		$$(ls -d $$abi/py 2>/dev/null) || exit 1; done
 	shellcheck umcglab/setup/setup.sh .ci/run
-	$(check_env) .venv/bin/pytest -n $$((2 * $$(nproc))) -m 'not lab'
+	$(check_env) .venv/bin/pytest -n $$((2 * $$(nproc))) -m 'not lab and not slow'
 
 test: check
-	.venv/bin/pytest -n 2 --dist loadfile -m 'lab and not nightly'
+	.venv/bin/pytest -n 2 --dist loadfile -m '(lab or slow) and not nightly'
 
 # The parts of a night can be had one by one, on several machines: hours each.
 night = $$(date -u +%Y%m%d)

@@ -79,10 +79,16 @@ def _key(sources: Path, arch: Arch, kernel: Headers | Kernel, abi: str) -> str:
         _RECIPE,
         abi,
         kbuild.compiler(arch),
-        tree_digest(sources, "[Mm]*"),
-        [(p, tree_digest(sources / p)) for p in (*_PARTS, f"abi/{abi}")],
+        *inputs(sources, abi),
         tree_digest(kernel.headers),
     )
+
+
+def inputs(sources: Path, abi: str) -> tuple[object, ...]:
+    """Return digests of all in `sources` that the suite for `abi` is made from."""
+    parts = (*_PARTS, f"abi/{abi}")
+    found = [(p, tree_digest(sources / p)) for p in parts]
+    return tree_digest(sources, "[Mm]*"), found
 
 
 def _make(

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from umcglab.errors import InfraError
-from umcglab.host import files, uses
+from umcglab.errors import InfraError, LabError
+from umcglab.host import command, files, uses
 
 
 def digest(*parts: object) -> str:
@@ -54,7 +54,7 @@ CCACHE = "ccache"
 
 KINDS = (
     "accel", "bundles", "checks", "coverage", "headers", "images", "init", "kernels",
-    "keys", "mutants", "plugins", "sources", "trees",
+    "keys", "models", "mutants", "plugins", "sources", "trees",
 )  # fmt: skip
 """The kinds of artifacts. Nothing is removed that is of no kind."""
 
@@ -84,6 +84,17 @@ def _size(root: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += os.lstat(f"{folder}/{name}").st_blocks * 512
     return total
+
+
+def _ccache_size(root: Path) -> int:
+    """Return the bytes that ccache takes, which it counts itself, or else the files do."""
+    with contextlib.suppress(LabError, ValueError):
+        argv = ["ccache", "--print-stats"]
+        said = command.output(argv, env={"CCACHE_DIR": str(root)})
+        rows = dict(line.split("\t") for line in said.splitlines())
+        if counted := int(rows.get("cache_size_kibibyte", 0)):
+            return counted * 1024
+    return _size(root)
 
 
 def _count(root: Path) -> list[int]:
@@ -219,7 +230,8 @@ class Cache:
             if not isinstance(record, dict):
                 return None  # an older lab's, which has but the sum
             for name, size in record["files"].items():
-                actual = (path / name).lstat().st_size
+                # Of a thousand files: no Path for each.
+                actual = os.lstat(f"{path}/{name}").st_size
                 if actual != size:
                     return f"{name} has {actual} bytes, not {size}"
             if deep and record["many"] and _count(path) != record["many"]:
@@ -347,7 +359,7 @@ class Cache:
         self.claim()
         freed = self._remove_abandoned()
         artifacts = sorted(self._artifacts(_KEPT), key=lambda a: a.used)
-        total = sum(a.size for a in artifacts) + _size(self.root / CCACHE)
+        total = sum(a.size for a in artifacts) + _ccache_size(self.root / CCACHE)
         for artifact in artifacts:
             if total <= limit or artifact.used > time.time() - _IN_USE:
                 break

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
+import json
 import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from umcglab.errors import PatchError, UserError
+from umcglab.errors import InfraError, PatchError, UserError
 from umcglab.host import command, files
+from umcglab.host.cache import Cache, digest
 
 _ALONE = {
     "GIT_DIR": os.devnull,
@@ -56,20 +59,103 @@ class Patch:
         return not all(name.startswith(BESIDE) for name in self.files)
 
 
+_read_before: dict[tuple[Path, bytes], Patch] = {}
+"""What this process has read: targets share most of their patches."""
+_MANY = 1024
+"""Patches, from which on those read before are forgotten."""
+
+
 def read(path: Path) -> Patch:
     """Return one patch file; PatchError if git finds no patch in it."""
+    (patch,) = read_all([path])
+    return patch
+
+
+def read_all(paths: Sequence[Path], note: Path | None = None) -> tuple[Patch, ...]:
+    """Return patch files, as `read` does.
+
+    `note` is a file that says what other processes have found in them, and is told what
+    this one has: git is started three times for each file, and a series has twenty.
+    """
     try:
-        return _read(path, path.read_bytes())
+        texts = [(path, path.read_bytes()) for path in paths]
     except OSError as e:
         raise UserError(f"cannot read the patch: {e}") from e
+    if len(_read_before) > _MANY:
+        _read_before.clear()
+    if note and any(text not in _read_before for text in texts):
+        noted = _noted(note)
+        for path, data in texts:
+            if found := noted.get(_name(path, data)):
+                _read_before[path, data] = replace(found, path=path)
+    new = [text for text in texts if text not in _read_before]
+    for path, data in new:
+        _read_before[path, data] = _read(path, data)
+    if note and new:
+        _note(note, [(text, _read_before[text]) for text in texts])
+    return tuple(_read_before[text] for text in texts)
 
 
-@functools.lru_cache(maxsize=1024)  # Targets share most of their patches.
+def note(cache: Cache, what: Path) -> Path | None:
+    """Return the file in which it is noted what is in the patches of `what`."""
+    return cache.memory("seen", digest("patches", str(what.resolve())))
+
+
+def _name(path: Path, data: bytes) -> str:
+    # Of a patch without a subject, that is its file's name.
+    return f"{hashlib.sha256(data).hexdigest()} {path.name}"
+
+
+def _reader() -> list[object]:
+    """Return what decides, beside a file, what is found in it."""
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return [code, command.output(["git", "--version"])]
+
+
+def _noted(note: Path) -> dict[str, Patch]:
+    """Return what is in a note, as far as it is this reader's."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        said = files.read_json(note)
+        if said["reader"] == _reader():
+            return {name: _patch(said) for name, said in said["patches"].items()}
+    return {}
+
+
+def _patch(said: Mapping[str, Any]) -> Patch:
+    return Patch(
+        path=Path(),
+        subject=str(said["subject"]),
+        sha256=str(said["sha256"]),
+        files=tuple(map(str, said["files"])),
+        added=tuple(map(str, said["added"])),
+        mails=tuple(mail.encode("latin-1") for mail in said["mails"]),
+        diffs=tuple(diff.encode("latin-1") for diff in said["diffs"]),
+    )
+
+
+def _note(note: Path, found: Sequence[tuple[tuple[Path, bytes], Patch]]) -> None:
+    patches = {
+        _name(*text): {
+            "subject": patch.subject,
+            "sha256": patch.sha256,
+            "files": patch.files,
+            "added": patch.added,
+            "mails": [mail.decode("latin-1") for mail in patch.mails],
+            "diffs": [diff.decode("latin-1") for diff in patch.diffs],
+        }
+        for text, patch in found
+    }
+    # Without it only time is lost.
+    with contextlib.suppress(InfraError):
+        said = {"reader": _reader(), "patches": patches}
+        files.write(note, json.dumps(said))
+
+
 def _read(path: Path, data: bytes) -> Patch:
     mails: list[bytes] = []
     subjects: list[str] = []
     diffs: list[bytes] = []
-    files: dict[str, bool] = {}
+    names: dict[str, bool] = {}
     with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
         found = _mails(path, data, Path(tmp))
         # A mailbox may begin with a cover letter, as b4 and `umcglab series` have it.
@@ -81,13 +167,13 @@ def _read(path: Path, data: bytes) -> Patch:
             subjects.append(subject)
             diffs.append(diff)
             for name, is_new in _files(path, data, diff, Path(tmp)).items():
-                files[name] = files.get(name, is_new)
+                names[name] = names.get(name, is_new)
     return Patch(
         path=path,
         subject=subjects[0] or path.name,
         sha256=hashlib.sha256(data).hexdigest(),
-        files=tuple(files),
-        added=tuple(name for name, is_new in files.items() if is_new),
+        files=tuple(names),
+        added=tuple(name for name, is_new in names.items() if is_new),
         mails=tuple(mails),
         diffs=tuple(diffs),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from umcglab.errors import PatchError, UserError
 from umcglab.host import textfile
+from umcglab.host.cache import Cache
 from umcglab.host.progress import Progress
 from umcglab.kernel import gitrepo, patchfile
 from umcglab.kernel.patchfile import Patch
@@ -28,8 +29,11 @@ class Series:
     patches: tuple[Patch, ...]
 
 
-def load(part: Path, base: str) -> Series:
-    """Read `<part>/<base>.series`, and refuse patches that no series names."""
+def load(part: Path, base: str, cache: Cache | None = None) -> Series:
+    """Read `<part>/<base>.series`, and refuse patches that no series names.
+
+    In `cache` it is noted what is in these files.
+    """
     listing = part / f"{base}.series"
     order: dict[str, int] = {}
     for number, name in _names(listing):
@@ -57,7 +61,8 @@ def load(part: Path, base: str) -> Series:
             where=str(listing),
             hint="list it, or remove it",
         )
-    patches = tuple(patchfile.read(part / name) for name in order)
+    note = patchfile.note(cache, listing) if cache else None
+    patches = patchfile.read_all([part / name for name in order], note)
     return Series(f"{part.name}/{base}", patches)
 
 
@@ -107,13 +112,13 @@ def of(target: Target, lab: Lab) -> tuple[Series, ...]:
     parts = [lab.patches / "plumbing", *own_parts(target, lab)]
     if target.source.until:
         files = gitrepo.series(target.source, lab.cache)
-        found = [Series(target.source.name, tuple(map(patchfile.read, files)))]
+        found = [Series(target.source.name, patchfile.read_all(files))]
         parts = []
     if target.traits.patches:
         # They only help to test the lab: a base may go without.
         more = lab.patches / target.traits.patches
         parts += [more] if target.base in bases(more) else []
-    return (*found, *(load(part, target.base) for part in parts))
+    return (*found, *(load(part, target.base, lab.cache) for part in parts))
 
 
 def own_parts(target: Target, lab: Lab) -> list[Path]:

@@ -9,6 +9,7 @@ source `6.10` does not become the number 6.1.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import itertools
 import os
 import re
@@ -227,6 +228,25 @@ class _Reader(yamlfile.Reader):
 
     root: Path
 
+    @functools.cached_property
+    def bases(self) -> Mapping[str, Sequence[str]]:
+        """The parts of kernel-patches, and the bases that each has a series for."""
+        found: dict[str, list[str]] = {}
+        for path in self.root.glob("kernel-patches/*/*.series"):
+            found.setdefault(path.parent.name, []).append(path.stem)
+        return found
+
+    @functools.cached_property
+    def abis(self) -> Sequence[str]:
+        """The parts of kernel-patches that are ABIs."""
+        return sorted(p.parent.name for p in self.root.glob("kernel-patches/*/config"))
+
+    @functools.cached_property
+    def flavors(self) -> Sequence[str]:
+        """The flavors that there are fragments for."""
+        folder = self.root / "kernel-patches/kconfig/flavor"
+        return sorted(p.stem for p in folder.glob("*.config"))
+
     def path(self, node: yaml.Node, what: str) -> Path:
         """Return a path, absolute; in the file it is relative to the file."""
         path = _expand(self.text(node, what), self.at(node))
@@ -439,10 +459,8 @@ class _Reader(yamlfile.Reader):
             )
         arch = self.one_of(self.need(node, pairs, what, "arch"), "arch", ARCHES)
         source = self.one_of(self.need(node, pairs, what, "source"), "source", sources)
-        folder = self.root / "kernel-patches"
-        abis = sorted(p.parent.name for p in folder.glob("*/config"))
         abi_node = self.need(node, pairs, what, "abi")
-        abi = self.one_of(abi_node, "abi", (CONTROL, *abis))
+        abi = self.one_of(abi_node, "abi", (CONTROL, *self.abis))
         base = self.text(pairs["base"], "base") if "base" in pairs else source
         # What is built already takes no patch, and a range of commits has its own.
         patched = "patches" in pairs or sources[source].is_built
@@ -460,13 +478,13 @@ class _Reader(yamlfile.Reader):
                 raise self.error(
                     pairs["with"], f"{what}: `with` is for a kernel that takes a series"
                 )
-            parts = {p.parent.name for p in folder.glob("*/*.series")}
-            both = {f"{part}-{abi}" for part in parts for abi in abis}
-            known = sorted(parts - {"plumbing", "debug", *abis} - both)
+            parts = self.bases.keys()
+            both = {f"{part}-{abi}" for part in parts for abi in self.abis}
+            known = sorted(parts - {"plumbing", "debug", *self.abis} - both)
             extra = self.one_of(pairs["with"], "with", known)
         if abi != CONTROL and not patched and not sources[source].until:
             for part in filter(None, ("plumbing", extra, abi)):
-                bases = sorted(p.stem for p in folder.glob(f"{part}/*.series"))
+                bases = sorted(self.bases.get(part, ()))
                 if base not in bases:
                     raise self.error(
                         pairs.get("base", abi_node),
@@ -484,8 +502,7 @@ class _Reader(yamlfile.Reader):
             extra=extra,
         )
         if "flavor" in pairs:
-            flavors = sorted(p.stem for p in folder.glob("kconfig/flavor/*.config"))
-            flavor = self.one_of(pairs["flavor"], "flavor", flavors)
+            flavor = self.one_of(pairs["flavor"], "flavor", self.flavors)
             target = replace(target, flavor=flavor)
         if "smp" in pairs:
             target = replace(target, smp=self.number(pairs["smp"], "smp", 1, _MAX_SMP))

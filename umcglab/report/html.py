@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -135,8 +136,9 @@ class ByBase:
     rows: tuple[tuple[str, tuple[Figure | None, ...]], ...]
 
 
-def render(run: Run) -> bytes:
-    """Return the report."""
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Return what has the templates, each compiled when it is first asked for."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -153,8 +155,14 @@ def render(run: Run) -> bytes:
         "flat": flat,
         "stem": program_stem,
     }
+    return environment
+
+
+def render(run: Run) -> bytes:
+    """Return the report."""
     return (
-        environment.get_template("report.html.j2")
+        _environment()
+        .get_template("report.html.j2")
         .render(
             run=run,
             notes=summary.notes(run),

@@ -10,20 +10,25 @@ anything does not pass.
 
 A search that ended early proves nothing and is the lab's fault, whatever it found
 until then.
+
+What a search said is kept in the cache, under a digest of the model and of all else that
+it depends on, and read anew each time.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from umcglab.errors import InfraError, UserError
 from umcglab.host import command
+from umcglab.host.cache import Cache, digest
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import Manifest, Program, load_plan
@@ -35,6 +40,12 @@ DEADLOCK = "invalid end state"
 
 SHARED = "plumbing/model"
 """Beside the ABIs: models, and parts of some, that are not one ABI's."""
+
+_KIND = "models"
+_RECIPE = 1
+"""Changes when the way of searching does, so that what is kept of old ones is not used."""
+_SAID = "said"
+_TRAIL = "trail"
 
 _DEPTH = 100_000
 _MEMORY = 1500
@@ -94,6 +105,8 @@ class Search:
     states: int
     trail: str = ""
     """What led there, step by step."""
+    cached: bool = False
+    """Whether it was done before, and what it said was kept."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +130,18 @@ def path(folder: Path, model: str) -> Path:
 
 
 def parts(file: Path) -> tuple[Path, ...]:
-    """Return the file of a model, and those that it is made of."""
+    """Return the file of a model, and those that it is made of.
+
+    UserError if it has an include of another form, which would not be seen.
+    """
     found = [file]
     for part in found:
-        for name in re.findall(r'^#include "(.+)"$', part.read_text(), re.M):
-            if (other := (part.parent / name).resolve()) not in found:
+        for line, rest in re.findall(
+            r"^(\s*#\s*include\b(.*))$", part.read_text(), re.M
+        ):
+            if not (m := re.fullmatch(r' "(.+)"', rest)):
+                raise UserError(f'not `#include "FILE"`: {line}', where=str(part))
+            if (other := (part.parent / m[1]).resolve()) not in found:
                 found.append(other)
     return tuple(found)
 
@@ -241,12 +261,46 @@ def search(
     folder: Path,
     model: str,
     defines: Sequence[str],
+    cache: Cache | None = None,
+    *,
     depth: int = _DEPTH,
     memory: int = _MEMORY,
 ) -> Search:
-    """Visit every state of a model; InfraError if that could not be done."""
-    flags = [f"-D{define}" for define in defines]
+    """Visit every state of a model; InfraError if that could not be done.
+
+    With a cache, one that was done before is not done again.
+    """
     file = path(folder.resolve(), model)
+    name = f"{model} {' '.join(defines)}".strip()
+
+    def fill(made: Path) -> None:
+        _search(file, defines, depth, memory, made)
+        # What is no whole search is not kept.
+        _read(made, name)
+
+    if cache is None:
+        with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
+            fill(Path(tmp))
+            return _read(Path(tmp), name)
+    texts = [(part.name, part.read_text()) for part in parts(file)]
+    key = digest(_RECIPE, _tools(), texts, list(defines), depth, memory)
+    if kept := cache.find(_KIND, key):
+        return replace(_read(kept, name), cached=True)
+    return _read(cache.make(_KIND, key, fill), name)
+
+
+@functools.cache
+def _tools() -> str:
+    """Return what identifies what searches."""
+    versions = (["spin", "-V"], ["gcc", "--version"])
+    return ", ".join(command.output(argv).splitlines()[0] for argv in versions)
+
+
+def _search(
+    file: Path, defines: Sequence[str], depth: int, memory: int, made: Path
+) -> None:
+    """Search, and write what the checker printed, and the trail it left, to `made`."""
+    flags = [f"-D{define}" for define in defines]
     with tempfile.TemporaryDirectory(prefix="umcglab-") as name:
         tmp = Path(name)
         command.output(["spin", "-a", *flags, str(file)], cwd=tmp)
@@ -256,16 +310,25 @@ def search(
         command.output(["gcc", "-w", *limits, "-c", "pan.c"], cwd=tmp)
         command.output(["gcc", "-o", "pan", "pan.o"], cwd=tmp)
         done = command.run([str(tmp / "pan"), f"-m{depth}", "-n"], cwd=tmp)
-        found = judge(done.stdout, f"{model} {' '.join(defines)}".strip())
-        if found.found == HOLDS:
-            return found
-        trail = tmp / f"{model}.pml.trail"
-        if not trail.exists():
-            raise InfraError(f"{model}: {found.found}, and no trail")
-        steps = command.output(
-            ["spin", "-t", "-p", "-g", "-k", str(trail), *flags, str(file)], cwd=tmp
-        )
-        return Search(found.found, found.depth, found.states, steps)
+        (made / _SAID).write_text(done.stdout)
+        trail = tmp / f"{file.name}.trail"
+        if trail.exists():
+            steps = command.output(
+                ["spin", "-t", "-p", "-g", "-k", str(trail), *flags, str(file)], cwd=tmp
+            )
+            # By the names of the files: the next clone that reads this lies elsewhere.
+            where = re.compile(rf"{re.escape(str(file.parent))}/(?:\S*/)?")
+            (made / _TRAIL).write_text(where.sub("", steps))
+
+
+def _read(made: Path, name: str) -> Search:
+    """Return what `_search` has written."""
+    found = judge((made / _SAID).read_text(), name)
+    if found.found == HOLDS:
+        return found
+    if not (made / _TRAIL).exists():
+        raise InfraError(f"{name}: {found.found}, and no trail")
+    return replace(found, trail=(made / _TRAIL).read_text())
 
 
 def judge(output: str, name: str) -> Search:
@@ -363,11 +426,16 @@ def missing(one: Cited, source: str) -> str:
     return f"{one.function}()"
 
 
-def run(index: Index, configuration: Configuration, switch: Switch | None) -> Result:
+def run(
+    index: Index,
+    configuration: Configuration,
+    switch: Switch | None,
+    cache: Cache | None = None,
+) -> Result:
     """Search a configuration, with a switch or as it is."""
     defines = (*configuration.defines, *([switch.name] if switch else []))
     expected = switch.finds if switch and configuration in switch.found_in else HOLDS
-    done = search(index.folder, configuration.model, defines)
+    done = search(index.folder, configuration.model, defines, cache)
     return Result(configuration, switch, done, expected)
 
 
@@ -397,10 +465,10 @@ def planned(
                 yield configuration, switch
 
 
-def kills(index: Index, mutant: str) -> tuple[Result, ...]:
+def kills(index: Index, mutant: str, cache: Cache | None = None) -> tuple[Result, ...]:
     """Search with the switches that stand for a mutant; what comes of each."""
     return tuple(
-        run(index, configuration, switch)
+        run(index, configuration, switch, cache)
         for switch in index.switches
         if mutant in switch.mutants
         for configuration in switch.found_in
@@ -420,4 +488,5 @@ def words(result: Result) -> str:
             f", not {result.expected}" if result.expected else ""
         )
     counts = f"{result.search.states} states, depth {result.search.depth}"
+    counts += ", cached" if result.search.cached else ""
     return f"{name}{result.configuration.name}: {said} ({counts})"

@@ -9,6 +9,7 @@ first. A mutant under which all of them pass has survived.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
 from umcglab.errors import Fault, LabError, UserError, worst
+from umcglab.host.cache import Cache
 from umcglab.host.display import Display
 from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
@@ -75,9 +77,19 @@ class Verdict:
     fault: int = 0
 
 
-def load(folder: Path, manifest: Manifest) -> tuple[Mutant, ...]:
-    """Read the mutants of an ABI; raise UserError with file, line and column."""
+def load(
+    folder: Path, manifest: Manifest, cache: Cache | None = None
+) -> tuple[Mutant, ...]:
+    """Read the mutants of an ABI; raise UserError with file, line and column.
+
+    In `cache` it is noted what is in their patches.
+    """
     file = folder / "index.yaml"
+    if cache:
+        # One that is none is told below, with its place in the index.
+        with contextlib.suppress(LabError):
+            every = sorted(folder.glob("*.patch"))
+            patchfile.read_all(every, patchfile.note(cache, folder))
     node = yamlfile.compose(file)
     if node is None:
         raise UserError("empty: it has no mutants", where=str(file))
@@ -146,7 +158,7 @@ def of(lab: Lab, target: Target) -> tuple[Mutant, ...]:
     if not folders:
         return ()
     plan = load_plan(lab.root / "guest-tests", target.abi)
-    return tuple(mutant for folder in folders for mutant in load(folder, plan))
+    return tuple(m for folder in folders for m in load(folder, plan, lab.cache))
 
 
 def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Target]:
@@ -318,7 +330,7 @@ def by_model(lab: Lab, mutant: Mutant, target: Target) -> Verdict:
 
     try:
         index = models.of(lab, target.abi)
-        found = models.kills(index, mutant.name) if index else ()
+        found = models.kills(index, mutant.name, lab.cache) if index else ()
     except LabError as e:
         return verdict("not tried", e.exit_code, e.message)
     switches = {r.switch.name for r in found if r.switch}

@@ -17,6 +17,9 @@ from umcglab.lab import config as lab_config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
 
+CACHED = "cached"
+"""Property of a test whose result may have been kept: whether it was."""
+
 FAKE_QEMU = Path(__file__).with_name("fake_qemu.py")
 SYSTEM_MAP = """\
 0000000000000000 D __per_cpu_start
@@ -27,9 +30,31 @@ ffffffff82000000 T _etext
 """
 
 
+MARKS = {
+    "nightly": "a lab test that is too long for `make test`; run by `make nightly`",
+    "slow": "more of what `make check` has some of; run by `make test`",
+}
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    text = "a lab test that is too long for `make test`; run by `make nightly`"
-    config.addinivalue_line("markers", f"nightly: {text}")
+    for name, text in MARKS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many model searches were not done, since nothing about them has changed."""
+    reports = (r for some in terminalreporter.stats.values() for r in some)
+    kept = [
+        was
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, was in report.user_properties
+        if name == CACHED
+    ]
+    if kept:
+        terminalreporter.line(
+            f"models: {sum(kept)} of {len(kept)} searches were cached"
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +68,15 @@ def signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def kept() -> Cache:
+    """The lab's own cache, for what has its place there under a digest of its inputs."""
+    cache = lab_config.load(lab_config.ROOT / "lab.yaml").cache
+    cache.claim()
+    cache.hold()
+    return cache
 
 
 @pytest.fixture

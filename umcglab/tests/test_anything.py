@@ -30,7 +30,7 @@ from umcglab.tests import golden, toylab
 from umcglab.tests.toylab import ToyLab
 
 _DAY = 160
-"""Cases of a unit test, about 20 seconds with those of the outputs."""
+"""Cases of a unit test, a quarter of which `make check` has."""
 _NIGHT = 6000
 STATUSES = (0, 1, 2, 3)
 
@@ -268,7 +268,9 @@ def attempts(
         shutil.rmtree(made)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))]
+)
 def test_no_traceback_whatever_there_is(
     part: int,
     small: Path,

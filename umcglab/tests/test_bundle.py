@@ -143,7 +143,12 @@ def test_it_is_built_once(
     assert build(lab, headers) == first
 
 
-def test_what_it_is_made_from_names_it(lab: Lab, headers: Path) -> None:
+def test_what_it_is_made_from_names_it(
+    lab: Lab, headers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What it is called does not depend on what is made.
+    monkeypatch.setattr(suite, "_make", lambda *_: None)
+    monkeypatch.setattr(suite, "_check", lambda *_: None)
     keys = {build(lab, headers).digest}
     write(headers / "linux/umcg.h", "struct umcg_task { int state; };\n")
     keys.add(build(lab, headers).digest)

@@ -172,6 +172,23 @@ def test_trimming_counts_ccache_and_leaves_it(tmp_path: Path) -> None:
     assert everything(tmp_path) == ["ccache/0/data"]
 
 
+def test_ccache_is_asked_what_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has counted; its thousands of files need not be looked at."""
+    said = "cache_size_kibibyte\t3072\n"
+    fake = tmp_path / "bin/ccache"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\n[ "$1" = --print-stats ] && printf "{said}"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent), prepend=":")
+    cache = Cache(tmp_path / "cache")
+    old = put(cache, "old", 1 << 20, age=DAY)
+    assert cache.trim(5 << 20) == 0
+    assert cache.trim(3 << 20) > 0
+    assert not old.exists()
+
+
 def test_trimming_keeps_keys_and_drops_old_logs(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     put(cache, "lab", 10, age=DAY, kind="keys")

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from umcglab.errors import UserError
-from umcglab.lab import config
+from umcglab.lab import config, yamlfile
 from umcglab.lab.arch import ARM64, X86_64
 from umcglab.lab.flavor import Flavor
 from umcglab.tests import toylab
@@ -35,6 +37,46 @@ def complaint(toy: ToyLab, text: str) -> str:
     assert error.where.startswith(str(file)), error.where
     place = error.where.removeprefix(f"{file}:")
     return f"{place}: {error.message}" + (f" [{error.hint}]" if error.hint else "")
+
+
+def places(node: yaml.Node) -> Iterator[tuple[object, ...]]:
+    """Yield what is read of a node and of those below: kind, tag, value and place."""
+    mark = node.start_mark
+    plain = node.value if isinstance(node, yaml.ScalarNode) else ""
+    yield type(node), node.tag, plain, mark.line, mark.column
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from (*places(key), *places(value))
+    elif isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from places(one)
+
+
+def test_both_readers_of_yaml_agree(tmp_path: Path) -> None:
+    folders = (config.ROOT / name for name in ("guest-tests", "kernel-patches"))
+    files = [config.ROOT / "lab.yaml", *(f for d in folders for f in d.rglob("*.yaml"))]
+    odd = tmp_path / "odd.yaml"
+    gone = "w:\n  - {k: , l:\n  , m:}\n  -\n  - ''\nx: {y: }\nz:\n"
+    odd.write_text(gone + "a: &x {b: [1, 'é\U0001f600' , ~]}\n# c\nd: >\n  e\n  f\n")
+    assert yaml.__with_libyaml__
+    for file in (*files, odd):
+        read = yamlfile.compose(file)
+        surely = yaml.compose(file.read_text(), Loader=yaml.SafeLoader)
+        assert read and surely
+        assert list(places(read)) == list(places(surely)), file
+
+
+@pytest.mark.parametrize("text", ["[" * 1000, "- " * 1000, "a: [1,\n b: }", "a: b: c"])
+def test_what_is_wrong_is_told_in_the_same_words(tmp_path: Path, text: str) -> None:
+    """And nesting that would end libyaml, or this process, is told at all."""
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        yamlfile.compose(file)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as surely:
+        patch.setattr(yaml, "__with_libyaml__", False)
+        yamlfile.compose(file)
+    assert caught.value.lines() == surely.value.lines()
 
 
 def test_the_labs_own_file_is_right() -> None:

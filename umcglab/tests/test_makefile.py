@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -87,3 +88,20 @@ def test_the_nights_of_ci_are_all_of_make_nightly() -> None:
         patterns = [match[1] for line in commands if (match := only.search(line))]
         lab = config.load(ROOT / "lab.yaml")
         assert set(config.select(lab, patterns)) == set(lab.targets)
+
+
+def test_every_test_is_run_by_one_goal() -> None:
+    """By its marks, in what `make test` and `make nightly-tests` run, and only once."""
+    lines = [line for goal in ("test", "nightly-tests") for line in dry(goal)]
+    chosen = [
+        m[1] or m[2]
+        for line in lines
+        if (m := re.search(r"-m (?:'(.*?)'|(\w+))", line))
+    ]
+    assert len(chosen) == 3
+    names = ("lab", "nightly", "slow")
+    for marks in itertools.product((False, True), repeat=3):
+        known = dict(zip(names, marks, strict=True))
+        # A test of the night is one of the lab's.
+        if known["lab"] or not known["nightly"]:
+            assert [eval(one, {}, known) for one in chosen].count(True) == 1, known

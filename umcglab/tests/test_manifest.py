@@ -12,12 +12,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from umcglab.errors import UserError
-from umcglab.kernel import series
+from umcglab.guest.suite import inputs
+from umcglab.host.cache import Cache, digest, tree_digest
+from umcglab.kernel import kbuild, series
+from umcglab.lab.arch import X86_64
 from umcglab.lab.config import ROOT
 from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, load_plan
 from umcglab.verdict import contract
@@ -43,6 +47,13 @@ EPISODES = {
 }
 """Digest of what the fuzzer chooses for some seeds, as it has since it was written."""
 
+one_abi = pytest.mark.parametrize(
+    "abi",
+    [ABIS[0], *(pytest.param(abi, marks=pytest.mark.slow) for abi in ABIS[1:])],
+    indirect=True,
+)
+"""For tests of what is the same for all: `make check` has one of them."""
+
 UAPI = "include/uapi/linux/umcg.h"
 
 
@@ -57,27 +68,48 @@ def manifest(abi: str) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def suite(abi: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def suite(abi: str, tmp_path_factory: pytest.TempPathFactory, kept: Cache) -> Path:
     """Return the suite built for this host, which has no UMCG: ENOSYS throughout.
 
     Its one UAPI header comes out of the series, as a kernel build would have it.
     """
     folder = tmp_path_factory.mktemp("suite")
-    for patch in series.load(ROOT / "kernel-patches" / abi, "6.12").patches:
+    for patch in series.load(ROOT / "kernel-patches" / abi, "6.12", kept).patches:
         if UAPI in patch.files:
             only = ["git", "apply", f"--include={UAPI}", str(patch.path)]
             subprocess.run(only, cwd=folder, check=True)
     out = folder / "out"
-    make = [
-        "make", "-s", f"-j{os.cpu_count()}", "-C", str(SUITE),
-        f"ABI={abi}",
-        f"O={out}",
-        f"KHDR={folder / 'include/uapi'}",
-        "CFLAGS=-O0 -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1 -D__NR_umcg_kick=-1",
-    ]  # fmt: skip
-    done = subprocess.run(make, check=False, text=True, stderr=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr
+    numbers = " -D__NR_umcg_ctl=-1 -D__NR_umcg_wait=-1 -D__NR_umcg_kick=-1"
+    make_suite(SUITE, abi, out, kept, folder / "include/uapi", numbers)
     return out
+
+
+def make_suite(
+    sources: Path,
+    abi: str,
+    out: Path,
+    cache: Cache,
+    headers: Path | None = None,
+    flags: str = "",
+) -> None:
+    """Build a suite, with or without UAPI headers, or copy it if it was built before.
+
+    It is kept in the lab's cache, as bundles are, under all that it is made from.
+    """
+    flags = f"-O0{flags}"
+
+    def fill(made: Path) -> None:
+        argv = ["make", "-s", f"-j{os.cpu_count()}", "-C", str(sources), f"O={made}",
+                f"ABI={abi}", f"KHDR={headers or made / 'none'}", f"CFLAGS={flags}"]  # fmt: skip
+        with tempfile.TemporaryDirectory() as objects:
+            argv.append(f"OBJ={objects}")
+            done = subprocess.run(argv, check=False, text=True, stderr=subprocess.PIPE)
+        assert done.returncode == 0, done.stderr
+
+    compiler = kbuild.compiler(X86_64)
+    uapi = tree_digest(headers) if headers else ""
+    key = digest("for the host", abi, compiler, flags, uapi, *inputs(sources, abi))
+    shutil.copytree(cache.make("bundles", key, fill), out)
 
 
 def run(argv: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -196,6 +228,7 @@ def test_a_seed_stands_for_the_same_episodes(abi: str, suite: Path) -> None:
     assert plans.hexdigest() == EPISODES[abi]
 
 
+@one_abi
 def test_python_tests_report_failures(abi: str, suite: Path) -> None:
     """The runner, seen to tell pass, failure, error and time-out apart."""
     victims = suite / "py" / abi / "test_victims.py"
@@ -233,6 +266,7 @@ def test_python_tests_report_failures(abi: str, suite: Path) -> None:
     victims.unlink()
 
 
+@one_abi
 def test_python_tests_fail_where_a_cpu_does_not_schedule(suite: Path) -> None:
     """With a watch that says so; harness/selftest has a CPU that does not, in a guest."""
     (suite / "py/test_two.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
@@ -287,8 +321,8 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert read.of_kind("bench") == (third, fourth)
     both = "CONFIG_UPROBE_EVENTS=y\nCONFIG_FTRACE=y\n"
     assert read.of_config(both) == read
-    for config in (both.replace("FTRACE", "TRACE"), "# CONFIG_FTRACE is not set\n"):
-        assert read.of_config(config).programs == (first, third, fourth)
+    for text in (both.replace("FTRACE", "TRACE"), "# CONFIG_FTRACE is not set\n"):
+        assert read.of_config(text).programs == (first, third, fourth)
 
 
 @pytest.mark.parametrize(
@@ -496,14 +530,6 @@ def test_the_header_of_an_abi_refuses_strangers(tmp_path: Path) -> None:
     assert "no member named" in compile_only(inside, tmp_path)
 
 
-def make_suite(sources: Path, abi: str, out: Path) -> None:
-    """Build with nothing but a compiler: no kernel's headers."""
-    make = ["make", "-s", f"-j{os.cpu_count()}", "-C", str(sources), f"O={out}"]
-    argv = [*make, f"ABI={abi}", f"KHDR={out}/none", "CFLAGS=-O0"]
-    done = subprocess.run(argv, check=False, text=True, stderr=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr
-
-
 def skips_for_its_reason(out: Path, plan: Manifest) -> None:
     for program in (p for p in plan.programs if p.abi):
         said = run([*program.argv], out)
@@ -517,9 +543,9 @@ def skips_for_its_reason(out: Path, plan: Manifest) -> None:
         assert json.loads(said.stdout)["skip"] == bench.absent
 
 
-def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path) -> None:
-    make_suite(SUITE, STUB, tmp_path)
-    skips_for_its_reason(tmp_path, load_plan(SUITE, STUB))
+def test_the_stub_needs_no_kernel_and_skips(tmp_path: Path, kept: Cache) -> None:
+    make_suite(SUITE, STUB, tmp_path / "out", kept)
+    skips_for_its_reason(tmp_path / "out", load_plan(SUITE, STUB))
 
 
 def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
@@ -538,7 +564,7 @@ def test_an_editor_is_told_how_files_are_compiled(tmp_path: Path) -> None:
         subprocess.run(argv, cwd=entry["directory"], check=True)
 
 
-def test_one_folder_adds_an_abi(tmp_path: Path) -> None:
+def test_one_folder_adds_an_abi(tmp_path: Path, kept: Cache) -> None:
     """In a copy of the suite, with nothing else changed."""
     suite = tmp_path / "guest-tests"
     shutil.copytree(SUITE, suite, ignore=shutil.ignore_patterns("umcg-*", "stub"))
@@ -550,7 +576,7 @@ def test_one_folder_adds_an_abi(tmp_path: Path) -> None:
         text = path.read_text().replace("UMCG_ABI_stub", "UMCG_ABI_umcg_new")
         new.write_text(re.sub(r"^stub/", "umcg-new/", text, flags=re.M))
     assert abis(suite) == ("umcg-new",)
-    make_suite(suite, "umcg-new", tmp_path / "out")
+    make_suite(suite, "umcg-new", tmp_path / "out", kept)
     skips_for_its_reason(tmp_path / "out", load_plan(suite, "umcg-new"))
 
 

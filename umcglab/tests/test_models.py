@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -14,11 +15,13 @@ from pytest import mark
 
 from umcglab import cli
 from umcglab.errors import InfraError, UserError
+from umcglab.host.cache import Cache
 from umcglab.kernel import series
 from umcglab.lab import config
 from umcglab.lab.manifest import load_plan
 from umcglab.study import models, mutants
 from umcglab.study.models import Cited, Configuration, Index, Search, Switch
+from umcglab.tests.conftest import CACHED
 from umcglab.tests.test_patches import unfold
 
 ABI = "umcg-v0.5"
@@ -89,30 +92,35 @@ elsewhere: {}
 
 @pytest.mark.parametrize(("index", "configuration", "switch"), list(searches()))
 def test_search(
-    index: Index, configuration: Configuration, switch: Switch | None
+    index: Index,
+    configuration: Configuration,
+    switch: Switch | None,
+    kept: Cache,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    result = models.run(index, configuration, switch)
+    result = models.run(index, configuration, switch, kept)
+    record_property(CACHED, result.search.cached)
     assert result.good, models.words(result)
 
 
-def test_every_mutant_that_no_guest_shows_is_found_by_a_model() -> None:
+def test_every_mutant_that_no_guest_shows_is_found_by_a_model(kept: Cache) -> None:
     unseen = {
         m.name: m.model
-        for m in mutants.load(PATCHES / ABI / "mutants", MANIFEST)
+        for m in mutants.load(PATCHES / ABI / "mutants", MANIFEST, kept)
         if m.unseen
     }
     assert unseen
     standing = {mutant: s.name for s in INDEX.switches for mutant in s.mutants}
     assert unseen == {name: standing.get(name) for name in unseen}
     for name in unseen:
-        found = models.kills(INDEX, name)
+        found = models.kills(INDEX, name, kept)
         assert found
         assert all(r.good and r.search.found for r in found), name
 
 
-def test_mutants_of_the_index_are_there(abi: str, index: Index) -> None:
+def test_mutants_of_the_index_are_there(abi: str, index: Index, kept: Cache) -> None:
     plan = load_plan(config.ROOT / "guest-tests", abi)
-    known = {m.name for m in mutants.load(PATCHES / abi / "mutants", plan)}
+    known = {m.name for m in mutants.load(PATCHES / abi / "mutants", plan, kept)}
     assert {m for s in index.switches for m in s.mutants} <= known
 
 
@@ -157,9 +165,11 @@ def test_every_model_has_a_configuration() -> None:
     ("abi", "base"),
     [(abi, base) for abi in INDEXES for base in series.bases(PATCHES / abi)],
 )
-def test_what_models_cite_is_in_the_series(abi: str, base: str, tmp_path: Path) -> None:
+def test_what_models_cite_is_in_the_series(
+    abi: str, base: str, tmp_path: Path, kept: Cache
+) -> None:
     index = INDEXES[abi]
-    parts = [series.load(PATCHES / part, base) for part in ("plumbing", abi)]
+    parts = [series.load(PATCHES / part, base, kept) for part in ("plumbing", abi)]
     patches = [patch for part in parts for patch in part.patches]
     named = {models.path(index.folder, c.model) for c in index.configurations}
     found = [one for path in sorted(named) for one in models.cited(path)]
@@ -226,6 +236,64 @@ def test_a_toy_is_searched(toy: Path) -> None:
     assert models.search(toy, "toy", ["WAKE=2"]).found == "assertion bad"
 
 
+def test_a_search_is_done_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(toy / "cache")
+    first = models.search(toy, "toy", [], cache)
+    again = models.search(toy, "toy", [], cache)
+    assert first.found == models.DEADLOCK
+    assert (first.cached, again.cached) == (False, True)
+    assert replace(again, cached=False) == first
+    # What was kept is what the checker said, and not what it was taken for.
+    monkeypatch.setattr(models, "judge", lambda *_: Search(models.HOLDS, 1, 1))
+    assert models.search(toy, "toy", [], cache).found == models.HOLDS
+
+
+def test_what_a_search_depends_on(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(toy / "cache")
+    for name in ("toy.pml", "other.pml"):
+        (toy / name).write_text(f'#include "part.h"\n{TOY}')
+    (toy / "part.h").write_text("// nothing\n")
+
+    def quickly(*args: Any) -> None:
+        (args[-1] / "said").write_text(WHOLE)
+
+    monkeypatch.setattr(models, "_search", quickly)
+
+    def is_new(model: str = "toy", *defines: str, **bounds: int) -> bool:
+        return not models.search(toy, model, defines, cache, **bounds).cached
+
+    assert is_new()
+    assert not is_new()
+    assert is_new("other")
+    assert is_new("toy", "WAKE=1")
+    assert is_new(depth=999)
+    assert is_new(memory=999)
+    (toy / "part.h").write_text("#define WAKE 1\n")
+    assert is_new()
+    (toy / "toy.pml").write_text((toy / "toy.pml").read_text() + "\n")
+    assert is_new()
+    assert not is_new()
+    monkeypatch.setattr(models, "_tools", lambda: "a newer spin")
+    assert is_new()
+
+
+def test_a_trail_says_where_by_the_name_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/part.h").write_text("inline f() { x = 1 }\n")
+    text = '#include "../b/part.h"\nbit x;\nactive proctype p() { f(); x == 0 }\n'
+    (tmp_path / "a/m.pml").write_text(text)
+    trail = models.search(tmp_path / "a", "m", []).trail
+    assert " part.h:1 " in trail
+    assert str(tmp_path) not in trail
+
+
+def test_an_include_that_would_not_be_seen(toy: Path) -> None:
+    (toy / "toy.pml").write_text(f"# include <part.h>\n{TOY}")
+    with pytest.raises(UserError, match="not `#include"):
+        models.parts(toy / "toy.pml")
+
+
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [({"depth": 3}, "max search depth too small"), ({"memory": 1}, "cut|no result")],
@@ -235,8 +303,12 @@ def test_a_search_that_is_cut_is_none(
 ) -> None:
     many = "byte a; active [5] proctype p() { byte i; do :: i < 9 -> i++; a++ :: i == 9 -> break od }"
     (toy / "many.pml").write_text(many)
-    with pytest.raises(InfraError, match=said):
-        models.search(toy, "many", [], **bounds)
+    cache = Cache(toy / "cache")
+    for _ in range(2):
+        with pytest.raises(InfraError, match=said):
+            models.search(toy, "many", [], cache, **bounds)
+    # Nor is it kept for one.
+    assert not list(cache.root.glob("models/*"))
 
 
 def test_a_model_with_a_mistake_is_no_result(toy: Path) -> None:
@@ -339,7 +411,8 @@ def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     handler = ["--search", "wait-handler"]
     assert cli.main([*argv, *handler]) == 0
     assert re.fullmatch(
-        r"wait-handler: holds \(\d+ states, depth \d+\)\n", capsys.readouterr().out
+        r"wait-handler: holds \(\d+ states, depth \d+(?:, cached)?\)\n",
+        capsys.readouterr().out,
     )
     assert cli.main([*argv, "--trail", "--search", "HANDLER_HELD"]) == 0
     first, *trail = capsys.readouterr().out.splitlines()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from umcglab.errors import PatchError
+from umcglab.host.cache import Cache
 from umcglab.kernel import patchfile, series
 from umcglab.kernel.patchfile import Patch
 from umcglab.lab import config
@@ -45,9 +46,9 @@ def test_no_patch_is_there_twice(part: Path) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
-def test_every_patch_has_the_one_date(part: Path) -> None:
+def test_every_patch_has_the_one_date(part: Path, kept: Cache) -> None:
     for base in series.bases(part):
-        for patch in series.load(part, base).patches:
+        for patch in series.load(part, base, kept).patches:
             dates = re.findall(r"^Date: .*\n", patch.path.read_text(), re.M)
             assert dates == [DATE], patch.name
 
@@ -93,10 +94,10 @@ def unfold(patches: Iterable[Patch], name: str, tree: Path) -> None:
         patchfile.apply(Patch(file, "", "", (name,), (), (), (alone,)), tree)
 
 
-def made(abi: Path, base: str, tree: Path) -> dict[str, str]:
+def made(abi: Path, base: str, tree: Path, cache: Cache) -> dict[str, str]:
     """Return the files that a kernel with this ABI has and Linux has not."""
     parts = (abi.parent / "plumbing", abi)
-    patches = [p for part in parts for p in series.load(part, base).patches]
+    patches = [p for part in parts for p in series.load(part, base, cache).patches]
     names = sorted({name for patch in patches for name in patch.added})
     for name in names:
         unfold(patches, name, tree / base)
@@ -107,10 +108,10 @@ def made(abi: Path, base: str, tree: Path) -> dict[str, str]:
     "abi", [p for p in PARTS if (p / "ABI.md").exists()], ids=lambda part: part.name
 )
 def test_what_a_series_makes_is_one_text_on_all_bases(
-    abi: Path, tmp_path: Path
+    abi: Path, tmp_path: Path, kept: Cache
 ) -> None:
     """Hooks differ by base, and system call numbers; UMCG itself does not."""
-    first, *others = (made(abi, base, tmp_path) for base in series.bases(abi))
+    first, *others = (made(abi, base, tmp_path, kept) for base in series.bases(abi))
     assert {"kernel/sched/umcg.c", "kernel/sched/umcg_core.c"} <= first.keys()
     for other in others:
         assert other.keys() == first.keys()
@@ -135,11 +136,12 @@ MUTANTS = [
 
 @pytest.mark.parametrize(("part", "base"), MUTANTS)
 def test_every_mutant_applies_on_every_base(
-    part: Path, base: str, tmp_path: Path
+    part: Path, base: str, tmp_path: Path, kept: Cache
 ) -> None:
-    loaded = [series.load(below, base) for below in (*beneath(part), part)]
+    loaded = [series.load(below, base, kept) for below in (*beneath(part), part)]
     patches = [patch for one in loaded for patch in one.patches]
-    mutants = [patchfile.read(p) for p in sorted(part.glob("mutants/*.patch"))]
+    note = patchfile.note(kept, part / "mutants")
+    mutants = patchfile.read_all(sorted(part.glob("mutants/*.patch")), note)
     assert mutants
     for name in {name for mutant in mutants for name in mutant.files}:
         unfold(patches, name, tmp_path)

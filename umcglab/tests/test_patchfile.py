@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from umcglab.errors import LabError, PatchError, UserError
 from umcglab.kernel import kconfig, patchfile, series
+from umcglab.kernel.patchfile import Patch
 from umcglab.tests.toylab import Progress
 
 DATA = Path(__file__).parent / "data" / "series"
@@ -292,3 +294,57 @@ def test_a_fragment_that_is_not_utf_8() -> None:
     with pytest.raises(LabError, match="not UTF-8") as caught:
         kconfig.read([DATA / "latin1.config"])
     assert caught.value.where == f"{DATA / 'latin1.config'}:1"
+
+
+def test_what_was_read_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / "note"
+    paths = sorted(DATA.glob("*.patch"))
+    read: list[Path] = []
+    surely = patchfile._read
+
+    def reading(path: Path, data: bytes) -> Patch:
+        read.append(path)
+        return surely(path, data)
+
+    def as_another_process() -> list[Patch]:
+        read.clear()
+        monkeypatch.setattr(patchfile, "_read_before", {})
+        return list(patchfile.read_all(whole, note))
+
+    monkeypatch.setattr(patchfile, "_read", reading)
+    whole = [tmp_path / path.name for path in paths]
+    for path, copy in zip(paths, whole, strict=True):
+        shutil.copy(path, copy)
+    first = as_another_process()
+    assert read == whole
+    assert as_another_process() == first
+    assert read == []
+    # By its content: a patch that was changed is read, and only that.
+    whole[1].write_bytes(whole[1].read_bytes().replace(b"Subject: ", b"Subject: x"))
+    second = as_another_process()
+    assert read == [whole[1]]
+    assert second[0] == first[0] and second[1] != first[1]
+    # A patch without a subject is called by its file.
+    whole[0] = whole[0].rename(tmp_path / "other.patch")
+    as_another_process()
+    assert read == [whole[0]]
+    for spoilt in ("", "[]", '{"reader": 1}', note.read_text().replace("subject", "x")):
+        note.write_text(spoilt)
+        as_another_process()
+        assert read == whole
+    as_another_process()
+    assert read == []
+    monkeypatch.setattr(patchfile, "_reader", lambda: ["another git"])
+    as_another_process()
+    assert read == whole
+
+
+def test_a_patch_that_is_none_is_not_noted(tmp_path: Path) -> None:
+    note, file = tmp_path / "note", tmp_path / "a.patch"
+    file.write_text("nothing\n")
+    for _ in range(2):
+        with pytest.raises(PatchError, match="it has no diff"):
+            patchfile.read_all([file], note)
+    assert not note.exists()

@@ -11,6 +11,7 @@ import pytest
 
 from umcglab.errors import PatchError, UserError
 from umcglab.host import command
+from umcglab.host.cache import Cache
 from umcglab.kernel import series
 from umcglab.lab import config
 from umcglab.tests import toylab
@@ -265,8 +266,8 @@ PARTS = sorted(p for p in (config.ROOT / "kernel-patches").iterdir() if p.is_dir
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
-def test_every_series_of_the_lab_is_whole(part: Path) -> None:
-    loaded = [series.load(part, base) for base in series.bases(part)]
+def test_every_series_of_the_lab_is_whole(part: Path, kept: Cache) -> None:
+    loaded = [series.load(part, base, kept) for base in series.bases(part)]
     assert all(one.patches for one in loaded)
     folders = {p.parent.name for p in part.glob("*/*.patch")} - {"mutants"}
     listed = {"/".join(p.path.parts[-2:]) for one in loaded for p in one.patches}

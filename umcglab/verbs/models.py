@@ -41,6 +41,8 @@ def main(options: argparse.Namespace) -> int:
     found = sorted(p.parent.parent.name for p in lab.patches.glob("*/model/index.yaml"))
     if options.abi and options.abi not in found:
         raise UserError(f"{options.abi}: no ABI that has models")
+    lab.cache.claim()
+    lab.cache.hold()
     good = True
     for abi in [options.abi] if options.abi else found:
         index = models.of(lab, abi)
@@ -48,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
         for configuration, switch in models.planned(
             index, options.search, options.nightly
         ):
-            result = models.run(index, configuration, switch)
+            result = models.run(index, configuration, switch, lab.cache)
             print(models.words(result), flush=True)
             if options.trail and result.search.trail:
                 print(result.search.trail, end="")
