@@ -3,37 +3,20 @@
  * The steal race (R28), in each of its orders: A, under S0, runs C and waits; S1 takes
  * the list of S0 and runs A, while the kernel has yet to run C, or fails to.
  *
- * It is for an exact guest of three CPUs. There one CPU at a time does anything, an
- * instruction takes a nanosecond, and a turn of a CPU ends when a timer is due, when the
- * CPU sets one that is the next to be due, or when it says that it spins (relax()); then
- * it is the next CPU's. So S1, on CPU 0, has A, on CPU 2, go on by some instructions at
- * a time, and between them looks at the words, which do not change meanwhile: they say
- * how far A is. In a script each step of S1 has a place there. S1 keeps to the script; if
- * A comes past a place in one go, it is tried again with A begun a few instructions
- * later. A script that never comes about is a failure, so each order has been seen when
- * the test passes. Two runs of such a guest are the same.
- *
- * A timer alone does not step that finely. The turn of the next CPU begins somewhere
- * inside of the system call that sets it, and lasts for what the kernel lets a timer have
- * at least: a thousand instructions on Linux 6.12, 240 on 7.3. The windows that S1 has to
- * look into are shorter. So CPU 1 has a brake: a thread that gets the turn ahead of A,
- * spends all of it but the last instructions, and leaves those to A. It is the same
- * whatever it costs to set a timer, and when.
- *
- * The ticks would spoil that. Who is interrupted sets a timer as well, its next tick; if
- * that is the next to be due, the others have a turn that lasts until then. So A begins
- * when there has just been a tick, and has come to its end before the next; until then
- * the brake has a timer of its own, earlier than that tick.
+ * It is for an exact guest (kit/stepping.h). S1 has A go on by some instructions at a
+ * time, and between them looks at the words, which do not change meanwhile: they say how
+ * far A is. In a script each step of S1 has a place there. S1 keeps to the script; if A
+ * comes past a place in one go, it is tried again with A begun a few instructions later.
+ * A script that never comes about is a failure, so each order has been seen when the test
+ * passes.
  *
  * S1 takes one step at a time, in all places; of what the kernel does for S1 in one call
  * nothing is seen in between. There it is one compare-and-exchange of the word of A, and
  * a wakeup: WAIT-2, which the steps WRITE and KICK have apart.
  */
-#include <semaphore.h>
-#include <sys/timerfd.h>
-
 #include "away.h"
 #include "staff.h"
+#include "stepping.h"
 
 /* How far A is, as others can see. */
 enum place {
@@ -80,15 +63,6 @@ struct script {
 #define POISON	UINT64_C(0x5a5a5a40)
 #define TRIES	500
 
-/* The CPUs, in the order of their turns: of S1, of the brake, and of all the others. */
-enum { OF_S1, OF_THE_BRAKE, OF_OTHERS, CPUS };
-
-/* All in ns, or instructions. */
-#define AHEAD	20		/* of a slice, for A */
-#define LEAST	1000		/* of a timer, as cev_delta2ns() has it */
-#define SPARE	(MS / 5)	/* after a tick, for all that comes with it */
-#define ENOUGH	MS		/* for all slices, some dozens */
-
 static struct worker a;
 static struct worker *c;
 static struct umcg s0;
@@ -98,122 +72,7 @@ static sem_t s0_may_run;
 static atomic_bool s0_may_leave, s0_is_back, go, at_the_start, a_is_back, c_has_run;
 static uint32_t a_word, a_next_tid;	/* when its call has returned */
 static bool taken, a_was_run, s0_was_told, c_fails;
-static int timer, brake_timer;
-static unsigned int slice;	/* ns to set a timer, and for the others to go on */
-static unsigned int clock_cost;	/* ns to read a clock */
 static unsigned int delay;	/* of A, before it begins: turns of a loop */
-static sem_t brake;		/* to put it on */
-static atomic_bool is_on;
-static atomic_ullong due;	/* when a slice ends; 0: the brake is to go off */
-
-static inline void relax(void)
-{
-#if defined(__x86_64__)
-	__asm__ volatile("pause" ::: "memory");
-#else
-	__asm__ volatile("yield" ::: "memory");
-#endif
-}
-
-/* Two instructions for each turn. */
-static inline void count_down(uint64_t turns)
-{
-	if (!turns)
-		return;
-#if defined(__x86_64__)
-	__asm__ volatile("1: dec %0; jnz 1b" : "+r"(turns) :: "cc");
-#else
-	__asm__ volatile("1: subs %0, %0, #1; b.ne 1b" : "+r"(turns) :: "cc");
-#endif
-}
-
-static void set_timer(int fd, uint64_t until)
-{
-	struct itimerspec due_at = {
-		.it_value = { until / 1000000000, until % 1000000000 },
-	};
-
-	ASSERT_EQ(0, timerfd_settime(fd, TFD_TIMER_ABSTIME, &due_at, NULL));
-}
-
-/* Spend each slice, until A is to go on. */
-static void *have_the_brake(void *arg)
-{
-	pin(0, OF_THE_BRAKE);
-	for (;;) {
-		uint64_t seen = 0, until;
-
-		while (sem_wait(&brake))
-			;
-		set_timer(brake_timer, clock_ns(CLOCK_MONOTONIC) + ENOUGH);
-		atomic_store(&due, seen);
-		atomic_store(&is_on, true);
-		relax();
-		for (;;) {
-			uint64_t now, mine;
-
-			/* Without relax(): nobody is to go on. */
-			while ((until = atomic_load(&due)) == seen)
-				;
-			if (!until)
-				break;
-			seen = until;
-			now = clock_ns(CLOCK_MONOTONIC) + clock_cost;
-			mine = until - AHEAD;
-			if (now < mine)
-				count_down((mine - now) / 2);
-			/* Once, and not if an interrupt has taken the rest. */
-			if (clock_ns(CLOCK_MONOTONIC) < until)
-				relax();
-		}
-		atomic_store(&is_on, false);
-	}
-	return arg;
-}
-
-/* Until there has just been one, with all that comes with it; the next is not near. */
-static void await_tick(void)
-{
-	struct timespec tick, due_at;
-	uint64_t after;
-
-	/*
-	 * This clock goes by ticks, which are at multiples of their period:
-	 * e9523a0d8189 ("tick/common: Align tick period with the HZ tick."), v6.4.
-	 */
-	ASSERT_EQ(0, clock_getres(CLOCK_MONOTONIC_COARSE, &tick));
-	ASSERT_LT(SPARE + 2 * ENOUGH, tick.tv_nsec);
-	after = clock_ns(CLOCK_MONOTONIC) / tick.tv_nsec * tick.tv_nsec + tick.tv_nsec + SPARE;
-	due_at = (struct timespec){ after / 1000000000, after % 1000000000 };
-	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due_at, NULL);
-}
-
-/* From here on A has its turns by go_on() alone. */
-static void brake_on(void)
-{
-	/* Since the last time. */
-	while (atomic_load(&is_on))
-		relax();
-	ASSERT_EQ(0, sem_post(&brake));
-	while (!atomic_load(&is_on))
-		relax();
-}
-
-static void brake_off(void)
-{
-	atomic_store(&due, 0);
-}
-
-/* Have A do some instructions, or none. */
-static void go_on(void)
-{
-	uint64_t until = clock_ns(CLOCK_MONOTONIC) + slice;
-
-	atomic_store(&due, until);
-	set_timer(timer, until);
-	while (clock_ns(CLOCK_MONOTONIC) < until)
-		relax();
-}
 
 /* All that tells, as it is at one time. */
 struct view {
@@ -308,7 +167,7 @@ static void be_run(struct worker *worker)
 /* S0: run A. What it does when it is back is no part of the race. */
 static void *serve(void *arg)
 {
-	pin(0, OF_OTHERS);
+	pin(0, STEPPED);
 	ASSERT_EQ(0, enrol(&s0, 0));
 	atomic_store(&s0_thread.tid, gettid());
 	while (sem_wait(&s0_may_run))
@@ -335,7 +194,7 @@ static void set_up(void)
 	atomic_store(&s0_is_back, false);
 	atomic_store(&s0_may_leave, false);
 	taken = a_was_run = s0_was_told = c_fails = false;
-	pin(0, OF_OTHERS);
+	pin(0, STEPPED);
 	ASSERT_EQ(0, pthread_create(&s0_thread.thread, NULL, serve, NULL));
 	while (!atomic_load(&s0_thread.tid))
 		nap(MS);
@@ -346,11 +205,17 @@ static void set_up(void)
 	hire(c);
 	next_tid = c->tid;
 	c->own.task.server_tid = s0.tid;
-	pin(0, OF_S1);
+	pin(0, STEPPING);
+}
+
+/* Have A be where it is about to wait. */
+static void get_ready(void)
+{
 	await_tick();
 	ASSERT_EQ(0, sem_post(&s0_may_run));
 	while (!atomic_load(&at_the_start))
 		relax();
+	brake_on();
 }
 
 /* Somebody else runs C, or so it looks; false if A has been first. */
@@ -493,7 +358,7 @@ static bool attempt(const struct script *script)
 
 	set_up();
 	spoil_from_the_start(script->reason);
-	brake_on();
+	get_ready();
 	atomic_store(&go, true);
 	done = follow(script);
 	if (c_fails) {
@@ -548,51 +413,12 @@ static void have(const struct script *script)
 	ktap_fail();
 }
 
-/* Soon after a boot timers go by the tick, until the kernel trusts a clock. */
-static void until_timers_are_fine(void)
-{
-	uint64_t start;
-
-	do {
-		nap(100 * MS);
-		start = clock_ns(CLOCK_MONOTONIC);
-		nap(MS / 10);
-	} while (clock_ns(CLOCK_MONOTONIC) > start + MS);
-}
-
-/* What the stepping stands on. The second time: the first finds nothing in place. */
-static void measure(void)
-{
-	uint64_t start;
-
-	for (int i = 0; i < 2; i++) {
-		start = clock_ns(CLOCK_MONOTONIC);
-		for (int j = 0; j < 16; j++)
-			clock_ns(CLOCK_MONOTONIC);
-		clock_cost = (clock_ns(CLOCK_MONOTONIC) - start) / 17;
-		start = clock_ns(CLOCK_MONOTONIC);
-		set_timer(timer, start + 1000 * MS);
-		slice = clock_ns(CLOCK_MONOTONIC) - start + LEAST + 2 * clock_cost + AHEAD;
-	}
-}
-
 static void begin(void)
 {
-	pthread_t thread;
-
-	ASSERT_LE(CPUS, sysconf(_SC_NPROCESSORS_ONLN));
-	pin(0, OF_S1);
+	begin_stepping();
 	c = own_page();
 	_Static_assert(sizeof(*c) <= PAGE, "C has one page");
-	timer = timerfd_create(CLOCK_MONOTONIC, 0);
-	ASSERT_LE(0, timer);
-	brake_timer = timerfd_create(CLOCK_MONOTONIC, 0);
-	ASSERT_LE(0, brake_timer);
-	until_timers_are_fine();
-	measure();
-	ASSERT_EQ(0, sem_init(&brake, 0, 0));
 	ASSERT_EQ(0, sem_init(&s0_may_run, 0, 0));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, have_the_brake, NULL));
 	become_server();
 }
 
