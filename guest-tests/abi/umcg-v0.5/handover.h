@@ -73,13 +73,13 @@ struct attr {
 #define NEARLY_ALL	(2 * SWITCHES * 99 / 100)
 
 struct counts {
-	long why, delayed, run, wait;
+	long why, delayed, run, wait, exchange;
 };
 
 static inline struct counts counts_now(const char *why)
 {
 	return (struct counts){ count_of(why), count_of("delayed"), count_of("run"),
-				count_of("wait") };
+				count_of("wait"), count_of("exchange") };
 }
 
 /*
@@ -95,6 +95,7 @@ static inline void expect_reason(const char *why, struct counts before)
 	EXPECT_LT(0, now.why - before.why);
 	EXPECT_EQ(0, now.run - before.run);
 	EXPECT_EQ(0, now.wait - before.wait);
+	EXPECT_EQ(0, now.exchange - before.exchange);
 }
 
 #endif
