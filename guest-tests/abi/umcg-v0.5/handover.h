@@ -60,17 +60,26 @@ static inline void ping_pong(void (*otherwise)(void))
 		ASSERT_EQ(0, umcg_switch(&me, &second, 0));
 }
 
+/* sched_attr, as it was before clamps; libc has no call for it. */
+struct attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
 /* There are interrupts, and the ends of slices. */
 #define NEARLY_ALL	(2 * SWITCHES * 99 / 100)
 
 struct counts {
-	long why, delayed, run, wait;
+	long why, delayed, run, wait, exchange;
 };
 
 static inline struct counts counts_now(const char *why)
 {
 	return (struct counts){ count_of(why), count_of("delayed"), count_of("run"),
-				count_of("wait") };
+				count_of("wait"), count_of("exchange") };
 }
 
 /*
@@ -86,6 +95,7 @@ static inline void expect_reason(const char *why, struct counts before)
 	EXPECT_LT(0, now.why - before.why);
 	EXPECT_EQ(0, now.run - before.run);
 	EXPECT_EQ(0, now.wait - before.wait);
+	EXPECT_EQ(0, now.exchange - before.exchange);
 }
 
 #endif

@@ -118,15 +118,6 @@ TEST(fifo_and_rr, .clauses = "SWITCH-5")
 	expect_not("prio", be_rr);
 }
 
-/* sched_attr, as it was before clamps; libc has no call for it. */
-struct attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-};
-
 static void ask_for_a_slice(void)
 {
 	struct attr attr = { .size = sizeof(attr), .runtime = 2 * MS };
