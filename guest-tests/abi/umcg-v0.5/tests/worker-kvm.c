@@ -201,7 +201,7 @@ static void expect_interrupted(void)
 	EXPECT_EQ(1, atomic_load(&handled));
 }
 
-TEST(runs_on_after_a_halt)
+TEST(runs_on_after_a_halt, .clauses = "BLOCK-1 BLOCK-2 BLOCK-5 WIDLE-1 WSIG-1")
 {
 	uint32_t before;
 
@@ -242,7 +242,7 @@ static void be_cpu_once(struct worker *worker)
 	atomic_fetch_add(&exits, 1);
 }
 
-TEST(held_after_an_exit)
+TEST(held_after_an_exit, .clauses = "BLOCK-2 WIDLE-1 WSIG-2 WSIG-3")
 {
 	static const struct way way = { be_cpu_once, bring_out, expect_exit };
 
@@ -260,7 +260,7 @@ static void count_for_ever(void)
 
 static const struct way runs_its_guest = { be_cpu, count_for_ever, NULL };
 
-TEST(killed_while_its_guest_runs)
+TEST(killed_while_its_guest_runs, .clauses = "WSIG-2")
 {
 	pid_t pid = fork_held(&runs_its_guest);
 
@@ -268,7 +268,7 @@ TEST(killed_while_its_guest_runs)
 	EXPECT_EQ(SIGKILL, WTERMSIG(reap_child(pid)));
 }
 
-TEST(stopped_while_its_guest_runs)
+TEST(stopped_while_its_guest_runs, .clauses = "WSIG-3")
 {
 	pid_t pid = fork_held(&runs_its_guest);
 
@@ -289,7 +289,7 @@ static void *preempt_it(void *arg)
 }
 
 /* It has been in its guest before, so that it does not sleep on its way there. */
-TEST(preempted_while_its_guest_runs)
+TEST(preempted_while_its_guest_runs, .clauses = "WPREEMPT-1")
 {
 	pthread_t thread;
 
