@@ -14,6 +14,7 @@ environment's FAKE_QEMU:
   monitor   false: connect, and never answer
   output    what arrives at the exact guest's UART
   late      seconds that a command's output stays behind its status
+  promise   seconds before a command is said to be run, and is
 
 With `-S` it prints nothing before a debugger has sent a byte. Its SSH server takes
 the keys out of the initrd, as the real init does, and runs commands on the host, with

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
@@ -19,6 +19,7 @@ from paramiko.common import (
     AUTH_FAILED,
     AUTH_SUCCESSFUL,
     OPEN_SUCCEEDED,
+    cMSG_CHANNEL_SUCCESS,
 )
 
 
@@ -43,8 +44,29 @@ class Server(paramiko.ServerInterface):
         self, channel: paramiko.Channel, command: bytes
     ) -> bool:
         args = (self.part, channel, command.decode())
-        threading.Thread(target=serve, args=args).start()
+        transport = cast(Transport, channel.get_transport())
+        transport.promised.append(threading.Thread(target=serve, args=args))
         return True
+
+
+class Transport(paramiko.Transport):
+    """Starts a command after it has said that it will, as dropbear does.
+
+    A client that is told the end of a command first takes it for a refusal.
+    """
+
+    def __init__(self, connection: socket.socket, late: float) -> None:
+        super().__init__(connection)
+        self.promised: list[threading.Thread] = []
+        self.late = late
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        success = data.asbytes().startswith(cMSG_CHANNEL_SUCCESS)
+        if success:
+            time.sleep(self.late)
+        super()._send_user_message(data)  # type: ignore[misc]
+        if success:
+            self.promised.pop().start()
 
 
 def serve(part: dict[str, Any], channel: paramiko.Channel, command: str) -> None:
@@ -103,7 +125,7 @@ def listen(part: dict[str, Any], initrd: dict[str, bytes]) -> int:
             if part["ssh"] == "refuse":
                 connection.close()
                 continue
-            transport = paramiko.Transport(connection)
+            transport = Transport(connection, part.get("promise", 0.0))
             transport.add_server_key(key)
             transport.start_server(
                 event=threading.Event(), server=Server(part, authorized)

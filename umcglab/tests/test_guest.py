@@ -381,6 +381,14 @@ def test_a_connection_that_ends_is_replaced_and_no_hang(
         assert vm.output("echo still here") == "still here\n"
 
 
+def test_a_command_ends_after_it_was_promised_however_late(
+    boot: Booter, play: Play
+) -> None:
+    play(console=READY, ssh="yes", promise=0.2)
+    with boot() as vm:
+        assert vm.output("echo so") == "so\n"
+
+
 def test_a_first_command_that_is_cut_off_is_given_again(
     boot: Booter, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
