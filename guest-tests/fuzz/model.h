@@ -71,7 +71,9 @@ struct actor {
 	/* workers */
 	atomic_uint progress, runs, stamp;
 	atomic_bool parked;
+	unsigned int server_life;	/* its server's, when it last stopped */
 	/* servers */
+	atomic_uint life;		/* a new one each time it registers anew */
 	struct actor *_Atomic back;	/* asleep until we wake it */
 	atomic_bool abandoned;		/* gone, with a worker running */
 };

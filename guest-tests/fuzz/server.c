@@ -142,6 +142,7 @@ enum outcome op_wait_timed(struct actor *s)
 
 enum outcome op_reregister(struct actor *s)
 {
+	atomic_fetch_add(&s->life, 1);
 	LEGAL(s, umcg_unregister(s->u), 0);
 	abi_check_nobody(s);
 	perform(s, &ops[OP_REGISTER]);

@@ -16,6 +16,8 @@ static struct umcg *stop_running(struct actor *w)
 {
 	struct umcg_task *task = &w->u->task;
 
+	/* It waits for us until we have stopped. */
+	w->server_life = atomic_load(&actor_of(w->u->server)->life);
 	while (!umcg_move(task, RUNNING, IDLE | LOCKED) &&
 	       !umcg_move(task, RUNNING | PREEMPTED, IDLE | LOCKED)) {
 		uint32_t word = bare_word(w);
@@ -40,12 +42,16 @@ static void sleep_parked(struct actor *w)
 	LEGAL(w, umcg_sys_wait(0, 0), 0);
 }
 
-/* The server has gone, and nobody knows that we run: go by way of the list. */
+/*
+ * The server has gone, and nobody knows that we run: go by way of the list. One that
+ * was up saw us IDLE, within the call, and may be registered anew.
+ */
 static void come_back_alone(struct actor *w, struct umcg *server)
 {
+	struct actor *s = actor_of(server);
 	struct timespec ts = { 0, 1 };
 
-	if (!atomic_load(&actor_of(server)->abandoned))
+	if (!atomic_load(&s->abandoned) && atomic_load(&s->life) == w->server_life)
 		broken(w, "no server %u, and it is there", server->tid);
 	w->u->task.next_tid = server->tid;
 	umcg_move(&w->u->task, IDLE | LOCKED, RUNNING);
