@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The memory of a server that has left is its own again, whatever is there by then; and its
- * worker may be on its way to tell it something. For each place on that way: the worker is
- * brought there (kit/stepping.h), the server leaves, and has its memory look as it did when
- * it slept in a wait, which is when the kernel would change it.
+ * worker may be on its way to tell it something. For each place at the end of that way: the
+ * worker is brought there (kit/stepping.h), the server leaves, and has its memory look as it
+ * did when it slept in a wait, which is when the kernel would change it.
  *
  * That the server has a worker and is awake comes of a time-out.
  */
@@ -11,12 +11,21 @@
 #include "worker.h"
 
 #define KERNELS_PART	(UMCG_SIZE / 2)
-#define LAST_PLACE	400
+/* In steps, of some dozen instructions each. */
+#define FAR		400	/* longer than any way */
+#define STRIDE		4	/* to find out how long it is */
+#define END		10	/* of the way, where it may tell the server */
+
+/* Of a step: what there is to tell may take fewer instructions than one. */
+#define PARTS		5
+#define PART		5	/* turns of count_down() */
 
 static struct worker w;
 static struct gate gate;
 static char asleep[KERNELS_PART];	/* what the server is like then */
-static atomic_bool runs, go;
+static atomic_bool runs, go, has_left;
+static long slept;			/* how often, before it goes on */
+static int part;			/* of a step, by which it is late */
 
 static void get_there(void)
 {
@@ -24,6 +33,7 @@ static void get_there(void)
 	atomic_store(&runs, true);
 	while (!atomic_load(&go))
 		relax();
+	count_down(part * PART);
 }
 
 static void block(struct worker *worker)
@@ -38,34 +48,49 @@ static void leave(struct worker *worker)
 	get_there();
 }
 
+/* worker_body(), which tells when it has left. */
+static void *work(void *arg)
+{
+	atomic_store(&w.tid, gettid());
+	ASSERT_EQ(0, umcg_register_worker(&w.own, &pool));
+	w.body(&w);
+	ASSERT_EQ(0, umcg_unregister(&w.own));
+	atomic_store(&has_left, true);
+	return arg;
+}
+
 /* A server, and its worker, which runs on. */
 static void set_up(void (*body)(struct worker *w))
 {
 	memset(&w, 0, sizeof(w));
 	atomic_store(&runs, false);
 	atomic_store(&go, false);
+	atomic_store(&has_left, false);
 	become_server();
 	w.body = body;
 	pin(0, STEPPED);
-	worker_start(&w);
+	ASSERT_EQ(0, pthread_create(&w.thread, NULL, work, NULL));
 	pin(0, STEPPING);
+	while (!atomic_load(&w.tid))
+		nap(MS);
 	until_back(&w);
-	ASSERT_EQ(UMCG_TIMED_OUT, umcg_run(&me, &w.own, from_now(5 * MS)));
+	ASSERT_EQ(UMCG_TIMED_OUT, umcg_run(&me, &w.own, from_now(MS)));
 	ASSERT_TRUE(atomic_load(&runs));
 }
 
 /*
  * Leave, and then have the worker do the rest of its way. Return whether that was behind
- * it: it had left its CPU.
+ * it: it had left, or slept.
  */
 static bool leave_and_look(void)
 {
-	bool over = thread_state(getpid(), w.tid) != 'R';
+	/* Not is_off_cpu(), which would wait until it is. */
+	bool over = atomic_load(&has_left) || sleeps(getpid(), w.tid) > slept;
 
 	ASSERT_EQ(0, umcg_unregister(&me));
 	memcpy(&me, asleep, sizeof(asleep));
 	brake_off();
-	nap(5 * MS);
+	nap(2 * MS);
 	EXPECT_EQ(0, memcmp(&me, asleep, sizeof(asleep)));
 	return over;
 }
@@ -89,6 +114,7 @@ static bool attempt(void (*body)(struct worker *w), int steps)
 	bool over;
 
 	set_up(body);
+	slept = sleeps(getpid(), w.tid);
 	await_tick();
 	brake_on();
 	atomic_store(&go, true);
@@ -110,6 +136,7 @@ static bool attempt_to_come_back(int steps)
 	atomic_store(&go, true);
 	ASSERT_EQ(UMCG_BLOCKED, umcg_run_on(&me, &w.own, 0));
 	until_asleep_in(&w, UMCG_IS_BLOCKED);
+	slept = sleeps(getpid(), w.tid);
 	await_tick();
 	brake_on();
 	gate_open(&gate);
@@ -120,16 +147,25 @@ static bool attempt_to_come_back(int steps)
 	return over;
 }
 
+static bool is_over(void (*body)(struct worker *w), int steps)
+{
+	return body ? attempt(body, steps) : attempt_to_come_back(steps);
+}
+
 static void go_through(void (*body)(struct worker *w))
 {
-	int place = 0, overs = 0;
+	int length = 0;
 
 	begin_stepping();
 	gate_make(&gate);
-	while (place < LAST_PLACE && overs < 3)
-		overs += body ? attempt(body, place++) : attempt_to_come_back(place++);
-	TH_LOG("%d places", place);
-	EXPECT_EQ(3, overs);
+	while (!is_over(body, length)) {
+		length += STRIDE;
+		ASSERT_LT(length, FAR);
+	}
+	for (part = 0; part < PARTS; part++)
+		for (int steps = length; steps && steps > length - END - STRIDE; steps--)
+			is_over(body, steps);
+	TH_LOG("the way takes %d steps", length);
 }
 
 TEST(of_one_that_blocks, .deadline = 300)
