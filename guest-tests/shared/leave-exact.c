@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The memory of a server that has left is its own again, whatever is there by then; and its
- * worker may be on its way to tell it something. For each place at the end of that way: the
- * worker is brought there (kit/stepping.h), the server leaves, and has its memory look as it
- * did when it slept in a wait, which is when the kernel would change it.
+ * worker may be on its way to tell it something. For each place from where the worker has
+ * another state: it is brought there (kit/stepping.h), the server leaves, and has its memory
+ * look as it did when it slept in a wait, which is when the kernel would change it.
  *
  * That the server has a worker and is awake comes of a time-out.
  */
@@ -13,8 +13,8 @@
 #define KERNELS_PART	(UMCG_SIZE / 2)
 /* In steps, of some dozen instructions each. */
 #define FAR		400	/* longer than any way */
-#define STRIDE		4	/* to find out how long it is */
-#define END		10	/* of the way, where it may tell the server */
+#define STRIDE		4	/* to find out when it has another state */
+#define REST		12	/* of the way, in which it may tell the server */
 
 /* Of a step: what there is to tell may take fewer instructions than one. */
 #define PARTS		5
@@ -23,8 +23,7 @@
 static struct worker w;
 static struct gate gate;
 static char asleep[KERNELS_PART];	/* what the server is like then */
-static atomic_bool runs, go, has_left;
-static long slept;			/* how often, before it goes on */
+static atomic_bool runs, go;
 static int part;			/* of a step, by which it is late */
 
 static void get_there(void)
@@ -48,51 +47,32 @@ static void leave(struct worker *worker)
 	get_there();
 }
 
-/* worker_body(), which tells when it has left. */
-static void *work(void *arg)
-{
-	atomic_store(&w.tid, gettid());
-	ASSERT_EQ(0, umcg_register_worker(&w.own, &pool));
-	w.body(&w);
-	ASSERT_EQ(0, umcg_unregister(&w.own));
-	atomic_store(&has_left, true);
-	return arg;
-}
-
 /* A server, and its worker, which runs on. */
 static void set_up(void (*body)(struct worker *w))
 {
 	memset(&w, 0, sizeof(w));
 	atomic_store(&runs, false);
 	atomic_store(&go, false);
-	atomic_store(&has_left, false);
 	become_server();
 	w.body = body;
 	pin(0, STEPPED);
-	ASSERT_EQ(0, pthread_create(&w.thread, NULL, work, NULL));
+	worker_start(&w);
 	pin(0, STEPPING);
-	while (!atomic_load(&w.tid))
-		nap(MS);
 	until_back(&w);
-	ASSERT_EQ(UMCG_TIMED_OUT, umcg_run(&me, &w.own, from_now(MS)));
+	/* Now: it takes long for as long as the worker does not sleep. */
+	await_tick();
+	ASSERT_EQ(UMCG_TIMED_OUT, umcg_run(&me, &w.own, from_now(MS / 5)));
 	ASSERT_TRUE(atomic_load(&runs));
 }
 
-/*
- * Leave, and then have the worker do the rest of its way. Return whether that was behind
- * it: it had left, or slept.
- */
-static bool leave_and_look(void)
+/* Leave, and then have the worker do the rest of its way. */
+static void leave_and_look(void)
 {
-	/* Not is_off_cpu(), which would wait until it is. */
-	bool over = atomic_load(&has_left) || sleeps(getpid(), w.tid) > slept;
-
 	ASSERT_EQ(0, umcg_unregister(&me));
 	memcpy(&me, asleep, sizeof(asleep));
 	brake_off();
 	nap(2 * MS);
 	EXPECT_EQ(0, memcmp(&me, asleep, sizeof(asleep)));
-	return over;
 }
 
 /* Whoever is the worker's server by now, it comes to its end. */
@@ -108,64 +88,55 @@ static void clean_up(void)
 	ASSERT_EQ(0, umcg_unregister(&me));
 }
 
-/* Have the worker go on from where it is told to, so many steps. */
+/*
+ * Have a worker with this body go on from where it is told to, so many steps; or, without
+ * one, from where it is woken. Return whether it has another state then.
+ */
 static bool attempt(void (*body)(struct worker *w), int steps)
 {
-	bool over;
+	enum umcg_state state;
+	bool changed;
 
-	set_up(body);
-	slept = sleeps(getpid(), w.tid);
-	await_tick();
+	set_up(body ?: block);
+	if (!body) {
+		atomic_store(&go, true);
+		ASSERT_EQ(UMCG_BLOCKED, umcg_run_on(&me, &w.own, 0));
+		until_asleep_in(&w, UMCG_IS_BLOCKED);
+		await_tick();
+	}
+	state = umcg_state(&w.own);
 	brake_on();
-	atomic_store(&go, true);
+	if (body)
+		atomic_store(&go, true);
+	else
+		gate_open(&gate);
 	while (steps--)
 		go_on();
-	over = leave_and_look();
+	changed = umcg_state(&w.own) != state;
+	leave_and_look();
 	if (body == block)
 		gate_open(&gate);
 	clean_up();
-	return over;
-}
-
-/* The same from where it is woken, and comes back. */
-static bool attempt_to_come_back(int steps)
-{
-	bool over;
-
-	set_up(block);
-	atomic_store(&go, true);
-	ASSERT_EQ(UMCG_BLOCKED, umcg_run_on(&me, &w.own, 0));
-	until_asleep_in(&w, UMCG_IS_BLOCKED);
-	slept = sleeps(getpid(), w.tid);
-	await_tick();
-	brake_on();
-	gate_open(&gate);
-	while (steps--)
-		go_on();
-	over = leave_and_look();
-	clean_up();
-	return over;
-}
-
-static bool is_over(void (*body)(struct worker *w), int steps)
-{
-	return body ? attempt(body, steps) : attempt_to_come_back(steps);
+	return changed;
 }
 
 static void go_through(void (*body)(struct worker *w))
 {
-	int length = 0;
+	int steps = 0, last;
 
 	begin_stepping();
 	gate_make(&gate);
-	while (!is_over(body, length)) {
-		length += STRIDE;
-		ASSERT_LT(length, FAR);
+	while (!attempt(body, steps)) {
+		steps += STRIDE;
+		ASSERT_LT(steps, FAR);
 	}
-	for (part = 0; part < PARTS; part++)
-		for (int steps = length; steps && steps > length - END - STRIDE; steps--)
-			is_over(body, steps);
-	TH_LOG("the way takes %d steps", length);
+	TH_LOG("another state after %d steps", steps);
+	ASSERT_LT(STRIDE, steps);
+	last = steps + REST;
+	/* One that is woken begins when it does. */
+	for (part = 0; part < (body ? PARTS : 1); part++)
+		for (steps = last; steps > last - REST - STRIDE; steps--)
+			attempt(body, steps);
 }
 
 TEST(of_one_that_blocks, .deadline = 300)
