@@ -237,8 +237,8 @@ int umcg_await_idle(struct umcg *me, struct umcg_pool *pool, uint64_t deadline)
 	tid = me->tid;
 	if (!__atomic_compare_exchange_n(&pool->idle_server_tid, &tid, 0, false,
 					 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED) &&
-	    !err)
-		/* The kernel has taken it, and is making us RUNNING. */
+	    !err && (umcg_word(&me->task) & UMCG_TASK_STATE_MASK) != RUNNING)
+		/* The kernel has taken it, and is about to make us RUNNING. */
 		return unmark(me, umcg_sys_wait(0, deadline));
 	umcg_move(&me->task, IDLE, RUNNING);
 	return err;

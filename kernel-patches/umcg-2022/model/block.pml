@@ -78,16 +78,24 @@ bool asking;				/* who preempts is between the word and the kick */
 
 /* Never true but in an assertion: its name is the verdict. */
 bool runs_unasked, runs_unserved, asleep_unseen, not_runnable, violation, killed_as_orphan;
-bool preemption_lost, preempted_unasked;
+bool preemption_lost, preempted_unasked, written_to_when_gone;
 
 // stands for kernel/sched/umcg.c: umcg_run_server()
+// stands for kernel/sched/umcg.h: umcg_lock_memory()
 inline umcg_run_server(s)
 {
 	if
 	:: atomic { absent > 0 -> absent--; duties[s] = duties[s] | RUN }
 	:: atomic {
 		if
-		:: STATE(server_word[s]) == RUNNABLE -> server_word[s] = RUNNING
+#ifdef WRITES_TO_WHO_HAS_LEFT
+		:: STATE(server_word[s]) == RUNNABLE ->
+			written_to_when_gone = left[s];
+			assert(!written_to_when_gone);
+			server_word[s] = RUNNING
+#else
+		:: STATE(server_word[s]) == RUNNABLE && !left[s] -> server_word[s] = RUNNING
+#endif
 		:: else
 		fi }
 	fi
@@ -233,7 +241,7 @@ inline sleep()
 }
 
 /* Nobody joins the list of a server that has left. */
-// stands for kernel/sched/umcg_worker.c: umcg_queue() umcg_push() umcg_push_once() umcg_server_leave()
+// stands for kernel/sched/umcg_worker.c: umcg_queue() umcg_push() umcg_push_once()
 inline umcg_queue(s, joined)
 {
 	atomic {
@@ -816,8 +824,8 @@ told:		atomic {
 again:		mine = false
 	od;
 out:
-	/* umcg_unregister(), or the end of the program. */
-	left[s] = true;
+	/* umcg_unregister(), or the end of the program. Its memory may be anything then. */
+	atomic { left[s] = true; server_word[s] = RUNNABLE };
 	/* Who buries it empties its list, once. */
 	atomic { for_heirs = listed[s]; listed[s] = false }
 }
