@@ -76,7 +76,10 @@ def test_over_another_of_the_same_class() -> None:
         "worker/b:fair": True,
         "worker/b:fifo": False,
     }
-    assert made["worker/b:fifo"].rule == "yard/b 100 + 20"
+    # A median that is elsewhere says nothing of it.
+    least = held({**costs, ("worker/b", "fifo"): 160.0}, least=costs)
+    assert least["worker/b:fifo"].seen == 121.0
+    assert made["worker/b:fifo"].rule == "yard/b 100 + 20, minimum batches"
     assert not held({("worker/b", "fair"): 220.0}), "nothing to hold it to"
 
 
