@@ -124,7 +124,7 @@ TEST(outlives_signals, .clauses = "WTIME-3 WSIG-1 R2 R42 R43")
 	w.body = wait_until;
 	become_server();
 	hire(&w);
-	until = from_now(10 * SOON);
+	until = from_now(50 * SOON * ktap_slow);
 	EXPECT_EQ(RUNNABLE, run(&w));
 	for (int i = 1; i <= 5; i++) {
 		ASSERT_EQ(0, tgkill(getpid(), w.tid, SIGUSR1));
