@@ -6,8 +6,6 @@
  */
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <sched.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "crew.h"
@@ -157,30 +155,14 @@ TEST(worker_that_has_not_left_the_queue, .clauses = "WRUN-1 BLOCK-1")
 	EXPECT_LT(0, sum.exchange);
 }
 
-static void be_fifo(void)
-{
-	schedule_as(SCHED_FIFO, 10);
-}
-
 TEST(worker_of_another_class, .clauses = "BLOCK-1")
 {
 	expect_not("class", be_fifo);
 }
 
-static void be_nice(void)
-{
-	/* Of this thread. */
-	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 1));
-}
-
 TEST(worker_of_another_nice_level, .clauses = "BLOCK-1")
 {
 	expect_not("weight", be_nice);
-}
-
-static void be_higher(void)
-{
-	schedule_as(SCHED_FIFO, 11);
 }
 
 TEST(worker_of_another_priority, .clauses = "BLOCK-1")

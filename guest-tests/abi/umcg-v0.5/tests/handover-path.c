@@ -5,9 +5,6 @@
  *
  * Each way not to take it is provoked, and has to be what the kernel counts.
  */
-#include <sched.h>
-#include <sys/resource.h>
-
 #include "handover.h"
 
 static void expect_handed_over(void)
@@ -65,20 +62,9 @@ TEST(fair_pair_beside_one, .clauses = "SWITCH-5")
 	reap_child(pid);
 }
 
-static void be_fifo(void)
-{
-	schedule_as(SCHED_FIFO, 10);
-}
-
 TEST(another_class, .clauses = "SWITCH-5")
 {
 	expect_not("class", be_fifo);
-}
-
-static void be_nice(void)
-{
-	/* Of this thread. */
-	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 1));
 }
 
 TEST(another_nice_level, .clauses = "SWITCH-5")
@@ -94,11 +80,6 @@ static void be_idle(void)
 TEST(idle_policy, .clauses = "SWITCH-5")
 {
 	expect_not("weight", be_idle);
-}
-
-static void be_higher(void)
-{
-	schedule_as(SCHED_FIFO, 11);
 }
 
 TEST(another_priority, .clauses = "SWITCH-5")
