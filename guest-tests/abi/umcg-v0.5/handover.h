@@ -6,6 +6,9 @@
 #ifndef HANDOVER_H
 #define HANDOVER_H
 
+#include <sched.h>
+#include <sys/resource.h>
+
 #include "peer.h"
 
 #define DEBUGFS	"/sys/kernel/debug/sched"
@@ -43,6 +46,23 @@ static inline void *answer(void *arg)
 	for (;;)
 		ASSERT_EQ(0, umcg_switch(&second, &me, 0));
 	return NULL;
+}
+
+/* Ways for a thread to be another than the rest, of SCHED_OTHER or FIFO 10. */
+static inline void be_fifo(void)
+{
+	schedule_as(SCHED_FIFO, 10);
+}
+
+static inline void be_nice(void)
+{
+	/* Of this thread. */
+	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 1));
+}
+
+static inline void be_higher(void)
+{
+	schedule_as(SCHED_FIFO, 11);
 }
 
 /* Hand over and back, to a thread that is `otherwise` than this one, if not NULL. */

@@ -5,9 +5,8 @@
  * blocks until its server runs.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "crew.h"
@@ -133,13 +132,16 @@ TEST(fifo_worker, .clauses = "BLOCK-1")
 
 /*
  * One that is run again as soon as it is back has mostly run ahead of its server, and is
- * asleep in the queue still. Each of the two runs, and none comes to run twice.
+ * asleep in the queue still. Each of the two runs, and none comes to run twice. Do that so
+ * many times, or until the reason is counted.
  */
-TEST(worker_that_has_not_left_the_queue, .clauses = "WRUN-1 BLOCK-1")
+static void run_again_and_again(int times)
 {
+	int i;
+
 	pin(0, 0);
 	hire_one(block);
-	for (int i = 0; i < MANY; i++) {
+	for (i = 0; i < times && !sum.why; i++) {
 		struct counts since = peek(reason);
 
 		ASSERT_EQ(BLOCKED, run(&w));
@@ -151,15 +153,23 @@ TEST(worker_that_has_not_left_the_queue, .clauses = "WRUN-1 BLOCK-1")
 	}
 	atomic_store(&enough, true);
 	finish(&w);
-	EXPECT_EQ(MANY, atomic_load(&w.steps));
-	TH_LOG("delayed: %ld, run: %ld, wait: %ld, exchange: %ld", sum.delayed, sum.run,
-	       sum.wait, sum.exchange);
+	EXPECT_EQ(i, atomic_load(&w.steps));
+	TH_LOG("%s: %ld, delayed: %ld, run: %ld, wait: %ld, exchange: %ld", reason, sum.why,
+	       sum.delayed, sum.run, sum.wait, sum.exchange);
+}
+
+TEST(worker_that_has_not_left_the_queue, .clauses = "WRUN-1 BLOCK-1")
+{
+	run_again_and_again(MANY);
 	EXPECT_LT(0, sum.exchange);
 }
 
-static void be_fifo(void)
+/* At the end of a slice they do not change places: the class picks. */
+TEST(worker_in_the_queue_at_the_end_of_a_slice, .clauses = "WRUN-1 BLOCK-1")
 {
-	schedule_as(SCHED_FIFO, 10);
+	reason = "resched";
+	run_again_and_again(INT_MAX);
+	EXPECT_LT(0, sum.why);
 }
 
 TEST(worker_of_another_class, .clauses = "BLOCK-1")
@@ -167,20 +177,9 @@ TEST(worker_of_another_class, .clauses = "BLOCK-1")
 	expect_not("class", be_fifo);
 }
 
-static void be_nice(void)
-{
-	/* Of this thread. */
-	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 1));
-}
-
 TEST(worker_of_another_nice_level, .clauses = "BLOCK-1")
 {
 	expect_not("weight", be_nice);
-}
-
-static void be_higher(void)
-{
-	schedule_as(SCHED_FIFO, 11);
 }
 
 TEST(worker_of_another_priority, .clauses = "BLOCK-1")
@@ -344,6 +343,76 @@ TEST(worker_that_is_stopped, .clauses = "BLOCK-1")
 TEST(worker_that_is_stopped_and_server_with_a_deadline, .clauses = "BLOCK-1")
 {
 	expect_to_stop(be_deadline);
+}
+
+/*
+ * A worker that is run again before it has left the queue has its server stay there. If
+ * it stops then it has to leave, and does not change places.
+ */
+static atomic_bool at_gate;
+
+static void pass_and_be_stopped(struct worker *worker)
+{
+	pid_t pid = getpid();
+
+	atomic_store(&traced->tid, worker->tid);
+	while (!atomic_load(&traced->go))
+		;
+	while (!atomic_load(&enough)) {
+		atomic_store(&at_gate, true);
+		ASSERT_TRUE(gate_pass(&gate));
+		atomic_store(&at_gate, false);
+		/* Its tracer takes the signal. */
+		ASSERT_EQ(0, syscall(SYS_tgkill, pid, worker->tid, SIGUSR1));
+	}
+}
+
+static void serve_one_that_stops_at_once(void)
+{
+	reason = "special";
+	hire_one(pass_and_be_stopped);
+	while (!sum.why) {
+		struct counts since = peek(reason);
+
+		/* After a stop it may be back by now. */
+		ASSERT_NE(NONE, run(&w));
+		add_since(since);
+		if (atomic_load(&at_gate))
+			gate_open(&gate);
+		while (!take_queued(&w))
+			ASSERT_EQ(0, umcg_await_idle(&me, &pool, 0));
+	}
+	TH_LOG("%s: %ld, delayed: %ld, run: %ld, wait: %ld, exchange: %ld", reason, sum.why,
+	       sum.delayed, sum.run, sum.wait, sum.exchange);
+	EXPECT_LT(0, sum.why);
+	atomic_store(&enough, true);
+	finish_in_time(&w);
+}
+
+TEST(worker_that_is_stopped_and_server_in_the_queue, .clauses = "WRUN-1 BLOCK-1")
+{
+	int status;
+	pid_t pid;
+
+	pin(0, 0);
+	traced = shared_memory(sizeof(*traced));
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid) {
+		serve_one_that_stops_at_once();
+		_exit(0);
+	}
+	while (!atomic_load(&traced->tid)) {
+		ASSERT_EQ(0, waitpid(pid, NULL, WNOHANG));
+		nap(MS);
+	}
+	trace_begin(traced->tid);
+	atomic_store(&traced->go, true);
+	do
+		ASSERT_EQ(0, ptrace(PTRACE_CONT, traced->tid, NULL, NULL));
+	while (waitpid(traced->tid, &status, __WALL) == traced->tid && WIFSTOPPED(status));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, reap_child(pid));
 }
 
 UMCG_TEST_MAIN

@@ -5,9 +5,6 @@
  *
  * Each way not to take it is provoked, and has to be what the kernel counts.
  */
-#include <sched.h>
-#include <sys/resource.h>
-
 #include "handover.h"
 
 static void expect_handed_over(void)
@@ -65,20 +62,9 @@ TEST(fair_pair_beside_one, .clauses = "SWITCH-5")
 	reap_child(pid);
 }
 
-static void be_fifo(void)
-{
-	schedule_as(SCHED_FIFO, 10);
-}
-
 TEST(another_class, .clauses = "SWITCH-5")
 {
 	expect_not("class", be_fifo);
-}
-
-static void be_nice(void)
-{
-	/* Of this thread. */
-	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 1));
 }
 
 TEST(another_nice_level, .clauses = "SWITCH-5")
@@ -94,11 +80,6 @@ static void be_idle(void)
 TEST(idle_policy, .clauses = "SWITCH-5")
 {
 	expect_not("weight", be_idle);
-}
-
-static void be_higher(void)
-{
-	schedule_as(SCHED_FIFO, 11);
 }
 
 TEST(another_priority, .clauses = "SWITCH-5")
@@ -146,6 +127,61 @@ TEST(others_of_that_priority, .clauses = "SWITCH-5")
 	pin(0, 0);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_line, NULL));
 	expect_not("order", NULL);
+}
+
+/*
+ * Beside one of a higher class that never sleeps the pair runs in the time that is lent
+ * to its class.
+ */
+TEST(fair_pair_beside_fifo, .clauses = "SWITCH-5")
+{
+	atomic_bool *spins = shared_memory(sizeof(*spins));
+	struct counts before;
+	pid_t pid;
+
+	ping_pong(NULL);
+	pid = fork();
+	ASSERT_NE(-1, pid);
+	if (!pid) {
+		be_fifo();
+		atomic_store(spins, true);
+		for (;;)
+			;
+	}
+	while (!atomic_load(spins))
+		nap(MS);
+	before = counts_now("other");
+	for (int i = 0; i < SWITCHES; i++)
+		ASSERT_EQ(0, umcg_switch(&me, &second, 0));
+	expect_reason("other", before);
+	kill(pid, SIGKILL);
+	reap_child(pid);
+}
+
+static void *wake_often(void *arg)
+{
+	be_higher();
+	for (;;)
+		nap(MS / 10);
+	return arg;
+}
+
+/*
+ * One of higher priority wakes: mostly between two hand-overs. But where the kernel does
+ * not preempt itself, or is not to just then, the one that is to leave hands over.
+ */
+TEST(fifo_pair_that_is_to_leave, .clauses = "SWITCH-5")
+{
+	pthread_t thread;
+	long before;
+
+	be_fifo();
+	ping_pong(NULL);
+	before = count_of("resched");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wake_often, NULL));
+	while (count_of("resched") == before)
+		for (int i = 0; i < SWITCHES; i++)
+			ASSERT_EQ(0, umcg_switch(&me, &second, 0));
 }
 
 TEST(another_process, .clauses = "SWITCH-5")
