@@ -123,7 +123,9 @@ def _of_one(
         over = limits.over.get(case.name)
         than = figures.get(Case.of(over.than, sched)) if over else None
         if over and than:
-            rule = f"{over.than} {than.least:,.0f} + {over.by:,.0f}{how}, minimum batches"
+            rule = (
+                f"{over.than} {than.least:,.0f} + {over.by:,.0f}{how}, minimum batches"
+            )
             yield case, Limit(figure.least, than.least + over.by * scale, rule)
 
 
