@@ -329,6 +329,18 @@ def test_a_guest_that_stands_still_is_lost(
     assert (done.exit_status, done.timed_out, done.lost) == (None, True, True)
 
 
+def stop(pid: int) -> None:
+    """Stop a process, and return when none of its threads goes on."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def goes_on(thread: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return thread.read_text().rpartition(")")[2].split()[0] != "T"
+        return False
+
+    wait_until(lambda: not any(map(goes_on, Path(f"/proc/{pid}/task").glob("*/stat"))))
+
+
 def test_a_guest_that_stops_before_it_answers_is_lost(
     boot: Booter, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +350,7 @@ def test_a_guest_that_stops_before_it_answers_is_lost(
     with boot() as vm:
 
         def stop_first(channel: paramiko.Channel, command: str) -> None:
-            os.kill(vm._qemu.process.pid, signal.SIGSTOP)
+            stop(vm._qemu.process.pid)
             real(channel, command)
 
         monkeypatch.setattr(paramiko.Channel, "exec_command", stop_first)
