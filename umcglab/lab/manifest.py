@@ -22,8 +22,8 @@ STUB = "stub"
 
 Kind: TypeAlias = Literal["test", "py", "fuzz", "bench"]
 
-_KEYS = ("kind", "needs-umcg", "needs-config", "starts", "timeout", "exact-cpus", "sizes",
-         "absent", "tests")  # fmt: skip
+_KEYS = ("kind", "needs-umcg", "needs-config", "lacks-config", "starts", "timeout",
+         "exact-cpus", "sizes", "absent", "tests")  # fmt: skip
 _TIMEOUT = 120
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)+", re.ASCII)
 _CLAUSE = re.compile(r"[A-Z]+-[0-9]+|R[0-9]+")
@@ -47,6 +47,8 @@ class Program:
     """Whether all of it skips on the control kernel."""
     needs_config: tuple[str, ...] = ()
     """Kernel options, without `CONFIG_`; kernels without one of them do not run this."""
+    lacks_config: tuple[str, ...] = ()
+    """Likewise; kernels with one of them do not run this."""
     starts: str | None = None
     """Another program of the manifest that this one starts, by name."""
     timeout: float = _TIMEOUT
@@ -79,11 +81,15 @@ class Manifest:
     def of_config(self, config: str) -> Manifest:
         """Return the manifest without what a kernel with this .config cannot run."""
         lines = set(config.splitlines())
+
+        def has(option: str) -> bool:
+            return f"CONFIG_{option}=y" in lines
+
         return Manifest(
             tuple(
                 p
                 for p in self.programs
-                if {f"CONFIG_{option}=y" for option in p.needs_config} <= lines
+                if all(map(has, p.needs_config)) and not any(map(has, p.lacks_config))
             )
         )
 
@@ -183,9 +189,8 @@ class _Reader(yamlfile.Reader):
             clauses={test: cites for test, cites in clauses.items() if cites},
             abi=self.abi,
             needs_umcg="needs-umcg" in pairs and self.yes(pairs["needs-umcg"]),
-            needs_config=self.options(pairs["needs-config"])
-            if "needs-config" in pairs
-            else (),
+            needs_config=self.options(pairs, "needs-config"),
+            lacks_config=self.options(pairs, "lacks-config"),
             starts=self.one_of(pairs["starts"], "starts", names)
             if "starts" in pairs
             else None,
@@ -199,9 +204,12 @@ class _Reader(yamlfile.Reader):
             sizes=self.sizes(pairs["sizes"]) if "sizes" in pairs else (),
         )
 
-    def options(self, node: yaml.Node) -> tuple[str, ...]:
-        """Return names of kernel options, without `CONFIG_`."""
-        names = tuple(self.text(node, "needs-config").split())
+    def options(self, pairs: Mapping[str, yaml.Node], key: str) -> tuple[str, ...]:
+        """Return names of kernel options, without `CONFIG_`; none without the key."""
+        if key not in pairs:
+            return ()
+        node = pairs[key]
+        names = tuple(self.text(node, key).split())
         for name in names or ("",):
             if not re.fullmatch(r"(?!CONFIG_)[A-Z0-9_]+", name):
                 raise self.error(

@@ -325,6 +325,16 @@ def test_a_good_one(tmp_path: Path) -> None:
         assert read.of_config(text).programs == (first, third, fourth)
 
 
+def test_one_that_some_kernels_cannot_run(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yaml"
+    file.write_text(GOOD.replace("needs-config", "lacks-config"))
+    read = load_manifest(file)
+    assert read.of_config("CONFIG_TRACE=y\n# CONFIG_FTRACE is not set\n") == read
+    for option in ("FTRACE", "UPROBE_EVENTS"):
+        names = [p.name for p in read.of_config(f"CONFIG_{option}=y\n").programs]
+        assert names == ["harness/selftest", "yard/futex", "scale/x"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "where", "says"),
     [
@@ -589,8 +599,14 @@ def test_empty_and_missing(tmp_path: Path) -> None:
         load_manifest(file)
 
 
-def test_some_fragment_asks_for_what_a_program_needs(manifest: Manifest) -> None:
-    needed = {option for p in manifest.programs for option in p.needs_config}
+def test_some_fragment_asks_for_what_a_program_needs_or_is_without(
+    manifest: Manifest,
+) -> None:
+    needed = {
+        option
+        for p in manifest.programs
+        for option in (*p.needs_config, *p.lacks_config)
+    }
     fragments = (ROOT / "kernel-patches/kconfig").rglob("*.config")
     lines = {line for path in fragments for line in path.read_text().splitlines()}
     assert needed
