@@ -62,6 +62,7 @@ class _Job:
     more: Mapping[str, object]
     cores: int
     stage: int
+    nice: int
     future: Future[Any]
 
     @property
@@ -108,8 +109,9 @@ def catch_signals() -> None:
             signal.signal(signum, _interrupt)
 
 
-def _child(name: str, work: bytes, conn: Connection, parent: int) -> None:
+def _child(name: str, nice: int, work: bytes, conn: Connection, parent: int) -> None:
     """Run the job in its process; the last message is its result."""
+    os.nice(nice)
     # When the pool's process is killed outright its jobs still clean up.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     catch_signals()
@@ -170,6 +172,7 @@ class Pool:
         *args: object,
         cores: int = 1,
         stage: int = 0,
+        nice: int = 0,
         **more: object,
     ) -> Future[T]:
         """Have `function(*args, progress=..., **more)` called in a process of its own.
@@ -181,11 +184,13 @@ class Pool:
 
         Jobs of a later `stage` go first, for they bring something to its end. Yet with
         something else running, one job of the earliest stage is kept running too: else
-        there would be nothing to go on with afterwards.
+        there would be nothing to go on with afterwards. With more `nice` a job leaves
+        more of the host's time to those that run beside it.
         """
         future: Future[T] = Future()
         cores = min(cores, self._cores)
-        self._waiting.append(_Job(name, function, args, more, cores, stage, future))
+        job = _Job(name, function, args, more, cores, stage, nice, future)
+        self._waiting.append(job)
         return future
 
     def wait(self, *steps: Steps) -> None:
@@ -242,7 +247,8 @@ class Pool:
             self._waiting.remove(job)
             theirs, ours = _FORK.Pipe()
             process = _FORK.Process(
-                target=_child, args=(job.name, job.pickled(), theirs, os.getpid())
+                target=_child,
+                args=(job.name, job.nice, job.pickled(), theirs, os.getpid()),
             )
             process.start()
             theirs.close()

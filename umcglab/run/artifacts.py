@@ -28,6 +28,9 @@ from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import STUB, abis
 
+_NICE_STEP, _NICE_MOST = 4, 19
+"""How much more of the host's time each kernel leaves to those before it, and most."""
+
 
 class Stage(IntEnum):
     """How far a job brings a target; see `Pool.submit`."""
@@ -121,11 +124,19 @@ def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Build
     # them, which two at once would both compile.
     wanted = sorted(dict.fromkeys(targets), key=lambda target: not target.is_control)
     share, many = max(1, cores // width(cores)), make_jobs(cores)
+    # Of those that are built at once the first is to be tested while the others are
+    # still being built; and guests have to go on whatever is built beside them.
     made = {
         t.name: jobs.submit(
-            f"kernel {t.name}", kernels.build, t, lab, jobs=many, cores=share
+            f"kernel {t.name}",
+            kernels.build,
+            t,
+            lab,
+            jobs=many,
+            cores=share,
+            nice=min(_NICE_STEP * (number + 1), _NICE_MOST),
         )
-        for t in wanted
+        for number, t in enumerate(wanted)
     }
     headers: dict[str, Future[Headers | Kernel] | Future[Kernel]] = {
         t.name: made.get(t.name)

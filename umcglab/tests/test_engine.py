@@ -190,6 +190,20 @@ def test_nobody_passes_a_job_that_waits_for_its_cores(tmp_path: Path) -> None:
     assert ended(run(tmp_path, submit)[1]) == ["first", "big", "small"]
 
 
+def niceness(progress: Progress) -> int:
+    return os.nice(0)
+
+
+def test_a_job_may_leave_time_to_others(tmp_path: Path) -> None:
+    before = os.nice(0)
+
+    def submit(jobs: Pool) -> Sequence[Future[int]]:
+        return [jobs.submit(f"by {n}", niceness, nice=n) for n in (0, 4)]
+
+    assert run(tmp_path, submit)[0] == [before, min(before + 4, 19)]
+    assert os.nice(0) == before
+
+
 def test_later_stages_go_first_on_one_core(tmp_path: Path) -> None:
     """Whatever takes long: the first is through before the second is begun."""
 
