@@ -115,8 +115,10 @@ class TargetResult:
         """PASS only if nothing at all is wrong or missing."""
         if self.faults:
             return Outcome.FAIL
+        # One that was not begun may not even know its programs.
         outcomes = {p.outcome for p in self.programs}
-        return Outcome.MISSING if Outcome.MISSING in outcomes else Outcome.PASS
+        missing = self.facts.status == "planned" or Outcome.MISSING in outcomes
+        return Outcome.MISSING if missing else Outcome.PASS
 
     @property
     def word(self) -> str:
