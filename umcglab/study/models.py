@@ -2,8 +2,9 @@
 """Is the protocol right? Models of it, every state of which `spin` visits.
 
 `kernel-patches/<abi>/model/` has the models, and an index of the configurations
-that are to hold, and of switches. Models that several ABIs search are in
-`kernel-patches/plumbing/model/`, and so are parts that several models include. A switch
+that are to hold, and of switches; so has `kernel-patches/handover/`. Models that several
+of them search are in `kernel-patches/plumbing/model/`, and so are parts that several
+models include. A switch
 takes a barrier or a check away, or puts a race back; then the checker must find the
 fault that the index tells, with a trail that leads there. So a model that would accept
 anything does not pass.
@@ -31,7 +32,7 @@ from umcglab.host import command
 from umcglab.host.cache import Cache, digest
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab
-from umcglab.lab.manifest import Manifest, Program, load_plan
+from umcglab.lab.manifest import Program, abis, load_plan
 
 HOLDS = ""
 """What a search found that visited every state and found nothing."""
@@ -51,8 +52,10 @@ _DEPTH = 100_000
 _MEMORY = 1500
 """Of a search, in MB."""
 
+_PARTS = ("configurations", "switches", "elsewhere")
 _CONFIGURATION = ("model", "with", "shows", "nightly")
-_SWITCH = ("takes", "mutants", "races", "found-in", "harmless-in", "finds", "tests")
+_SWITCH = ("takes", "mutants", "no-mutant", "races", "found-in", "harmless-in", "finds",
+           "tests")  # fmt: skip
 _MANY = re.compile(r"\s+")
 
 
@@ -89,6 +92,8 @@ class Index:
     """What there is to run."""
 
     folder: Path
+    abi: str
+    """That of the tests which the switches name."""
     configurations: tuple[Configuration, ...]
     switches: tuple[Switch, ...]
     elsewhere: Mapping[str, str]
@@ -146,44 +151,50 @@ def parts(file: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def load(folder: Path, manifest: Manifest) -> Index:
-    """Read the index of an ABI's models; raise UserError with line and column."""
+def load(folder: Path, sources: Path) -> Index:
+    """Read the index of models; raise UserError with line and column.
+
+    `sources` is the folder of the guest tests, of which the index names some.
+    """
     file = folder / "index.yaml"
     node = yamlfile.compose(file)
     if node is None:
         raise UserError("empty: it has no models", where=str(file))
-    reader = _Reader(file, {p.name: p for p in manifest.programs})
-    return reader.index(node)
+    return _Reader(file, sources).index(node)
 
 
-def of(lab: Lab, abi: str) -> Index | None:
-    """Return the models of an ABI, if it has any."""
-    folder = lab.patches / abi / "model"
-    if not folder.exists():
-        return None
-    return load(folder, load_plan(lab.root / "guest-tests", abi))
+def of(lab: Lab, part: str) -> Index | None:
+    """Return the models of a part of kernel-patches, an ABI mostly; if it has any."""
+    folder = lab.patches / part / "model"
+    return load(folder, lab.root / "guest-tests") if folder.exists() else None
 
 
 @dataclass(frozen=True)
 class _Reader(yamlfile.Reader):
     """Reads index.yaml."""
 
-    programs: Mapping[str, Program]
+    sources: Path
 
     def index(self, node: yaml.Node) -> Index:
-        top = self.mapping(node, "models", ("configurations", "switches", "elsewhere"))
+        top = self.mapping(node, "models", ("abi", *_PARTS))
         parts = {
             key: self.mapping(self.need(node, top, "models", key), key)
-            for key in ("configurations", "switches", "elsewhere")
+            for key in _PARTS
         }
+        abi = self.file.parent.parent.name
+        if "abi" in top:
+            abi = self.one_of(top["abi"], "abi", abis(self.sources))
+        plan = load_plan(self.sources, abi)
+        programs = {program.name: program for program in plan.programs}
         known = {
             n: self.configuration(n, b) for n, b in parts["configurations"].items()
         }
         return Index(
             folder=self.file.parent,
+            abi=abi,
             configurations=tuple(known.values()),
             switches=tuple(
-                self.switch(n, b, known) for n, b in parts["switches"].items()
+                self.switch(n, b, known, programs) for n, b in parts["switches"].items()
             ),
             elsewhere={r: self.line(b, r) for r, b in parts["elsewhere"].items()},
         )
@@ -202,14 +213,20 @@ class _Reader(yamlfile.Reader):
         )
 
     def switch(
-        self, name: str, node: yaml.Node, known: Mapping[str, Configuration]
+        self,
+        name: str,
+        node: yaml.Node,
+        known: Mapping[str, Configuration],
+        programs: Mapping[str, Program],
     ) -> Switch:
         pairs = self.mapping(node, name, _SWITCH)
         tests = self.mapping(self.need(node, pairs, name, "tests"), name)
         found = self.need(node, pairs, name, "found-in")
         finds = self.verdict(self.need(node, pairs, name, "finds"))
-        if not ("mutants" in pairs or "races" in pairs):
-            raise self.error(node, f"{name} must have `mutants` or `races`")
+        if not pairs.keys() & {"mutants", "no-mutant", "races"}:
+            raise self.error(
+                node, f"{name} must have `mutants`, `races` or a reason: `no-mutant`"
+            )
         return Switch(
             name=name,
             takes=self.line(self.need(node, pairs, name, "takes"), "takes"),
@@ -218,7 +235,7 @@ class _Reader(yamlfile.Reader):
             finds=finds,
             mutants=self.words(pairs, "mutants"),
             races=self.words(pairs, "races"),
-            tests={program: self.tests(program, t) for program, t in tests.items()},
+            tests={p: self.tests(p, node, programs) for p, node in tests.items()},
         )
 
     def verdict(self, node: yaml.Node) -> str:
@@ -239,13 +256,15 @@ class _Reader(yamlfile.Reader):
                 raise self.error(node, f"no configuration {name!r}{close}")
         return tuple(known[name] for name in names)
 
-    def tests(self, program: str, node: yaml.Node) -> tuple[str, ...]:
-        if program not in self.programs:
-            close = yamlfile.did_you_mean(program, self.programs)
+    def tests(
+        self, program: str, node: yaml.Node, programs: Mapping[str, Program]
+    ) -> tuple[str, ...]:
+        if program not in programs:
+            close = yamlfile.did_you_mean(program, programs)
             raise self.error(node, f"no program {program!r}{close}")
         words = tuple(self.text(node, f"tests of {program}").split())
         for word in words:
-            if word not in (known := self.programs[program].tests):
+            if word not in (known := programs[program].tests):
                 close = yamlfile.did_you_mean(word, known)
                 raise self.error(node, f"{program} has no test {word!r}{close}")
         return words

@@ -329,7 +329,7 @@ def by_model(lab: Lab, mutant: Mutant, target: Target) -> Verdict:
         return Verdict(mutant.name, target.name, word, tuple(by), (), why, fault)
 
     try:
-        index = models.of(lab, target.abi)
+        index = models.of(lab, mutant.patch.path.parent.parent.name)
         found = models.kills(index, mutant.name, lab.cache) if index else ()
     except LabError as e:
         return verdict("not tried", e.exit_code, e.message)

@@ -29,14 +29,12 @@ PATCHES = config.ROOT / "kernel-patches"
 FOLDER = PATCHES / ABI / "model"
 SHARED = PATCHES / models.SHARED
 MANIFEST = load_plan(config.ROOT / "guest-tests", ABI)
-INDEX = models.load(FOLDER, MANIFEST)
+INDEX = models.load(FOLDER, config.ROOT / "guest-tests")
 INDEXES = {
-    path.parent.parent.name: models.load(
-        path.parent, load_plan(config.ROOT / "guest-tests", path.parent.parent.name)
-    )
+    path.parent.parent.name: models.load(path.parent, config.ROOT / "guest-tests")
     for path in sorted(PATCHES.glob("*/model/index.yaml"))
 }
-"""Of each ABI that has models."""
+"""Of each ABI that has models, and of the hand-over."""
 
 USUAL = list(models.planned(INDEX, [], nightly=False))
 
@@ -82,6 +80,7 @@ active proctype sleeper() { slept = 1; word }
 active proctype waker() { if :: WAKE -> word = 1 :: else fi; bad = (WAKE == 2); assert(!bad) }
 """
 TOY_INDEX = """\
+abi: umcg-v0.5
 configurations:
   all: {model: toy, with: WAKE=1, shows: a wake}
 switches:
@@ -119,11 +118,12 @@ def test_every_mutant_that_no_guest_shows_is_found_by_a_model(kept: Cache) -> No
 
 
 def test_mutants_of_the_index_are_there(abi: str, index: Index, kept: Cache) -> None:
-    plan = load_plan(config.ROOT / "guest-tests", abi)
+    plan = load_plan(config.ROOT / "guest-tests", index.abi)
     known = {m.name for m in mutants.load(PATCHES / abi / "mutants", plan, kept)}
     assert {m for s in index.switches for m in s.mutants} <= known
 
 
+@pytest.mark.parametrize("abi", [a for a, i in INDEXES.items() if a == i.abi])
 def test_every_race_has_a_switch_or_a_reason(abi: str, index: Index) -> None:
     races = (PATCHES / abi / "ABI.md").read_text().split("\n## Races\n")[1]
     rows = dict(re.findall(r"^\| (R\d+) \| [^|]+ \| ([^|]+) \|", races, re.M))
@@ -353,7 +353,7 @@ def test_what_is_no_whole_search(old: str, new: str, said: str) -> None:
 
 
 def toy_index(folder: Path) -> Index:
-    return models.load(folder, MANIFEST)
+    return models.load(folder, config.ROOT / "guest-tests")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,8 @@ def toy_index(folder: Path) -> Index:
         ("model: toy", "model: tay", "there is no tay.pml"),
         ("found-in: all", "found-in: al", "did you mean 'all'"),
         ("finds: invalid end state", "finds: something", "assertion NAME"),
-        ("races: R1, ", "", "`mutants` or `races`"),
+        ("races: R1, ", "", "`mutants`, `races` or a reason"),
+        ("abi: umcg-v0.5", "abi: umcg-v0.6", "did you mean 'umcg-v0.5'"),
         ("{w: t}", "{umcg-v0.5/wiat: t}", "did you mean 'umcg-v0.5/wait'"),
         ("{w: t}", "{umcg-v0.5/wait: t}", "has no test 't'"),
         ("takes: it, ", "", "'takes' is missing"),
@@ -418,7 +419,7 @@ def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     first, *trail = capsys.readouterr().out.splitlines()
     assert first.startswith("HANDLER_HELD on wait-handler: found: invalid end state")
     assert any("proc" in line for line in trail)
-    with pytest.raises(UserError, match="no ABI that has models"):
+    with pytest.raises(UserError, match="no series that has models"):
         cli.main([*argv[:3], "umcg-v9"])
 
 
@@ -427,7 +428,7 @@ def test_a_fault_that_is_not_found_fails(
 ) -> None:
     (handler,) = (c for c in INDEX.configurations if c.name == "wait-handler")
     blunt = Switch("BLUNT", "nothing", (handler,), (), models.DEADLOCK)
-    index = Index(FOLDER, (), (blunt,), {})
+    index = Index(FOLDER, ABI, (), (blunt,), {})
     monkeypatch.setattr(models, "of", lambda _lab, _abi: index)
     argv = ["models", "--lab", str(config.ROOT / "lab.yaml"), ABI]
     assert cli.main(argv) == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`umcglab models`: search the models of an ABI's protocol."""
+"""`umcglab models`: search the models of an ABI's protocol, or of the hand-over."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import argparse
 from umcglab.errors import UserError
 from umcglab.verbs import common
 
-HELP = "Visit every state of the models of an ABI, and of those with a fault put in."
+HELP = "Visit every state of the models of a series, and of those with a fault put in."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     common.lab_file(parser)
     parser.add_argument(
-        "abi", nargs="?", metavar="ABI", help="of which ABI (default: each)"
+        "series",
+        nargs="?",
+        metavar="SERIES",
+        help="of which ABI or other part of kernel-patches (default: each)",
     )
     parser.add_argument(
         "--search",
@@ -39,13 +42,16 @@ def main(options: argparse.Namespace) -> int:
 
     lab = common.load(options)
     found = sorted(p.parent.parent.name for p in lab.patches.glob("*/model/index.yaml"))
-    if options.abi and options.abi not in found:
-        raise UserError(f"{options.abi}: no ABI that has models")
+    if options.series and options.series not in found:
+        raise UserError(
+            f"{options.series}: no series that has models",
+            hint=f"such are {', '.join(found)}",
+        )
     lab.cache.claim()
     lab.cache.hold()
     good = True
-    for abi in [options.abi] if options.abi else found:
-        index = models.of(lab, abi)
+    for part in [options.series] if options.series else found:
+        index = models.of(lab, part)
         assert index is not None
         for configuration, switch in models.planned(
             index, options.search, options.nightly
