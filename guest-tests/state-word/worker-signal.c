@@ -123,6 +123,60 @@ TEST(process_directed_wakes_a_server)
 	finish(&w);
 }
 
+static void mask(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	ASSERT_EQ(0, pthread_sigmask(how, &set, NULL));
+}
+
+/* The kernel begins with this one when it next looks for who takes a signal. */
+static void take_one_and_block(struct worker *worker)
+{
+	mask(SIG_UNBLOCK);
+	kill(getpid(), SIGUSR1);
+	worker->result = gate_pass(&gate);
+}
+
+static atomic_int willing;
+
+static void *be_willing(void *arg)
+{
+	mask(SIG_UNBLOCK);
+	atomic_store(&willing, gettid());
+	while (atomic_load(&handled) < 2)
+		nap(MS);
+	return arg;
+}
+
+/* Who was chosen to take it is held before it does: the others hear of it. */
+TEST(chosen_one_is_held)
+{
+	pthread_t thread;
+
+	mask(SIG_BLOCK);
+	begin(take_one_and_block);
+	ASSERT_EQ(BLOCKED, run(&w));
+	until_word(&w, BLOCKED);
+	EXPECT_EQ(1, atomic_load(&handled));
+	EXPECT_EQ(w.tid, atomic_load(&handled_by));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, be_willing, NULL));
+	while (!atomic_load(&willing))
+		nap(MS);
+	ASSERT_EQ(0, kill(getpid(), SIGUSR1));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(atomic_load(&willing), atomic_load(&handled_by));
+	until_back(&w);
+	gate_open(&gate);
+	while (run(&w) != NONE)
+		until_back(&w);
+	worker_join(&w);
+	EXPECT_EQ(2, atomic_load(&handled));
+	EXPECT_TRUE(w.result);
+}
+
 TEST(blocked_and_ignored)
 {
 	sigset_t set;

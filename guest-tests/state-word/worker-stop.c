@@ -13,7 +13,7 @@ struct firm {
 	struct umcg_pool pool;
 	struct worker idle, other;
 	struct gate gate;
-	atomic_int turns;
+	atomic_int turns, handled;
 	atomic_bool ready, over;
 };
 
@@ -193,6 +193,38 @@ TEST(idle_worker_traced)
 	expect_none_queued(&firm->pool);
 	atomic_store(&firm->over, true);
 	EXPECT_EQ(0, reap_child(pid));
+}
+
+static void note(int signal)
+{
+	(void)signal;
+	atomic_fetch_add(&firm->handled, 1);
+}
+
+/* Its tracer makes of a signal that it takes one with a handler, for which it has to run. */
+TEST(tracer_changes_a_signal)
+{
+	int status, tid;
+	pid_t pid;
+
+	on_signal(SIGUSR1, note, 0);
+	pid = open_firm(take_turns);
+	tid = firm->idle.tid;
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, tid, NULL, NULL));
+	ASSERT_EQ(0, tgkill(pid, tid, SIGTERM));
+	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	EXPECT_EQ(SIGTERM, WSTOPSIG(status));
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, tid, NULL, SIGUSR1));
+	until_state(pid, tid, 'S');
+	trace_stop(tid);
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, NULL, NULL));
+	EXPECT_EQ('S', rest_state(pid, tid));
+	EXPECT_EQ(IDLE, bare_word(&firm->idle.own));
+	EXPECT_EQ(0, atomic_load(&firm->handled));
+	atomic_store(&firm->over, true);
+	EXPECT_EQ(0, reap_child(pid));
+	EXPECT_EQ(1, atomic_load(&firm->handled));
 }
 
 /* Run while it is in a ptrace stop, it is not lost: it goes when it may. */
