@@ -18,7 +18,7 @@
 #define PLACES		4
 #define EACH_CPU	D(0) D(1)
 #define EACH_LOAD	S(0, 0) S(0, 3) S(1, 1) S(1, 2)
-#include "../../plumbing/model/memory.h"
+#include "memory.h"
 
 #define WORD(i)		(i)		/* umcg_task.state of server i */
 #define STATE(i)	(2 + i)		/* its task_struct::__state */
@@ -32,7 +32,7 @@
 #else
 #define wake_partner(c)	partner_woken = true
 #endif
-#include "../../plumbing/model/sleep.h"
+#include "sleep.h"
 
 #define ESRCH		2
 

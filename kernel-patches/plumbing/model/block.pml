@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One worker that blocks, yields, is preempted, leaves and is killed, and its servers.
+ * One worker that blocks, yields, is preempted, leaves and is killed, and its servers: as v0.5
+ * and v0.9.1 have them.
  *
  * Memory is one here: what happens when a word and a task state cross is in wait.pml, so
  * who waits goes on as soon as its word says so. The list has room for that one worker; how it
@@ -14,7 +15,8 @@
  * KILLED	the worker is killed at some time
  * INTERRUPTED	so often a signal interrupts the wait of a server
  * NOBODY	no server is there
- * WORD_FIRST, REPORT_IS_NEWS	what the kernel does not do yet: see index.yaml
+ * V091	as v0.9.1 has it where that differs: who may be found IDLE, and who may wait
+ * V091	as v0.9.1 has it where that differs: who may be IDLE, and who may wait
  *
  * What is to hold: nobody waits for ever (no invalid end state): so a worker is not lost, a
  * server hears of each block, and who is killed dies. And the names of the assertions.
@@ -102,10 +104,10 @@ inline umcg_take_back(was)
 }
 
 // stands for kernel/sched/umcg_worker.c: umcg_start()
-#define umcg_start	parked = false; served = true; flag = true
+#define umcg_start	parked = false; unqueued = false; served = true; flag = true
 
 // stands for kernel/sched/umcg_worker.c: umcg_park()
-#define umcg_park	parked = true; served = false
+#define umcg_park	parked = true; unqueued = false; served = false
 
 // stands for kernel/sched/umcg.h: umcg_bind()
 #ifdef FIRST_SERVER
@@ -212,9 +214,14 @@ inline umcg_admit()
 		new = IDLE;
 		if
 		:: killed -> verdict = 3; break
+#ifdef V091
+		:: w == (RUNNING | LOCKED) && parked -> verdict = 0; break
+		:: w == (IDLE | LOCKED) || w == (RUNNING | LOCKED) && !parked ->
+#else
 		:: (w & LOCKED) != 0 && parked -> verdict = 0; break
 		:: (w & LOCKED) != 0 && !parked ->
 			atomic { violation = (!ran && !blocked); assert(!violation) };
+#endif
 			umcg_start;
 			verdict = 1;
 			break
@@ -229,14 +236,23 @@ inline umcg_admit()
 			:: else
 			fi
 		:: (w == IDLE || w == (IDLE | PREEMPTED)) && parked -> verdict = 0; break
-		:: (w == IDLE || w == (IDLE | PREEMPTED)) && !parked -> new = BLOCKED
+		:: (w == IDLE || w == (IDLE | PREEMPTED)) && !parked ->
+#ifdef V091
+			violation = !unqueued;
+			assert(!violation);
+#endif
+			new = BLOCKED
 #ifdef PREEMPTED_STAYS
 		:: w == (BLOCKED | PREEMPTED) && !parked -> new = IDLE | PREEMPTED
 		:: w == BLOCKED && !parked -> skip
 #else
 		:: STATE(w) == BLOCKED && !parked -> skip
 #endif
+#ifdef V091
+		:: STATE(w) == BLOCKED && parked -> skip	/* requeued by user space */
+#else
 		:: STATE(w) == BLOCKED && parked -> violation = true; assert(!violation)
+#endif
 		fi;
 		atomic {
 			done = (word == w);
@@ -321,7 +337,7 @@ inline umcg_return_to_user()
 	od
 }
 
-// stands for kernel/sched/umcg_worker.c: umcg_worker_wait() umcg_change_state()
+// stands for kernel/sched/umcg_worker.c: umcg_worker_wait()
 inline umcg_worker_wait()
 {
 	flag = false;
@@ -341,10 +357,24 @@ inline umcg_worker_wait()
 		:: word == (RUNNING | PREEMPTED) || pending || killed -> look = true
 		fi
 	:: else ->
+#ifdef V091
+		/* It may ask whatever its word says, and here that says that it runs. */
+		umcg_take_back(blocked);
+		blocked = false;
+		umcg_park;
+		if
+		:: atomic { word == RUNNING -> next = next_tid };
+			umcg_bind;
+			umcg_start;
+			next = 0
+		:: else -> look = true
+		fi
+#else
 		/* It is not as it must be: an error. */
 #ifndef ERROR_LEAVES_IT_OFF
 		flag = true;
 		look = true
+#endif
 #endif
 	fi
 }
@@ -408,7 +438,7 @@ bool asking;				/* who preempts is between the word and the signal */
 proctype worker()
 {
 	byte w, next, new, bound, verdict, actions = ACTIONS;
-	bool parked, served, blocked, ran, done;
+	bool parked, unqueued, served, blocked, ran, done;
 
 	do
 	::	umcg_return_to_user();

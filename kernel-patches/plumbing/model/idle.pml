@@ -54,7 +54,7 @@
 #define LOADS(s)	S(s, 4) S(s, 5) S(s, 6)
 #endif
 #define EACH_LOAD	EACH_SERVER(LOADS)
-#include "../../plumbing/model/memory.h"
+#include "memory.h"
 
 #define NONE		0
 #define RUNNING		1
@@ -99,7 +99,7 @@ inline umcg_take_idle_server(c)
 
 // stands for kernel/sched/umcg_worker.c: umcg_queue()
 // stands for kernel/sched/umcg.h: umcg_xchg_u64()
-// barrier kernel/sched/umcg_worker.c: umcg_queue(): if (put_user(1ULL, node)) return -EFAULT;
+// barrier kernel/sched/umcg_worker.c: umcg_queue(): return -EFAULT; ret = umcg_xchg_u64(u64_to_user_ptr(head), &link);
 inline umcg_queue(c)
 {
 #ifndef NO_MARKER
