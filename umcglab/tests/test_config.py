@@ -81,16 +81,21 @@ def test_what_is_wrong_is_told_in_the_same_words(tmp_path: Path, text: str) -> N
 
 def test_the_labs_own_file_is_right() -> None:
     lab = config.load(config.ROOT / "lab.yaml")
-    by_default = ("control-7.3", "umcg-v0.5-7.3", "control", "umcg-v0.5")
+    by_default = (
+        *("control-7.3", "umcg-v0.5-7.3", "umcg-v0.9.1-7.3", "umcg-2022-7.3"),
+        *("control", "umcg-v0.5"),
+    )
     at_night = (
         ("control-6.1", "bench"),
         ("umcg-v0.5-6.1", "bench"),
-        ("umcg-v0.9.1-7.3", "bench"),
         ("umcg-v0.9.1", "bench"),
-        ("umcg-2022-7.3", "bench"),
         ("umcg-2022", "bench"),
         ("umcg-v0.5-7.3-debug", "debug"),
         ("umcg-v0.5-7.3-kcsan", "kcsan"),
+        ("umcg-v0.9.1-7.3-debug", "debug"),
+        ("umcg-v0.9.1-7.3-kcsan", "kcsan"),
+        ("umcg-2022-7.3-debug", "debug"),
+        ("umcg-2022-7.3-kcsan", "kcsan"),
         ("umcg-v0.5-debug", "debug"),
         ("umcg-v0.5-kcsan", "kcsan"),
         ("umcg-v0.5-distro", "distro"),
@@ -113,7 +118,10 @@ def test_the_labs_own_file_is_right() -> None:
     }
     expected |= {
         ("arm64-umcg-v0.5-a57", "arm64", "bench", True),
-        ("x86_64-umcg-v0.5-handover-debug", "x86_64", "debug", True),
+    }
+    expected |= {
+        (f"x86_64-umcg-v0.5-handover-{flavor}", "x86_64", flavor, True)
+        for flavor in ("debug", "kcsan", "distro")
     }
     assert {(t.name, t.arch.name, t.flavor, t.nightly) for t in lab.targets} == expected
     for target in lab.targets:
