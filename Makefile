@@ -44,9 +44,9 @@ report list shell clean: setup
 check_env = PYTHONDONTWRITEBYTECODE= PATH="/usr/lib/ccache:$$PATH" \
 	CCACHE_DIR="$${UMCGLAB_CACHE:-$$HOME/.cache/umcglab}/ccache"
 
-# Unit tests share nothing, and wait as long as they compute: two for each core. The lab
-# tests of one file share what they built and ran: two files at once, since most guests
-# have one CPU.
+# Unit tests share nothing, and wait longer than they compute: four for each core, which
+# take over what is left to others in the end. The lab tests of one file share what they
+# built and ran: two files at once, since most guests have one CPU.
 check: setup
 	.venv/bin/ruff check umcglab guest-tests
 	.venv/bin/ruff format --check umcglab guest-tests
@@ -55,7 +55,8 @@ check: setup
 	for abi in $(wildcard guest-tests/abi/*); do .venv/bin/mypy $(guest_py) \
 		$$(ls -d $$abi/py 2>/dev/null) || exit 1; done
 	shellcheck umcglab/setup/setup.sh .ci/run
-	$(check_env) .venv/bin/pytest -n $$((2 * $$(nproc))) -m 'not lab and not slow'
+	$(check_env) .venv/bin/pytest -n $$((4 * $$(nproc))) --dist worksteal \
+		-m 'not lab and not slow'
 
 test: check
 	.venv/bin/pytest -n 2 --dist loadfile -m '(lab or slow) and not nightly'
