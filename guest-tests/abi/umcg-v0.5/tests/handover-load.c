@@ -49,6 +49,14 @@ static long load_of(uint32_t tid, const char *key)
 	return value_of(path, NULL, key);
 }
 
+/* Of all that are queued on CPU 0. With groups of tasks only the root's part has it. */
+static long sum_of_estimates(void)
+{
+	long sum = value_of(DEBUGFS "/debug", "cfs_rq[0]:/\n", ".util_est");
+
+	return sum < 0 ? value_of(DEBUGFS "/debug", "cfs_rq[0]:", ".util_est") : sum;
+}
+
 /* What the second thread sees when it is handed the CPU. */
 static struct seen {
 	long own, other;	/* util_avg */
@@ -67,7 +75,7 @@ static void *look(void *arg)
 		/* Others may be queued at times, but not each time. */
 		for (int i = 0; i < 100; i++) {
 			seen.estimate = load_of(second.tid, "se.avg.util_est");
-			seen.sum = value_of(DEBUGFS "/debug", "cfs_rq[0]:", ".util_est");
+			seen.sum = sum_of_estimates();
 			if (seen.estimate == seen.sum)
 				break;
 		}
@@ -89,10 +97,17 @@ static void hand_over_a_load(void)
 		nap(MS);
 	until_state(getpid(), second.tid, 'S');
 	do {
-		uint64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + 300 * MS;
+		/*
+		 * The sum may be wrong before: with groups of tasks it was 0 at times. It
+		 * is right again once the task has slept.
+		 */
+		do {
+			uint64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + 300 * MS;
 
-		while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end)
-			;
+			nap(MS);
+			while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end)
+				;
+		} while (load_of(me.tid, "se.avg.util_est") != sum_of_estimates());
 		before = count_of("run") + count_of("wait");
 		ASSERT_EQ(0, umcg_switch(&me, &second, 0));
 		/* It may have gone another way, by an interrupt. */
