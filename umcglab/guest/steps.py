@@ -82,6 +82,17 @@ class Ran:
             bad = (self.ended[-1].name if self.ended else "the boot",)
         return bad
 
+    def __add__(self, later: Ran) -> Ran:
+        """Return what this guest, which got to its end, and a later one came to."""
+        return Ran(
+            (*self.ended, *later.ended),
+            later.current,
+            later.died,
+            (*self.splats, *later.splats),
+            self.duration + later.duration,
+            self.cpu + later.cpu,
+        )
+
 
 def run(
     lab: Lab,
@@ -93,6 +104,7 @@ def run(
     stop: bool,
     cpu_limit: float,
     memory: int,
+    smp: int = 1,
     plugin: str = "",
 ) -> Ran:
     """Run steps; with `stop`, up to the first that fails.
@@ -116,6 +128,7 @@ def run(
             console_log=console_log,
             cmdline=(*_CMDLINE, *kernel.arch.exact_cmdline),
             memory=memory,
+            smp=smp,
             exact=Exact(output, SEED, plugin),
         )
         start = time.monotonic()

@@ -207,8 +207,11 @@ def by_line(coverage: Coverage) -> dict[str, dict[str, object]]:
     }
 
 
-def plan(bundle: Bundle, kernel: Kernel, abi: str) -> list[Step]:
-    """Return each test of an ABI's C programs that a kernel can run as a step."""
+def plan(bundle: Bundle, kernel: Kernel, abi: str, cpus: int = 0) -> list[Step]:
+    """Return each test of an ABI's C programs that a kernel can run as a step.
+
+    Those of programs that want an exact guest with so many CPUs; 0: that want none.
+    """
     return [
         Step(
             f"{program.name}:{test}", (*program.argv, "-t", test), int(program.timeout)
@@ -217,7 +220,7 @@ def plan(bundle: Bundle, kernel: Kernel, abi: str) -> list[Step]:
         if program.kind == "test"
         and program.name.startswith(f"{abi}/")
         and not program.absent
-        and not program.exact_cpus
+        and program.exact_cpus == cpus
         for test in program.tests
     ]
 

@@ -3,9 +3,10 @@
 
 `operators` makes them of the C of every line that a series adds. The compiler drops
 those that change no instruction; each of the others is linked, and shown the tests that
-coverage says run its line, cheapest first, until one fails. What has become of one is an
-artifact of the kernel, the suite and the edit: an interrupted hunt goes on where it was,
-and a mutant that was tried is not tried again.
+coverage says run its line, cheapest first, until one fails. Where none does, programs
+that want several CPUs and the exact lane, of which there is no coverage, are run as well.
+What has become of one is an artifact of the kernel, the suite and the edit: an
+interrupted hunt goes on where it was, and a mutant that was tried is not tried again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from umcglab.study.coverage import Coverage
 from umcglab.study.operators import Edit
 
 _KIND = "mutants"
-_RECIPE = 1
+_RECIPE = 2
 _CPU_LIMIT = 20.0
 """Seconds of the host's CPU in which a test of a mutant has to end: it hangs else."""
 
@@ -202,18 +203,32 @@ class Hunt:
         )
 
     def _run(self, kernel: Kernel, tests: Sequence[str]) -> steps.Ran:
-        every = coverage.plan(self.bundle, self.objects.tree.kernel, self.target.abi)
-        plan = {step.name: step for step in every}
+        plan = {step.name: step for step in self._plan(0)}
+        ran = self._run_steps(kernel, [plan[name] for name in tests], 1)
+        for cpus in sorted({p.exact_cpus for p in self.bundle.manifest.programs} - {0}):
+            more = self._plan(cpus)
+            if more and not ran.failed:
+                ran += self._run_steps(kernel, more, cpus)
+        return ran
+
+    def _plan(self, cpus: int) -> list[steps.Step]:
+        kernel = self.objects.tree.kernel
+        return coverage.plan(self.bundle, kernel, self.target.abi, cpus)
+
+    def _run_steps(
+        self, kernel: Kernel, plan: Sequence[steps.Step], cpus: int
+    ) -> steps.Ran:
         with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
             return steps.run(
                 self.lab,
                 kernel,
                 self.bundle.dir,
-                [plan[name] for name in tests],
+                plan,
                 folder=Path(tmp),
                 stop=True,
-                cpu_limit=_CPU_LIMIT,
+                cpu_limit=_CPU_LIMIT * cpus,
                 memory=self.target.memory,
+                smp=cpus,
             )
 
     def _tests(self, mutant: Mutant) -> list[str]:

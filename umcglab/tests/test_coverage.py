@@ -272,6 +272,7 @@ def test_a_step_is_a_test_that_the_kernel_can_run(tmp_path: Path) -> None:
         Program("toy/wait", "test", ("bin/toy/wait",), ("a", "b"), timeout=9),
         Program("toy/probed", "test", ("bin/toy/probed",), ("c",), needs_config=("X",)),
         Program("toy/gone", "test", ("bin/toy/gone",), ("d",), absent="it cannot"),
+        Program("toy/exact", "test", ("bin/toy/exact",), ("g",), exact_cpus=3),
         Program("toy/crowd", "py", ("py/run.py",), ("e",)),
         Program("harness/selftest", "test", ("bin/harness/selftest",), ("f",)),
     )
@@ -291,4 +292,6 @@ def test_a_step_is_a_test_that_the_kernel_can_run(tmp_path: Path) -> None:
     config.write_text("CONFIG_X=y\n")
     found = coverage.plan(bundle, kernel, "toy")
     assert [s.name for s in found] == ["toy/wait:a", "toy/wait:b", "toy/probed:c"]
-    assert coverage.left_out(bundle, "toy") == ["toy/crowd"]
+    exact = coverage.plan(bundle, kernel, "toy", 3)
+    assert [s.name for s in exact] == ["toy/exact:g"]
+    assert coverage.left_out(bundle, "toy") == ["toy/exact", "toy/crowd"]

@@ -72,14 +72,16 @@ class Guest:
 
     def run(
         self, lab: Lab, kernel: Kernel, bundle: Path, plan: Sequence[Step],
-        *, folder: Path, stop: bool, cpu_limit: float, memory: int,
+        *, folder: Path, stop: bool, cpu_limit: float, memory: int, smp: int,
     ) -> Ran:  # fmt: skip
         if self.broken:
             raise InfraError("no QEMU")
         assert stop and kernel.image.exists()
         names = [step.name for step in plan]
         self.asked.append(names)
-        assert plan[0].argv == ("bin/umcg-toy/wait", "-t", names[0].split(":")[1])
+        program, test = names[0].split(":")
+        assert plan[0].argv == (f"bin/{program}", "-t", test)
+        assert smp == (3 if program == "umcg-toy/exact" else 1)
         ended = [Ended(n, self.fails.get(n, 0), "") for n in names]
         bad = next((n for n, e in enumerate(ended) if e.status), len(ended))
         if self.died:
@@ -171,6 +173,27 @@ def test_those_that_run_the_line_are_asked_first(
     found = try_all(lab, target, other, Wanted(), tmp_path / "2")
     survivor = next(v for v in found if v.word == SURVIVED)
     assert survivor.why == "no test runs its function" and not survivor.ran
+
+
+def test_those_that_want_cpus_are_asked_where_all_others_pass(
+    lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path
+) -> None:
+    exact = "umcg-toy/exact"
+    programs = (
+        *hunting.manifest.programs,
+        Program(exact, "test", (f"bin/{exact}",), ("a", "b"), exact_cpus=3),
+    )
+    bundle = replace(hunting, manifest=Manifest(programs))
+    line = Wanted(sample=1)
+    guest.fails = {f"{exact}:b": 1}
+    found = try_all(lab, target, bundle, line, tmp_path / "1")
+    killed = next(v for v in found if v.counts)
+    assert guest.asked == [[CHEAP, DEAR], [f"{exact}:a", f"{exact}:b"]]
+    assert (killed.word, killed.by, killed.ran) == (KILLED, f"{exact}:b", 4)
+    guest.fails = {CHEAP: 1}
+    other = replace(bundle, digest="0ther")
+    try_all(lab, target, other, line, tmp_path / "2")
+    assert guest.asked[2:] == [[CHEAP, DEAR]]
 
 
 def test_a_hunt_goes_on_where_it_was(
