@@ -56,6 +56,7 @@ FLAVORS = {
         Flavor("kcsan", 8, _DETECTORS, exact=False, patches="debug"),
         Flavor("kvm", extends="bench", exact=False, hypervisor=True),
         Flavor("probed", extends="bench", exact=False),
+        Flavor("rt", 2, extends="bench", exact=False),
     )
 }
 
