@@ -53,15 +53,20 @@ uint64_t cpu_watch_busy(int cpu)
 void cpu_watch_spin(unsigned int ms)
 {
 	int cpu = sched_getcpu();
-	uint64_t start;
+	uint64_t start, ran;
 	cpu_set_t here;
 
 	CPU_ZERO(&here);
 	CPU_SET(cpu, &here);
 	sched_setaffinity(0, sizeof(here), &here);
 	start = cpu_watch_busy(cpu);
-	while (cpu_watch_busy(cpu) < start + ms)
-		;
+	/* Few looks at that: there the watch may have a lock, which is a sleep. */
+	for (ran = 0; ran < ms; ran = cpu_watch_busy(cpu) - start) {
+		uint64_t until = now() + ms - ran;
+
+		while (now() < until)
+			;
+	}
 }
 
 /*
