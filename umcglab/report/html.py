@@ -21,6 +21,7 @@ from umcglab.errors import Fault, worst
 from umcglab.report import plots, sides, summary
 from umcglab.results.case import SCHEDS, Case
 from umcglab.results.rundir import program_stem
+from umcglab.results.studies import StudyFacts
 from umcglab.verdict import repeats
 from umcglab.verdict.figures import Figure, Limit
 from umcglab.verdict.findings import Finding
@@ -175,6 +176,7 @@ def render(run: Run) -> bytes:
             capabilities=sides.capabilities(run),
             races=sides.races(run),
             races_told=tuple(races_told(run)),
+            studies=tuple((t.name, t.study) for t in run.targets if t.study),
             race_is=sides.what,
             fuzzed=fuzzed(run),
             repeated=tuple(repeats.repeats(run)),
@@ -191,6 +193,12 @@ def render(run: Run) -> bytes:
         )
         .encode()
     )
+
+
+def render_studies(title: str, studies: Sequence[tuple[str, StudyFacts]]) -> bytes:
+    """Return the page of what studies have found out about targets."""
+    template = _environment().get_template("study.html.j2")
+    return template.render(title=title, studies=studies).encode()
 
 
 def fuzzed(run: Run) -> tuple[tuple[str, Totals], ...]:

@@ -34,6 +34,9 @@ class RunDir:
     def lines(self, target: str) -> Path:
         return self.path / target / "lines.json"
 
+    def study(self, target: str) -> Path:
+        return self.path / target / "study.json"
+
     def floor(self, target: str) -> Path:
         return self.path / target / "floor.log"
 

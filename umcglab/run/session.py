@@ -28,9 +28,10 @@ from umcglab.lab import leaks, yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Kind, Program, load_plan
 from umcglab.report import html, junit, run_json, summary
-from umcglab.results import codec, facts
+from umcglab.results import codec, facts, studies
 from umcglab.results.facts import TargetFacts
 from umcglab.results.rundir import RunDir
+from umcglab.results.studies import Subject
 from umcglab.run import artifacts, fuzz, lanes
 from umcglab.run.artifacts import Builds, Built, Stage
 from umcglab.run.fuzz import Fuzz
@@ -111,11 +112,19 @@ def kept(target: TargetFacts, run_dir: RunDir) -> Iterator[str]:
 
 def render(run_dir: RunDir) -> Run:
     """Derive everything from a run's raw files: run.json, report, JUnit."""
+    studies.take(run_dir)
     run = runs.collect(run_dir.path)
     files.write(run_dir.run, run_json.render(run))
     files.write(run_dir.path / "report.html", html.render(run))
     files.write(run_dir.path / "junit.xml", junit.render(run))
     return run
+
+
+def subject(lab: Lab, ready: Ready) -> Subject:
+    """Return what a study of a target is of."""
+    return Subject(
+        lab.results, ready.target.name, ready.kernel.digest, ready.bundle.digest
+    )
 
 
 def begin(lab: Lab, targets: Sequence[Target], options: Options) -> RunDir:

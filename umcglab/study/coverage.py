@@ -24,6 +24,7 @@ from umcglab.guest.initrd import SOURCES
 from umcglab.guest.qemu import option_value
 from umcglab.guest.steps import Step
 from umcglab.guest.suite import Bundle
+from umcglab.host import files
 from umcglab.host.cache import digest, file_digest, tree_digest
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress
@@ -33,6 +34,9 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.kernel.trees import Tree
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
+from umcglab.report import html
+from umcglab.results import studies
+from umcglab.results.studies import CodeFacts, CoverageFacts
 from umcglab.run import artifacts, session
 from umcglab.study import anatomy
 
@@ -166,7 +170,8 @@ def execute(
     started, git = datetime.now(UTC), session.lab_git(lab.root)
     lab.cache.claim()
     built = artifacts.build(lab, [target], cores, display)
-    bundle = session.ready(target, built).bundle
+    ready = session.ready(target, built)
+    bundle = ready.bundle
     with artifacts.pool(lab, cores, display) as jobs:
         done = jobs.submit(
             f"coverage {target.name}", in_tree, lab, target, bundle, cores, cores=cores
@@ -188,6 +193,11 @@ def execute(
     (folder / "coverage.txt").write_text("\n".join(report) + "\n")
     _write(coverage.tests, folder / "coverage.json")
     (folder / "lines.json").write_text(json.dumps(by_line(coverage), indent=1))
+    study = studies.keep_coverage(
+        session.subject(lab, ready), facts(coverage, listed, f"{started:%Y-%m-%d}")
+    )
+    page = folder / "report.html"
+    files.write(page, html.render_studies(name, [(target.name, study)]))
     print(*report, sep="\n")
     for program in left_out(bundle, target.abi):
         print(f"not measured, for it is no C test: {program}")
@@ -458,6 +468,38 @@ def table(coverage: Coverage, listed: Collection[Unreached]) -> Iterator[str]:
     yield f"not counted, for they do not pass in an exact guest: {len(failed)}"
     for name in failed:
         yield f"  {name}: status {coverage.tests[name].status}"
+
+
+def facts(
+    coverage: Coverage, listed: Collection[Unreached], when: str
+) -> CoverageFacts:
+    """Return what of it is kept for reports."""
+    reasons = {(u.file, u.function, u.text): u.why for u in listed}
+    place = {name: n for n, name in enumerate(coverage.tests)}
+    ends: dict[Line, list[str]] = {}
+    for line, end in coverage.one_way():
+        ends.setdefault(line, []).append(f"{end[0]}:{end[1]}")
+    never, lines = set(coverage.never()), []
+    for line in sorted(coverage.code.lines()):
+        function = coverage.names.get(line, "")
+        text = coverage.texts.get(line, "")
+        lines.append(
+            CodeFacts(
+                *line,
+                function,
+                text,
+                tuple(place[name] for name in coverage.of_line(line)),
+                reasons.get((line[0], function, text), "") if line in never else "",
+                tuple(ends.get(line, ())),
+            )
+        )
+    return CoverageFacts(
+        when,
+        tuple(coverage.tests),
+        tuple(lines),
+        tuple(name for name, n in coverage.alone().items() if not n),
+        tuple(name for name, cover in coverage.tests.items() if not cover.passed),
+    )
 
 
 def line_of(word: str, coverage: Coverage) -> Line:

@@ -24,6 +24,7 @@ from pathlib import Path
 from umcglab.errors import LabError, UserError
 from umcglab.guest import steps
 from umcglab.guest.suite import Bundle
+from umcglab.host import files
 from umcglab.host.cache import digest
 from umcglab.host.display import Display
 from umcglab.host.pool import outcome
@@ -33,6 +34,9 @@ from umcglab.kernel.kernels import Kernel
 from umcglab.kernel.objects import Objects
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
+from umcglab.report import html
+from umcglab.results import studies
+from umcglab.results.studies import KILLED, SURVIVED, MutantFacts
 from umcglab.run import artifacts, session
 from umcglab.study import coverage, operators
 from umcglab.study.coverage import Coverage
@@ -45,7 +49,7 @@ _CPU_LIMIT = 20.0
 
 SURVIVORS = "survivors.yaml"
 
-KILLED, SURVIVED, EQUAL, BROKEN = "killed", "SURVIVED", "equal", "does not compile"
+EQUAL, BROKEN = "equal", "does not compile"
 
 
 @dataclass(frozen=True)
@@ -296,10 +300,10 @@ def execute(
     display.tee(top / "lab.log")
     display.say(f"results go to {top}")
     built = artifacts.build(lab, targets, cores, display)
-    hunts = []
+    ready = [session.ready(target, built) for target in targets]
+    hunts, known = [], []
     with artifacts.pool(lab, cores, display) as jobs:
-        for target in targets:
-            bundle = session.ready(target, built).bundle
+        for target, made in zip(targets, ready, strict=True):
             folder = top / target.name
             folder.mkdir()
             hunts.append(
@@ -308,7 +312,7 @@ def execute(
                     hunt_all,
                     lab,
                     target,
-                    bundle,
+                    made.bundle,
                     wanted,
                     folder,
                     cores,
@@ -316,13 +320,21 @@ def execute(
             )
         jobs.wait()
     status = 0
-    for target in targets:
+    for target, made in zip(targets, ready, strict=True):
         verdicts = read(top / target.name)
         listed = survivors(lab.patches / target.abi / "mutants")
         for line in table(target.name, verdicts, listed):
             display.say(line)
+        study = studies.keep_mutants(
+            session.subject(lab, made),
+            tuple(_facts(v, listed) for v in verdicts if v.counts),
+            f"{started:%Y-%m-%d}",
+        )
+        known.append((target.name, study))
         if any(v.word == SURVIVED and _key(v) not in listed for v in verdicts):
             status = 1
+    files.write(top / "report.html", html.render_studies(name, known))
+    display.say(f"report: {top / 'report.html'}")
     for error in map(outcome, hunts):
         if isinstance(error, LabError):
             display.say("\n".join(error.lines()))
@@ -388,6 +400,13 @@ def survivors(folder: Path) -> dict[Key, str]:
         for function, rows in reader.mapping(body, name).items()
         for change, why in reader.mapping(rows, function).items()
     }
+
+
+def _facts(v: Verdict, listed: Mapping[Key, str]) -> MutantFacts:
+    why = listed.get(_key(v), "") if v.word == SURVIVED else ""
+    return MutantFacts(
+        v.file, v.line, v.function, v.text, v.change, v.word, v.by, v.ran, why
+    )
 
 
 def score(verdicts: Sequence[Verdict]) -> tuple[int, int]:

@@ -295,3 +295,15 @@ def test_a_step_is_a_test_that_the_kernel_can_run(tmp_path: Path) -> None:
     exact = coverage.plan(bundle, kernel, "toy", 3)
     assert [s.name for s in exact] == ["toy/exact:g"]
     assert coverage.left_out(bundle, "toy") == ["toy/exact", "toy/crowd"]
+
+
+def test_what_is_kept_for_reports() -> None:
+    listed = (coverage.Unreached("a.c", "f", "return 2;", "cannot be"),)
+    found = coverage.facts(covered(), listed, "today")
+    assert found.tests == tuple(TESTS)
+    lines = {line.line: line for line in found.lines}
+    assert [found.tests[n] for n in lines[11].tests] == ["p:cheap", "p:dear"]
+    assert (lines[12].tests, lines[12].why) == ((), "cannot be")
+    assert lines[10].never_to == ("a.c:12",)
+    assert found.never == (lines[12],) and found.one_way == (lines[10],)
+    assert found.needless == ("p:dear", "p:cheap") and found.uncounted == ("p:fails",)

@@ -19,13 +19,12 @@ from umcglab.kernel.codemap import CodeMap, Insn
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import Manifest, Program
+from umcglab.results.studies import KILLED, SURVIVED
 from umcglab.study import coverage, generated
 from umcglab.study.coverage import Cover, Coverage
 from umcglab.study.generated import (
     BROKEN,
     EQUAL,
-    KILLED,
-    SURVIVED,
     Hunt,
     Mutant,
     Shard,

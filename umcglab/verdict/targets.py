@@ -18,6 +18,7 @@ from umcglab.results.facts import (
     TargetFacts,
 )
 from umcglab.results.rundir import RunDir
+from umcglab.results.studies import StudyFacts
 from umcglab.verdict import baseline, bench_output, exact, limits, programs, splat
 from umcglab.verdict.baseline import Baseline
 from umcglab.verdict.exact import ExactVerdict
@@ -71,6 +72,8 @@ class TargetResult:
     """The source lines of what its splats name, as far as they are known."""
     exact_logs: tuple[str, ...] = ()
     """What its exact guests left, relative to the run's folder."""
+    study: StudyFacts | None = None
+    """What is known of how well its tests test its kernel."""
 
     @property
     def name(self) -> str:
@@ -186,6 +189,7 @@ def read(
         tuple(_error(run_dir, name, e) for e in target.errors),
         _lines(run_dir, name),
         _exact_logs(run_dir, name),
+        _study(run_dir, name),
     )
 
 
@@ -205,6 +209,11 @@ def _error(run_dir: RunDir, name: str, error: ErrorFacts) -> ErrorVerdict:
 def _lines(run_dir: RunDir, name: str) -> Mapping[str, str]:
     path = run_dir.lines(name)
     return codec.read(path, LineFacts).lines if path.exists() else {}
+
+
+def _study(run_dir: RunDir, name: str) -> StudyFacts | None:
+    path = run_dir.study(name)
+    return codec.read(path, StudyFacts) if path.exists() else None
 
 
 def _exact_logs(run_dir: RunDir, name: str) -> tuple[str, ...]:
