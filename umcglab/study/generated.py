@@ -31,7 +31,7 @@ from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
 from umcglab.kernel import objects, trees
 from umcglab.kernel.kernels import Kernel
-from umcglab.kernel.objects import Objects
+from umcglab.kernel.objects import Compiled, Objects
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
 from umcglab.report import html
@@ -93,6 +93,8 @@ class Verdict:
     built_in: float = 0.0
     ran_in: float = 0.0
     """Seconds."""
+    twin: bool = False
+    """Whether another mutant has the same object: it was that one that was tried."""
 
     @property
     def counts(self) -> bool:
@@ -188,11 +190,54 @@ class Hunt:
             tests = self._tests(mutant)
             if not tests:
                 return replace(verdict, word=SURVIVED, why="no test runs its function")
+            compiled_in = time.monotonic() - start
             log = folder / "make.log"
-            try:
-                kernel = self.objects.link(made, log)
-            except LabError as e:
-                return replace(verdict, why=e.message)
+            done = self._try_object(verdict, made, tests, log)
+        return replace(done, built_in=round(done.built_in + compiled_in, 1))
+
+    def _try_object(
+        self, verdict: Verdict, made: Compiled, tests: Sequence[str], log: Path
+    ) -> Verdict:
+        """Return what becomes of objects, trying them if no other edit has made the same.
+
+        Two edits of a condition often do.
+        """
+        key = digest(
+            _RECIPE,
+            self.objects.tree.kernel.digest,
+            self.bundle.digest,
+            verdict.function,
+            dict(made.code),
+        )
+        tried = False
+
+        def fill(folder: Path) -> None:
+            nonlocal tried
+            tried = True
+            done = self._link_and_run(verdict, made, tests, log)
+            (folder / "verdict.json").write_text(json.dumps(asdict(done)))
+
+        kept = self.lab.cache.make(_KIND, key, fill, lambda _: None)
+        found = Verdict(**json.loads((kept / "verdict.json").read_text()))
+        if tried:
+            return found
+        return replace(
+            verdict,
+            word=found.word,
+            by=found.by,
+            why=found.why,
+            ran=found.ran,
+            twin=True,
+        )
+
+    def _link_and_run(
+        self, verdict: Verdict, made: Compiled, tests: Sequence[str], log: Path
+    ) -> Verdict:
+        start = time.monotonic()
+        try:
+            kernel = self.objects.link(made, log)
+        except LabError as e:
+            return replace(verdict, why=e.message)
         built_in = time.monotonic() - start
         ran = self._run(kernel, tests)
         failed = ran.failed
@@ -202,7 +247,7 @@ class Hunt:
             by=failed[0] if failed else "",
             why=ran.died or (ran.splats[0] if ran.splats else ""),
             ran=len(ran.ended) + bool(ran.current),
-            built_in=round(built_in, 1),
+            built_in=built_in,
             ran_in=round(ran.duration, 1),
         )
 
@@ -438,7 +483,7 @@ def table(
             why = listed.get(_key(v)) or f"NOT LISTED{f', {v.why}' if v.why else ''}"
             yield f"  survived: {v.file}:{v.line} {v.function}: {v.text}"
             yield f"    {v.change}  ({v.ran} tests)  [{why}]"
-    tried = [v for v in verdicts if v.ran]
+    tried = [v for v in verdicts if v.ran and not v.twin]
     if tried:
         build = sum(v.built_in for v in tried) / len(tried)
         ran = sum(v.ran_in for v in tried) / len(tried)

@@ -147,6 +147,10 @@ def test_every_edit_gets_a_verdict(
     killed = next(v for v in found if v.word == KILLED)
     assert killed.by == CHEAP and killed.function == "umcg_wait"
     assert killed.text == "if (flags == 3 && flags > 2)"
+    # Two edits that make the same object are tried once.
+    twins = {v.change: v.twin for v in found if v.line == 6}
+    assert not twins["off-by-one: -1 -> 0"] and twins["return-zero: -1 -> 0"]
+    assert len(guest.asked) == sum(v.counts and not v.twin for v in found)
     # Cheapest first, and none after the one that noticed.
     assert guest.asked and all(names == [CHEAP, DEAR] for names in guest.asked)
     assert killed.ran == 1
