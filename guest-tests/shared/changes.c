@@ -6,6 +6,7 @@
  * was, and everybody has to get on.
  *
  * How often each change was made is printed: some need what the kernel may not have.
+ * Where the scheduler counts how often a place changed hands, some have to.
  */
 #include <dirent.h>
 #include <sys/resource.h>
@@ -458,9 +459,26 @@ static void until_turned(struct changer *c, int rings, long more)
 	}
 }
 
+/* How often the place of one task was handed to another; -1 if that is not counted. */
+static long handed_over(void)
+{
+	FILE *file = fopen("/sys/kernel/debug/sched/hand_over", "r");
+	long sum = 0, value;
+	char name[32];
+
+	if (!file)
+		return -1;
+	while (fscanf(file, "%31s %ld", name, &value) == 2)
+		if (!strcmp(name, "run") || !strcmp(name, "wait") || !strcmp(name, "exchange"))
+			sum += value;
+	fclose(file);
+	return sum;
+}
+
 static void expect_all_to_get_on(void (*be)(void), int rings)
 {
 	struct changer c = changer_of(1);
+	long before = handed_over();
 
 	begin(&c, be);
 	until_turned(&c, rings, 1);
@@ -474,6 +492,10 @@ static void expect_all_to_get_on(void (*be)(void), int rings)
 	EXPECT_EQ(0, reap_child(c.pid));
 	tell();
 	remove_groups(&c);
+	if (before >= 0) {
+		TH_LOG("handed over: %ld", handed_over() - before);
+		EXPECT_LT(before, handed_over());
+	}
 }
 
 TEST(rings_are_changed, .deadline = 120)
