@@ -21,6 +21,7 @@ from umcglab.study import check, variants
 from umcglab.tests import toylab
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
+OWN = variants.OWN.name
 ON_X86_64 = pytest.mark.skipif(
     bool(X86_64.cross_compile), reason="user-mode Linux is for x86_64 hosts"
 )
@@ -82,7 +83,7 @@ def lines(said: str, word: str) -> list[str]:
 
 
 @ON_X86_64
-def test_all_is_well(toy: ToyLab) -> None:
+def test_all_is_well_and_what_cannot_be_is_said(toy: ToyLab) -> None:
     status, said = run(toy)
     assert status == 0, said
     assert lines(said, "FAILED") == []
@@ -105,11 +106,6 @@ def test_all_is_well(toy: ToyLab) -> None:
         "each patch, ABI on: umcg-toy 0001-toy: ok, kernel/fork.o, kernel/umcg.o",
     }
     assert said.splitlines()[-1] == "check x86_64-umcg-toy: 16 ok, 4 skipped"
-
-
-@ON_X86_64
-def test_a_configuration_that_cannot_be_is_said(toy: ToyLab) -> None:
-    _, said = run(toy)
     assert set(lines(said, "skipped")) == {
         "PREEMPT_RT=y: ABI off: skipped, not in this base: CONFIG_PREEMPT_RT=y is absent",
         "PREEMPT_RT=y: ABI on: skipped, not in this base: CONFIG_PREEMPT_RT=y is absent",
@@ -155,7 +151,7 @@ def test_a_series_that_breaks_in_the_middle_is_told_where(toy: ToyLab) -> None:
         ("\tint pid;\n", "\tint pid, cpus;\n"),
         mended,
     )
-    status, said = run(toy)
+    status, said = run(toy, only=["each*"])
     assert status == 1
     (failed,) = lines(said, "FAILED")
     assert failed.startswith("each patch, ABI off: plumbing 0002-toy: FAILED")
@@ -168,7 +164,7 @@ def test_a_series_that_breaks_in_the_middle_is_told_where(toy: ToyLab) -> None:
 def test_a_warning_with_the_abi_off_is_told(toy: ToyLab) -> None:
     off = "\tint pid;\n#ifndef CONFIG_UMCG\n\tint unused;\n#endif\n"
     fork(toy, ("\tint pid;\n", off))
-    status, said = run(toy)
+    status, said = run(toy, only=[OWN])
     assert status == 1
     failed = lines(said, "FAILED")
     assert any(f.startswith("own configuration: ABI off: FAILED") for f in failed)
@@ -179,7 +175,7 @@ def test_a_warning_with_the_abi_off_is_told(toy: ToyLab) -> None:
 def test_what_is_added_is_compiled_with_w1(toy: ToyLab) -> None:
     # -Wextra, which the toy has in W=1 only, minds the unused parameter.
     add_abi(toy, UMCG_C.replace("return flags", "return 0"))
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 1
     (failed,) = lines(said, "FAILED")
     assert "own configuration: ABI on: FAILED" in failed
@@ -189,7 +185,7 @@ def test_what_is_added_is_compiled_with_w1(toy: ToyLab) -> None:
 def test_a_file_that_is_in_no_makefile_is_told(toy: ToyLab) -> None:
     makefile = toy.tree / "kernel" / "Makefile"
     makefile.write_text("obj-y += fork.o\nobj-$(CONFIG_OTHER) += umcg.o\n")
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 1
     assert "ABI on: kernel/umcg.c is not compiled" in said
 
@@ -206,7 +202,7 @@ def test_a_kunit_suite_is_compiled_where_kunit_is(toy: ToyLab) -> None:
         "Kconfig": (old, f"{old}config UMCG\n\tdepends SMP\n"),
     }
     toy.series("umcg-toy/6.99", toylab.patch("umcg: add", files))
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 0, said
     status, said = run(toy, only=["ARCH=um"])
     assert status == 1
@@ -230,7 +226,7 @@ SELFTEST_MAKEFILE = "all:\n\t$(CC) $(USERCFLAGS) -Wall -o $(OUTPUT)/wait wait.c\
 
 def test_selftests_are_built(toy: ToyLab) -> None:
     add_selftest(toy, SELFTEST_MAKEFILE, "int main(void) { return 0; }\n")
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=["selftests"])
     assert status == 0, said
     assert "selftests: umcg: ok, wait" in said
     add_selftest(toy, SELFTEST_MAKEFILE, "int main(void) { int x; return 0; }\n")
@@ -249,14 +245,14 @@ def test_an_abi_that_cannot_be_on_where_it_must_is_told(toy: ToyLab) -> None:
     kconfig.write_text(kconfig.read_text().replace("config DEBUG\n", ""))
     toy.write("kernel-patches/umcg-toy/config", "CONFIG_UMCG=y\nCONFIG_DEBUG=y\n")
     add_abi(toy, UMCG_C)
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 1
     assert "own configuration, ABI on: CONFIG_DEBUG=y is absent" in said
 
 
 def test_what_checkpatch_says_is_told_but_for_what_is_ignored(toy: ToyLab) -> None:
     fork(toy, ("pid += cpu;\n", "pid += cpu + 1; \n"))
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=["style"])
     assert status == 1
     (failed,) = lines(said, "FAILED")
     assert failed.startswith("style: checkpatch plumbing 0001-toy: FAILED")
@@ -267,14 +263,14 @@ def test_what_checkpatch_says_is_told_but_for_what_is_ignored(toy: ToyLab) -> No
 
 def test_a_checkpatch_that_does_not_run_is_the_labs_fault(toy: ToyLab) -> None:
     (toy.tree / "scripts" / "checkpatch.pl").write_text("die 'no modules';\n")
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=["style"])
     assert status == 3
     assert "perl failed: no modules" in said
 
 
 def test_a_tree_without_checkpatch_is_said(toy: ToyLab) -> None:
     (toy.tree / "scripts" / "checkpatch.pl").unlink()
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=["style"])
     assert status == 0
     assert len(lines(said, "skipped, the tree has no scripts/checkpatch.pl")) == 2
 
@@ -282,7 +278,7 @@ def test_a_tree_without_checkpatch_is_said(toy: ToyLab) -> None:
 def test_what_sparse_says_of_an_added_file_is_told(toy: ToyLab) -> None:
     sparse = toy.root.parent / "bin" / "sparse"
     sparse.write_text("#!/bin/sh\necho \"$1:3:5: warning: symbol 'x'\"\n")
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 1
     (failed,) = lines(said, "FAILED")
     assert "own configuration: sparse: FAILED" in failed
@@ -294,14 +290,14 @@ def test_sparse_is_not_believed_of_locks_where_it_does_not_know_guards(
 ) -> None:
     sparse = toy.root.parent / "bin" / "sparse"
     sparse.write_text("#!/bin/sh\necho \"$1:3:5: warning: context imbalance in 'f'\"\n")
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 1
     header = toy.write("linux/include/linux/rcupdate.h", "")
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 0
     assert "sparse: ok, kernel/umcg.o, but for locks" in said
     header.write_text("/* sparse doesn't call the cleanup function */\n")
-    assert run(toy, quick=True)[0] == 1
+    assert run(toy, only=[OWN])[0] == 1
 
 
 def test_a_host_without_sparse_is_said(
@@ -312,7 +308,7 @@ def test_a_host_without_sparse_is_said(
         "umcglab.study.check.shutil.which",
         lambda name: None if name == "sparse" else which(name),
     )
-    status, said = run(toy, quick=True)
+    status, said = run(toy, only=[OWN])
     assert status == 0
     assert lines(said, "skipped, sparse is not installed")
 
@@ -323,7 +319,7 @@ def test_a_kunit_test_that_fails_is_told(toy: ToyLab) -> None:
         "linux/tools/testing/kunit/kunit.py",
         "print('Testing complete. Ran 2 tests: passed: 1, failed: 1')\nexit(1)\n",
     )
-    status, said = run(toy)
+    status, said = run(toy, only=["ARCH=um"])
     assert status == 1
     assert "ARCH=um, KUnit: Testing complete. Ran 2 tests: passed: 1, failed: 1" in said
 
