@@ -128,6 +128,7 @@ struct changer {
 	pid_t pid;		/* of the process */
 	pid_t tid;		/* of one of its threads, another each time */
 	int cpus;
+	pid_t had_deadline[64];
 	bool groups, quotas, sets;	/* there are such control groups */
 	bool stopped, frozen;
 };
@@ -204,6 +205,22 @@ static bool set_policy(pid_t tid, struct attr attr)
 	return is_done(syscall(SYS_sched_setattr, tid, &attr, 0));
 }
 
+/* One that is given a deadline again may never run any more: linux/deadline.c. */
+static bool has_had_a_deadline(struct changer *c)
+{
+	const int most = sizeof(c->had_deadline) / sizeof(c->had_deadline[0]);
+
+	for (int i = 0; i < most; i++) {
+		if (c->had_deadline[i] == c->tid)
+			return true;
+		if (!c->had_deadline[i]) {
+			c->had_deadline[i] = c->tid;
+			return false;
+		}
+	}
+	return true;
+}
+
 static bool policy(struct changer *c)
 {
 	static const struct attr ways[] = {
@@ -216,12 +233,17 @@ static bool policy(struct changer *c)
 		  .period = 50 * MS },
 	};
 
-	return set_policy(c->tid, ways[below(&c->rng, sizeof(ways) / sizeof(ways[0]))]);
+	struct attr way = ways[below(&c->rng, sizeof(ways) / sizeof(ways[0]))];
+
+	if (way.policy == SCHED_DEADLINE && has_had_a_deadline(c))
+		return false;
+	return set_policy(c->tid, way);
 }
 
+/* One that is ignored where it has no handler: after exec. */
 static bool take_signal(struct changer *c)
 {
-	return is_done(syscall(SYS_tgkill, c->pid, c->tid, SIGUSR1));
+	return is_done(syscall(SYS_tgkill, c->pid, c->tid, SIGURG));
 }
 
 static bool stop(struct changer *c)
@@ -406,10 +428,11 @@ static void begin(struct changer *c, void (*be)(void))
 	for (int r = 0; r < RINGS; r++)
 		atomic_store(&common->turns[r], 0);
 	c->stopped = c->frozen = false;
+	memset(c->had_deadline, 0, sizeof(c->had_deadline));
 	c->pid = fork();
 	ASSERT_NE(-1, c->pid);
 	if (!c->pid) {
-		on_signal(SIGUSR1, nothing, SA_RESTART);
+		on_signal(SIGURG, nothing, SA_RESTART);
 		schedule_as(SCHED_OTHER, 0);
 		if (c->groups) {
 			cgroup_add(ROOM, getpid());
