@@ -22,21 +22,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "attr.h"
 #include "kit.h"
 #include "ktap.h"
 
 #define PERIOD	(50 * MS)
 
 enum { ROUNDS = 40 };
-
-/* sched_attr, as it was before clamps; libc has no call for it. */
-struct attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-};
 
 static atomic_int tid;
 static atomic_long turns;
@@ -51,8 +43,7 @@ static void *spin(void *arg)
 
 static void set(struct attr attr)
 {
-	attr.size = sizeof(attr);
-	ASSERT_EQ(0, syscall(SYS_sched_setattr, tid, &attr, 0));
+	ASSERT_EQ(0, set_attr(tid, attr));
 }
 
 /* Whether a spinning thread that is given a second deadline does not run for ten periods. */

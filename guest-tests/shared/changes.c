@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <sys/resource.h>
 
+#include "attr.h"
 #include "cgroup.h"
 #include "rng.h"
 #include "storm.h"
@@ -190,21 +191,6 @@ static bool nice_level(struct changer *c)
 	return is_done(setpriority(PRIO_PROCESS, c->tid, (int)below(&c->rng, 6) - 3));
 }
 
-/* sched_attr, as it was before clamps; libc has no call for it. */
-struct attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-};
-
-static bool set_policy(pid_t tid, struct attr attr)
-{
-	attr.size = sizeof(attr);
-	return is_done(syscall(SYS_sched_setattr, tid, &attr, 0));
-}
-
 /*
  * Two faults of Linux are kept clear of. One that is given a deadline again may never run
  * any more: linux/deadline.c. And where a CPU goes soon after a task with a deadline has
@@ -244,7 +230,7 @@ static bool policy(struct changer *c)
 
 	if (way.policy == SCHED_DEADLINE && !may_have_a_deadline(c))
 		return false;
-	return set_policy(c->tid, way);
+	return is_done(set_attr(c->tid, way));
 }
 
 /* One that is ignored where it has no handler: after exec. */
@@ -384,7 +370,7 @@ static void change_back(struct changer *c)
 	while (tasks && (entry = readdir(tasks))) {
 		pid_t tid = atoi(entry->d_name);
 
-		if (tid && set_policy(tid, (struct attr){ .policy = SCHED_OTHER }))
+		if (tid && is_done(set_attr(tid, (struct attr){ .policy = SCHED_OTHER })))
 			is_done(sched_setaffinity(tid, sizeof(all), &all));
 	}
 	if (tasks)

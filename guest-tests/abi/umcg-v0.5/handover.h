@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 
+#include "attr.h"
 #include "peer.h"
 
 #define DEBUGFS	"/sys/kernel/debug/sched"
@@ -79,15 +80,6 @@ static inline void ping_pong(void (*otherwise)(void))
 	for (int i = 0; i < SWITCHES; i++)
 		ASSERT_EQ(0, umcg_switch(&me, &second, 0));
 }
-
-/* sched_attr, as it was before clamps; libc has no call for it. */
-struct attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-};
 
 /* There are interrupts, and the ends of slices. */
 #define NEARLY_ALL	(2 * SWITCHES * 99 / 100)

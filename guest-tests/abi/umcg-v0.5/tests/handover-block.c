@@ -192,11 +192,11 @@ TEST(worker_of_another_priority, .clauses = "BLOCK-1")
 static void be_deadline(void)
 {
 	struct attr attr = {
-		.size = sizeof(attr), .policy = 6,
+		.policy = 6,
 		.runtime = 20 * MS, .deadline = 100 * MS, .period = 100 * MS,
 	};
 
-	ASSERT_EQ(0, syscall(SYS_sched_setattr, 0, &attr, 0));
+	ASSERT_EQ(0, set_attr(0, attr));
 }
 
 static void expect_nothing_counted(void)

@@ -101,9 +101,9 @@ TEST(fifo_and_rr, .clauses = "SWITCH-5")
 
 static void ask_for_a_slice(void)
 {
-	struct attr attr = { .size = sizeof(attr), .runtime = 2 * MS };
+	struct attr attr = { .runtime = 2 * MS };
 
-	ASSERT_EQ(0, syscall(SYS_sched_setattr, 0, &attr, 0));
+	ASSERT_EQ(0, set_attr(0, attr));
 }
 
 TEST(requested_slice, .clauses = "SWITCH-5")
