@@ -338,4 +338,44 @@ TEST(kicked_while_its_page_is_away, .clauses = "BLOCK-6 KICK-2 BACK-1 R15 R34")
 	EXPECT_EQ(-ESRCH, paged->left);
 }
 
+static int left_with;
+
+/* It touches nothing of its page. */
+static void leave_when_told(struct worker *worker)
+{
+	struct umcg_task *task = &worker->own.task;
+
+	atomic_store(&worker->steps, 1);
+	while (!atomic_load(&swapped))
+		;
+	left_with = umcg_sys_ctl(UNREGISTER | WORKER, task, 0);
+}
+
+TEST(leaves_while_its_page_is_away, .clauses = "WREG-4 R35")
+{
+	static struct kept kept;
+	pthread_t thread;
+	uint32_t word = BLOCKED;
+
+	paged = own_page();
+	paged_server = own_page();
+	paged->body = leave_when_told;
+	paged->stays = true;
+	become_server();
+	hire(paged);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, serve_first, &word));
+	while (!atomic_load(&paged->steps))
+		nap(MS);
+	page_keep(&kept, paged);
+	atomic_store(&swapped, true);
+	until_wanted(&kept);
+	nap(SOON);
+	page_give(&kept);
+	pthread_join(thread, NULL);
+	/* A server that hears of a block waits for the worker to be back. */
+	EXPECT_EQ(NONE, word);
+	worker_join(paged);
+	EXPECT_EQ(0, left_with);
+}
+
 UMCG_TEST_MAIN
