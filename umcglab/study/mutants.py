@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from umcglab.kernel.patchfile import Patch
 from umcglab.kernel.trees import Tree
 from umcglab.lab import yamlfile
 from umcglab.lab.config import Lab, Target
-from umcglab.lab.manifest import Manifest, Program, load_plan
+from umcglab.lab.manifest import Manifest, Program, abis, load_plan
 from umcglab.results import codec, facts
 from umcglab.results.rundir import RunDir
 from umcglab.run import artifacts, lanes, session
@@ -78,11 +78,16 @@ class Verdict:
 
 
 def load(
-    folder: Path, manifest: Manifest, cache: Cache | None = None
+    folder: Path,
+    manifest: Manifest,
+    cache: Cache | None = None,
+    others: Collection[str] = (),
 ) -> tuple[Mutant, ...]:
     """Read the mutants of an ABI; raise UserError with file, line and column.
 
-    In `cache` it is noted what is in their patches.
+    Those of a part that several ABIs have may name programs of `others`, other ABIs:
+    one that names no program of this ABI is left out. In `cache` it is noted what is in
+    their patches.
     """
     file = folder / "index.yaml"
     if cache:
@@ -93,7 +98,7 @@ def load(
     node = yamlfile.compose(file)
     if node is None:
         raise UserError("empty: it has no mutants", where=str(file))
-    reader = _Reader(file, {p.name: p for p in manifest.programs})
+    reader = _Reader(file, {p.name: p for p in manifest.programs}, others)
     found = tuple(
         reader.mutant(name, body)
         for name, body in reader.mapping(node, "the mutants").items()
@@ -103,7 +108,7 @@ def load(
         raise UserError(
             f"{', '.join(sorted(extra))}: not in the index", where=str(file)
         )
-    return found
+    return tuple(m for m in found if m.tests or m.unseen)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class _Reader(yamlfile.Reader):
     """Reads index.yaml."""
 
     programs: Mapping[str, Program]
+    others: Collection[str]
 
     def mutant(self, name: str, node: yaml.Node) -> Mutant:
         pairs = self.mapping(node, name, _KEYS)
@@ -129,7 +135,11 @@ class _Reader(yamlfile.Reader):
         return Mutant(
             name=name,
             breaks=self.text(self.need(node, pairs, name, "breaks"), "breaks"),
-            tests={program: self.tests(program, t) for program, t in tests.items()},
+            tests={
+                program: self.tests(program, node)
+                for program, node in tests.items()
+                if program.partition("/")[0] not in self.others
+            },
             patch=patch,
             unseen=self.text(pairs["unseen"], "unseen") if "unseen" in pairs else "",
             model=self.text(pairs["model"], "model") if "model" in pairs else "",
@@ -157,8 +167,9 @@ def of(lab: Lab, target: Target) -> tuple[Mutant, ...]:
     folders = [folder for folder in folders if folder.exists()]
     if not folders:
         return ()
-    plan = load_plan(lab.root / "guest-tests", target.abi)
-    return tuple(m for folder in folders for m in load(folder, plan, lab.cache))
+    suite = lab.root / "guest-tests"
+    plan, others = load_plan(suite, target.abi), {*abis(suite)} - {target.abi}
+    return tuple(m for folder in folders for m in load(folder, plan, lab.cache, others))
 
 
 def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Target]:
@@ -169,10 +180,12 @@ def targets(lab: Lab, chosen: Sequence[Target], all_of_them: bool) -> list[Targe
     fit = [
         t
         for t in chosen
-        if t.flavor == "bench" and not t.source.is_built and of(lab, t)
+        if t.flavor == "bench"
+        and not t.source.is_built
+        and any(m.tests for m in of(lab, t))
     ]
     if not fit:
-        raise UserError("no target of flavor bench whose ABI has mutants")
+        raise UserError("no target of flavor bench has mutants that its tests notice")
     if all_of_them:
         return fit
     return list({(t.arch, t.abi, t.extra): t for t in fit[::-1]}.values())

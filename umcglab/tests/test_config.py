@@ -106,6 +106,8 @@ def test_the_labs_own_file_is_right() -> None:
         ("umcg-v0.5-7.3-lazy", "debug"),
         ("umcg-v0.5-handover", "bench"),
         ("umcg-v0.5-handover-7.3", "bench"),
+        ("umcg-v0.9.1-handover-7.3", "bench"),
+        ("umcg-2022-handover-7.3", "bench"),
         ("umcg-v0.5-7.3-rt", "rt"),
         ("umcg-v0.5-handover-rt", "rt"),
         ("control-7.3-lowres", "bench"),

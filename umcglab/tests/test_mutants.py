@@ -121,6 +121,15 @@ def test_a_mistake_in_the_index(toy: ToyLab, old: str, new: str, said: str) -> N
     assert "index.yaml" in str(e.value.where)
 
 
+def test_a_mutant_of_another_abi_is_left_out(toy: ToyLab) -> None:
+    toy.write("guest-tests/abi/umcg-new/manifest.yaml", MANIFEST)
+    write_index(toy, INDEX.replace("umcg-toy/wait: wakes", "umcg-new/wait: wakes"))
+    lab = toy.load()
+    assert [m.name for m in mutants.of(lab, patched(lab))] == ["no-barrier"]
+    with pytest.raises(UserError, match="has mutants that its tests notice"):
+        mutants.targets(lab, lab.targets, False)
+
+
 def test_a_mutant_has_one_hunk(toy: ToyLab) -> None:
     padded = UMCG_C.replace("return", "\n" * 9 + "return")
     changed = padded.replace("flags;", "f;").replace("SPDX", "")
