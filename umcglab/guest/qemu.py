@@ -78,6 +78,8 @@ class Vm:
     accel: str = "tcg"
     memory: int = 1024
     smp: int = 1
+    threads: int = 1
+    """Of those, how many make a core."""
     cpu: str = ""
     hypervisor: bool = False
     """It may run guests of its own."""
@@ -116,7 +118,7 @@ def argv(vm: Vm) -> tuple[str, ...]:
         *(arch.hypervisor if vm.hypervisor else ()),
         "-accel", vm.accel,
         "-cpu", vm.cpu or arch.cpus[0],
-        "-smp", str(vm.smp),
+        "-smp", f"{vm.smp},threads={vm.threads}" if vm.threads > 1 else str(vm.smp),
         "-m", str(vm.memory),
         "-kernel", str(vm.kernel),
         "-initrd", str(vm.initrd),

@@ -110,9 +110,9 @@ class Build:
         """Make `goals`; return the number of steps. A failure is raised, explained."""
         # Line tables, so that a splat can be decoded; they cost 1 % of the time and
         # nothing in the image. No path of this build may be in them.
-        flags = (
-            f"-g1 -fdebug-prefix-map={self.objects}=. {variables.pop('KCFLAGS', '')}"
-        )
+        debug = "-g" if self._describes_types() else "-g1"
+        flags = f"{debug} -fdebug-prefix-map={self.objects}=. "
+        flags += variables.pop("KCFLAGS", "")
         argv = [
             "make",
             f"-j{self.jobs}",
@@ -135,6 +135,11 @@ class Build:
                 said = f.read()
             raise self._failed(goals, status, said)
         return steps
+
+    def _describes_types(self) -> bool:
+        """Whether the kernel is to have a description of its types, made from DWARF."""
+        config = self.objects / ".config"
+        return config.exists() and "CONFIG_DEBUG_INFO_BTF=y\n" in config.read_text()
 
     def _stream(
         self, argv: list[str], progress: Progress, expected: int | None

@@ -129,6 +129,11 @@ class Target:
         return self.abi == CONTROL
 
     @property
+    def threads(self) -> int:
+        """How many of its virtual CPUs make a core."""
+        return self.traits.threads if self.smp % self.traits.threads == 0 else 1
+
+    @property
     def traits(self) -> Flavor:
         """What its flavor means for the lab."""
         return flavor.of(self.flavor)

@@ -21,6 +21,8 @@ class Flavor:
     """Whether it has kmemleak, which scans after the last test."""
     patches: str | None = None
     """A folder of kernel-patches with what only such kernels need."""
+    threads: int = 1
+    """Of a core, for guests whose virtual CPUs make whole cores."""
     hypervisor: bool = False
     """Whether such guests run guests of their own, for which they are emulated."""
     extends: str | None = None
@@ -52,7 +54,7 @@ FLAVORS = {
             leaks=True,
             patches="debug",
         ),
-        Flavor("distro", 2, exact=False),
+        Flavor("distro", 2, exact=False, threads=2),
         Flavor("kcsan", 8, _DETECTORS, exact=False, patches="debug"),
         Flavor("kvm", extends="bench", exact=False, hypervisor=True),
         Flavor("probed", extends="bench", exact=False),

@@ -89,6 +89,7 @@ def session(
             accel=accel.choose(ready.target, ready.kernel, lab.cache).name,
             memory=ready.target.memory,
             smp=ready.target.smp,
+            threads=ready.target.threads,
             cpu=ready.target.cpu,
             hypervisor=ready.target.traits.hypervisor,
             disk=ready.image.disk,

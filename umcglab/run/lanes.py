@@ -176,6 +176,7 @@ def _boot(
         accel=chosen,
         suite=files,
         smp=target.smp,
+        threads=target.threads,
         cpu=target.cpu,
         hypervisor=target.traits.hypervisor,
         memory=target.memory,

@@ -110,6 +110,7 @@ def test_the_labs_own_file_is_right() -> None:
         ("umcg-2022-handover-7.3", "bench"),
         ("umcg-v0.5-7.3-rt", "rt"),
         ("umcg-v0.5-handover-rt", "rt"),
+        ("umcg-v0.5-handover-7.3-rt", "rt"),
         ("control-7.3-lowres", "bench"),
     )
     expected = {
@@ -124,7 +125,8 @@ def test_the_labs_own_file_is_right() -> None:
         ("arm64-umcg-v0.5-a57", "arm64", "bench", True),
     }
     expected |= {
-        (f"x86_64-umcg-v0.5-handover-{flavor}", "x86_64", flavor, True)
+        (f"x86_64-umcg-v0.5-handover-{base}{flavor}", "x86_64", flavor, True)
+        for base in ("", "7.3-")
         for flavor in ("debug", "kcsan", "distro")
     }
     assert {(t.name, t.arch.name, t.flavor, t.nightly) for t in lab.targets} == expected
@@ -134,6 +136,14 @@ def test_the_labs_own_file_is_right() -> None:
         assert target.is_control == ("-control" in target.name)
     assert set(lab.sources) == {"7.3", "6.12", "6.1"}
     assert lab.sources["6.1"].location == "linux-source-6.1"
+
+
+def test_what_most_machines_run_has_two_threads_a_core() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    distro = next(t for t in lab.targets if t.flavor == "distro")
+    assert distro.threads == 2
+    assert replace(distro, smp=3).threads == 1
+    assert all(t.threads == 1 for t in lab.targets if t.flavor != "distro")
 
 
 def test_every_base_has_a_control_on_each_architecture() -> None:

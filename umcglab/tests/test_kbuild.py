@@ -24,9 +24,10 @@ from umcglab.host.cache import digest, tree_digest
 from umcglab.host.display import Display
 from umcglab.host.progress import Progress, Silent
 from umcglab.kernel import kernels
+from umcglab.kernel.kbuild import Build
 from umcglab.kernel.kernels import Headers, Kernel
 from umcglab.lab import config
-from umcglab.lab.arch import Arch
+from umcglab.lab.arch import X86_64, Arch
 from umcglab.lab.config import Lab
 from umcglab.lab.manifest import Manifest
 from umcglab.run import artifacts
@@ -257,6 +258,27 @@ def test_the_makers_environment_is_not_kbuilds(
     monkeypatch.setenv("KCFLAGS", "-no-such-flag")
     monkeypatch.setenv("LOCALVERSION", "-mine")
     assert build(toy).release.startswith("6.99.1-umcg-toy-")
+
+
+@pytest.mark.parametrize(
+    ("option", "level"), [("CONFIG_DEBUG_INFO_BTF=y", "-g"), ("CONFIG_BTF=y", "-g1")]
+)
+def test_a_kernel_that_describes_its_types_knows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, level: str
+) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / ".config").write_text(f"CONFIG_BPF=y\n{option}\n")
+    said: list[str] = []
+
+    def stream(self: Build, argv: list[str], *_: object) -> tuple[int, int]:
+        said.extend(argv)
+        return 0, 0
+
+    monkeypatch.setattr(Build, "_stream", stream)
+    log = tmp_path / "log"
+    Build("b", X86_64, tmp_path, log, tmp_path, 1, 1, PatchError).make("vmlinux")
+    (flags,) = (word for word in said if word.startswith("KCFLAGS="))
+    assert flags.removeprefix("KCFLAGS=").split()[0] == level
 
 
 def test_a_missing_option_is_named_with_its_fragment(toy: ToyLab) -> None:

@@ -64,6 +64,11 @@ def test_an_exact_guest_may_have_a_plugin() -> None:
     assert qemu.argv(counted) == (*qemu.argv(vm), "-plugin", "/a,,b/count.so,out=/x")
 
 
+def test_virtual_cpus_may_be_threads_of_a_core() -> None:
+    line = " ".join(qemu.argv(replace(ssh(X86_64), smp=4, threads=2)))
+    assert "-smp 4,threads=2 " in line
+
+
 @pytest.mark.parametrize("arch", ARCHES.values(), ids=ARCHES)
 @pytest.mark.parametrize("guest", GUESTS)
 def test_argv_is_as_recorded(guest: str, arch: Arch) -> None:
