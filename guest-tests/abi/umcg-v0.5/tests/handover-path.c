@@ -3,7 +3,9 @@
  * Whether a hand-over took the short path through the scheduler, and if not for which
  * reason. Without this a condition that never holds would pass: all works without.
  *
- * Each way not to take it is provoked, and has to be what the kernel counts.
+ * Each way not to take it is provoked, and has to be what the kernel counts: here, in
+ * handover-block, -groups, -distro and -proxy. One is not, `detached`: a task that sleeps
+ * and was last on this CPU has its load in the queue, or has taken it along.
  */
 #include "handover.h"
 
