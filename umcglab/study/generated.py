@@ -5,12 +5,15 @@
 those that change no instruction; each of the others is linked, and shown the tests that
 coverage says run its line, cheapest first, until one fails. Where none does, programs
 that want several CPUs and the exact lane, of which there is no coverage, are run as well.
-What has become of one is an artifact of the kernel, the suite and the edit: an
-interrupted hunt goes on where it was, and a mutant that was tried is not tried again.
+What has become of one is kept: an interrupted hunt goes on where it was, and a mutant
+that was tried is not tried again. A kill holds for the objects without the mistake and
+the program that noticed, whatever else is changed; that it survived, for one kernel and
+one suite.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import tempfile
@@ -25,7 +28,7 @@ from umcglab.errors import LabError, UserError
 from umcglab.guest import steps
 from umcglab.guest.suite import Bundle
 from umcglab.host import files
-from umcglab.host.cache import digest
+from umcglab.host.cache import digest, file_digest
 from umcglab.host.display import Display
 from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
@@ -43,7 +46,7 @@ from umcglab.study.coverage import Coverage
 from umcglab.study.operators import Edit
 
 _KIND = "mutants"
-_RECIPE = 2
+_RECIPE = 3
 _CPU_LIMIT = 20.0
 """Seconds of the host's CPU in which a test of a mutant has to end: it hangs else."""
 
@@ -152,23 +155,76 @@ class Hunt:
 
     def try_one(self, mutant: Mutant, progress: Progress) -> Verdict:
         """Return what becomes of a mutant, trying it if that is not known."""
-        key = digest(
-            _RECIPE,
-            self.objects.tree.kernel.digest,
-            self.bundle.digest,
-            mutant.file,
-            asdict(mutant.edit),
-        )
+        text = self.objects.tree.originals[mutant.file].read_bytes()
+        users = self._users(mutant)
+        who = self._who(mutant.file, mutant.edit.apply(text).hex(), self._before(users))
+        if known := self._recall(who):
+            # Another edit may come to the same text.
+            twin = known.twin or known.change != mutant.change
+            return replace(known, change=mutant.change, twin=twin)
+        progress.phase(mutant.name[:70])
+        verdict = self._attempt(mutant, text, users)
+        self._note(who, verdict)
+        return verdict
 
+    @functools.cached_property
+    def _programs(self) -> dict[str, str]:
+        """The digest of each program that a mutant may be shown, by name."""
+        counts = {0, *(p.exact_cpus for p in self.bundle.manifest.programs)}
+        files = {
+            step.name.partition(":")[0]: self.bundle.dir / step.argv[0]
+            for cpus in counts
+            for step in self._plan(cpus)
+        }
+        return {name: file_digest(file) for name, file in files.items()}
+
+    @functools.cached_property
+    def _originals(self) -> dict[tuple[str, ...], dict[str, str]]:
+        return {}
+
+    def _before(self, users: tuple[str, ...]) -> dict[str, str]:
+        """Return the digests of objects without a mistake."""
+        if users not in self._originals:
+            self._originals[users] = self.objects.original(users)
+        return self._originals[users]
+
+    def _who(self, *what: object) -> str:
+        """Return the key of a mistake, or of the objects that it makes."""
+        return digest(_RECIPE, self.target.arch.name, self.target.abi, *what)
+
+    def _key(self, who: str, verdict: Verdict) -> str:
+        """Return under what a verdict is kept: what it depends on.
+
+        A kill is one for as long as the program that noticed is the same.
+        """
+        if verdict.word == KILLED:
+            program = verdict.by.partition(":")[0]
+            return digest(who, program, self._programs[program])
+        if verdict.word == SURVIVED:
+            kernel = self.objects.tree.kernel
+            return digest(who, kernel.digest, self.bundle.digest)
+        return digest(who)
+
+    def _note(self, who: str, verdict: Verdict) -> None:
         def fill(folder: Path) -> None:
-            progress.phase(mutant.name[:70])
-            verdict = self._attempt(mutant, folder)
             (folder / "verdict.json").write_text(json.dumps(asdict(verdict)))
 
-        made = self.lab.cache.make(_KIND, key, fill, progress.say)
-        return Verdict(**json.loads((made / "verdict.json").read_text()))
+        self.lab.cache.make(_KIND, self._key(who, verdict), fill)
 
-    def _attempt(self, mutant: Mutant, folder: Path) -> Verdict:
+    def _recall(self, who: str) -> Verdict | None:
+        """Return the verdict that is kept of one, if there is one that holds."""
+        nobody = Verdict("", 0, "", "", "", EQUAL)
+        guesses = [
+            nobody,
+            replace(nobody, word=SURVIVED),
+            *(replace(nobody, word=KILLED, by=name) for name in self._programs),
+        ]
+        for guess in guesses:
+            if made := self.lab.cache.find(_KIND, self._key(who, guess)):
+                return Verdict(**json.loads((made / "verdict.json").read_text()))
+        return None
+
+    def _attempt(self, mutant: Mutant, text: bytes, users: tuple[str, ...]) -> Verdict:
         edit = mutant.edit
         verdict = Verdict(
             mutant.file,
@@ -179,56 +235,40 @@ class Hunt:
             BROKEN,
         )
         start = time.monotonic()
-        users = self._users(mutant)
-        text = self.objects.tree.originals[mutant.file].read_bytes()
-        before = self.objects.original(users)
         with self.objects.compile(mutant.file, edit.apply(text), users) as made:
             if isinstance(made, str):
                 return replace(verdict, why=made)
-            if dict(made.code) == before:
+            if dict(made.code) == self._before(users):
                 return replace(verdict, word=EQUAL)
             tests = self._tests(mutant)
             if not tests:
                 return replace(verdict, word=SURVIVED, why="no test runs its function")
             compiled_in = time.monotonic() - start
-            log = folder / "make.log"
-            done = self._try_object(verdict, made, tests, log)
+            done = self._try_object(verdict, made, tests)
         return replace(done, built_in=round(done.built_in + compiled_in, 1))
 
     def _try_object(
-        self, verdict: Verdict, made: Compiled, tests: Sequence[str], log: Path
+        self, verdict: Verdict, made: Compiled, tests: Sequence[str]
     ) -> Verdict:
         """Return what becomes of objects, trying them if no other edit has made the same.
 
         Two edits of a condition often do.
         """
-        key = digest(
-            _RECIPE,
-            self.objects.tree.kernel.digest,
-            self.bundle.digest,
-            verdict.function,
-            dict(made.code),
-        )
-        tried = False
-
-        def fill(folder: Path) -> None:
-            nonlocal tried
-            tried = True
-            done = self._link_and_run(verdict, made, tests, log)
-            (folder / "verdict.json").write_text(json.dumps(asdict(done)))
-
-        kept = self.lab.cache.make(_KIND, key, fill, lambda _: None)
-        found = Verdict(**json.loads((kept / "verdict.json").read_text()))
-        if tried:
-            return found
-        return replace(
-            verdict,
-            word=found.word,
-            by=found.by,
-            why=found.why,
-            ran=found.ran,
-            twin=True,
-        )
+        before = self._before(tuple(made.code))
+        who = self._who(verdict.function, dict(made.code), before)
+        if known := self._recall(who):
+            return replace(
+                verdict,
+                word=known.word,
+                by=known.by,
+                why=known.why,
+                ran=known.ran,
+                twin=True,
+            )
+        with tempfile.TemporaryDirectory(prefix="umcglab-") as tmp:
+            done = self._link_and_run(verdict, made, tests, Path(tmp) / "make.log")
+        self._note(who, done)
+        return done
 
     def _link_and_run(
         self, verdict: Verdict, made: Compiled, tests: Sequence[str], log: Path

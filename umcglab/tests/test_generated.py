@@ -120,7 +120,14 @@ def hunting(
     program = Program(
         "umcg-toy/wait", "test", ("bin/umcg-toy/wait",), ("dear", "cheap", "other")
     )
+    write_program(tmp_path, "wait", "as it is")
     return Bundle(tmp_path, "d1e5", Manifest((program,)))
+
+
+def write_program(suite: Path, name: str, text: str) -> None:
+    file = suite / "bin" / "umcg-toy" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 def try_all(
@@ -187,6 +194,7 @@ def test_those_that_want_cpus_are_asked_where_all_others_pass(
         Program(exact, "test", (f"bin/{exact}",), ("a", "b"), exact_cpus=3),
     )
     bundle = replace(hunting, manifest=Manifest(programs))
+    write_program(tmp_path, "exact", "as it is")
     line = Wanted(sample=1)
     guest.fails = {f"{exact}:b": 1}
     found = try_all(lab, target, bundle, line, tmp_path / "1")
@@ -194,8 +202,8 @@ def test_those_that_want_cpus_are_asked_where_all_others_pass(
     assert guest.asked == [[CHEAP, DEAR], [f"{exact}:a", f"{exact}:b"]]
     assert (killed.word, killed.by, killed.ran) == (KILLED, f"{exact}:b", 4)
     guest.fails = {CHEAP: 1}
-    other = replace(bundle, digest="0ther")
-    try_all(lab, target, other, line, tmp_path / "2")
+    write_program(tmp_path, "exact", "another")
+    try_all(lab, target, bundle, line, tmp_path / "2")
     assert guest.asked[2:] == [[CHEAP, DEAR]]
 
 
@@ -215,11 +223,30 @@ def test_a_hunt_goes_on_where_it_was(
         try_all(lab, target, hunting, Wanted(), tmp_path / "3")
     guest.broken = False
     assert try_all(lab, target, hunting, Wanted(), tmp_path / "4")
-    # Another suite may notice what this one did not.
+
+
+def test_a_kill_holds_until_its_program_changes(
+    lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path
+) -> None:
+    wanted = Wanted(sample=3, seed=5)
+    guest.fails = {DEAR: 1}
+    first = try_all(lab, target, hunting, wanted, tmp_path / "1")
+    tried = len(guest.asked)
+    # Other programs of the suite may have changed.
     other = Bundle(hunting.dir, "0ther", hunting.manifest)
-    before = len(guest.asked)
-    try_all(lab, target, other, wanted, tmp_path / "5")
-    assert len(guest.asked) > before
+    assert try_all(lab, target, other, wanted, tmp_path / "2") == first
+    assert len(guest.asked) == tried
+    write_program(hunting.dir, "wait", "another")
+    guest.fails = {}
+    last = try_all(lab, target, other, wanted, tmp_path / "3")
+    assert len(guest.asked) > tried
+    assert SURVIVED in {v.word for v in last}
+    # Another suite may notice what this one did not.
+    tried = len(guest.asked)
+    try_all(lab, target, other, wanted, tmp_path / "4")
+    assert len(guest.asked) == tried
+    try_all(lab, target, hunting, wanted, tmp_path / "5")
+    assert len(guest.asked) > tried
 
 
 def test_a_guest_that_is_lost_kills(
