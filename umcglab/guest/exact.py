@@ -80,8 +80,7 @@ def run(
             kernel=kernel.image,
             initrd=ramdisk,
             console_log=console_log,
-            # Those are for one CPU: others have no timer but the one left out there.
-            cmdline=(*_CMDLINE, *(kernel.arch.exact_cmdline if smp == 1 else ())),
+            cmdline=(*_CMDLINE, *kernel.arch.exact_parameters(smp)),
             memory=memory,
             smp=smp,
             exact=Exact(output, seed, plugin),

@@ -126,7 +126,7 @@ def run(
             kernel=kernel.image,
             initrd=ramdisk,
             console_log=console_log,
-            cmdline=(*_CMDLINE, *kernel.arch.exact_cmdline),
+            cmdline=(*_CMDLINE, *kernel.arch.exact_parameters(smp)),
             memory=memory,
             smp=smp,
             exact=Exact(output, SEED, plugin),

@@ -46,6 +46,13 @@ class Arch:
     exact_cmdline: tuple[str, ...] = ()
     """More kernel parameters for exact guests, which do not."""
 
+    def exact_parameters(self, cpus: int) -> tuple[str, ...]:
+        """Return `exact_cmdline` for a guest with so many CPUs.
+
+        It is for one CPU: others have no timer but the one left out there.
+        """
+        return self.exact_cmdline if cpus == 1 else ()
+
     @property
     def cross_compile(self) -> str:
         """`CROSS_COMPILE=` prefix on this host; empty when it is native."""

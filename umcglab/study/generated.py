@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from umcglab.errors import LabError, UserError
+from umcglab.errors import InfraError, LabError, UserError
 from umcglab.guest import steps
 from umcglab.guest.suite import Bundle
 from umcglab.host import files
@@ -46,7 +46,7 @@ from umcglab.study.coverage import Coverage
 from umcglab.study.operators import Edit
 
 _KIND = "mutants"
-_RECIPE = 3
+_RECIPE = 4
 _CPU_LIMIT = 20.0
 """Seconds of the host's CPU in which a test of a mutant has to end: it hangs else."""
 
@@ -294,11 +294,30 @@ class Hunt:
     def _run(self, kernel: Kernel, tests: Sequence[str]) -> steps.Ran:
         plan = {step.name: step for step in self._plan(0)}
         ran = self._run_steps(kernel, [plan[name] for name in tests], 1)
-        for cpus in sorted({p.exact_cpus for p in self.bundle.manifest.programs} - {0}):
-            more = self._plan(cpus)
-            if more and not ran.failed:
+        for cpus, more in self._with_cpus():
+            if not ran.failed:
                 ran += self._run_steps(kernel, more, cpus)
         return ran
+
+    def _with_cpus(self) -> Iterator[tuple[int, list[steps.Step]]]:
+        """Yield the steps that want several CPUs, and how many."""
+        for cpus in sorted({p.exact_cpus for p in self.bundle.manifest.programs} - {0}):
+            if plan := self._plan(cpus):
+                yield cpus, plan
+
+    def try_without(self, progress: Progress) -> None:
+        """Run what coverage has not run without a mistake; InfraError if that fails.
+
+        It would pass for a kill.
+        """
+        for cpus, plan in self._with_cpus():
+            progress.phase(f"without a mistake, {cpus} CPUs")
+            ran = self._run_steps(self.objects.tree.kernel, plan, cpus)
+            if ran.failed:
+                raise InfraError(
+                    f"{ran.failed[0]} fails on the kernel without a mistake: "
+                    f"{ran.died or 'it did not pass'}"
+                )
 
     def _plan(self, cpus: int) -> list[steps.Step]:
         kernel = self.objects.tree.kernel
@@ -441,6 +460,7 @@ def hunt_all(
         known = objects.of(tree)
         covered = coverage.measure(lab, target, bundle, tree, progress)
         hunt = Hunt(lab, target, bundle, known, covered, folder)
+        hunt.try_without(progress)
         todo, found = chosen(hunt.mutants(), wanted), 0
         try:
             with (folder / "verdicts.jsonl").open("a") as log:
