@@ -219,6 +219,44 @@ TEST(server_signalled_as_it_reports)
 	EXPECT_EQ(0, w.result);
 }
 
+static void pass_and_run_on(struct worker *worker)
+{
+	atomic_store(&worker->steps, 1);
+	while (!atomic_load(&go))
+		;
+	worker->result = gate_pass(&gate) ? 0 : -1;
+	while (atomic_load(&go) < 2)
+		;
+}
+
+/*
+ * Likewise, but it comes to do that when the worker has been back, and runs again: that
+ * is not to be made BLOCKED.
+ */
+TEST(back_before_it_is_reported)
+{
+	long before;
+
+	begin(pass_and_run_on);
+	EXPECT_EQ(-ETIMEDOUT, umcg_resume(server, w.umcg, from_now(SOON)));
+	while (!atomic_load(&w.steps))
+		nap(MS);
+	page_keep(&kept[WORKER - 1], w.umcg);
+	before = sleeps(getpid(), w.tid);
+	atomic_store(&go, 1);
+	until_slept(getpid(), w.tid, before + 1);
+	page_give(&kept[WORKER - 1]);
+	EXPECT_EQ(RUNNING, umcg_word(&w.umcg->task));
+	gate_open(&gate);
+	until_back(&w);
+	/* It has that to do, and does not sleep. */
+	EXPECT_EQ(0, umcg_resume(server, w.umcg, 0));
+	EXPECT_EQ(RUNNING, umcg_word(&w.umcg->task));
+	atomic_store(&go, 2);
+	worker_join(&w);
+	EXPECT_EQ(0, w.result);
+}
+
 /*
  * Compaction moves pages from low memory to high: take the lowest of many, when
  * there is room at the bottom, and give back the rest.
