@@ -12,23 +12,23 @@ static uint64_t long_from_now(void)
 
 /*
  * A worker in another process that has the same memory. The two have one errno,
- * and one thread pointer, so it makes system calls and nothing else.
+ * and one thread pointer, so it makes system calls and nothing else: one, all the time.
  */
 static struct umcg abroad;
 static char stack[64 * 1024] __attribute__((aligned(16)));
 
 static int live_abroad(void *arg)
 {
-	(void)arg;
 	register_worker(&abroad, &pool, 0);
 	for (;;)
-		syscall(SYS_sched_yield);
+		syscall((intptr_t)arg, NULL, 0, NULL, NULL, 0);
 	return 0;
 }
 
-static pid_t emigrate(void)
+static pid_t emigrate(long call)
 {
-	pid_t pid = clone(live_abroad, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+	pid_t pid = clone(live_abroad, stack + sizeof(stack), CLONE_VM | SIGCHLD,
+			  (void *)call);
 
 	ASSERT_NE(-1, pid);
 	while (bare_word(&abroad) != IDLE)
@@ -60,7 +60,7 @@ static void is_told_of_its_end(pid_t pid)
 TEST(killed_in_another_process)
 {
 	become_server();
-	is_told_of_its_end(emigrate());
+	is_told_of_its_end(emigrate(SYS_sched_yield));
 }
 
 /* It has been made RUNNING, and was never awake to see that. */
@@ -69,10 +69,27 @@ TEST(killed_before_its_first_look)
 	pid_t pid;
 
 	become_server();
-	pid = emigrate();
+	pid = emigrate(SYS_sched_yield);
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
 	until_state(pid, pid, 'T');
 	is_told_of_its_end(pid);
+}
+
+/* Its server has gone on, and is not to take that for something of its own. */
+TEST(killed_while_it_sleeps)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	become_server();
+	pid = emigrate(SYS_ppoll);
+	EXPECT_EQ(0, umcg_resume(&me, &abroad, 0));
+	EXPECT_EQ(BLOCKED, bare_word(&abroad));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, kill_when_served, &pid));
+	EXPECT_EQ(-ETIMEDOUT, umcg_wait(&me, from_now(200 * MS * ktap_slow)));
+	EXPECT_EQ(SIGKILL, WTERMSIG(reap_child(pid)));
+	EXPECT_EQ(NONE, bare_word(&abroad));
+	pthread_join(thread, NULL);
 }
 
 /* One that is at its end stops for a tracer, and runs nothing any more. */
