@@ -11,6 +11,7 @@
 
 #include <linux/bpf.h>
 #include <linux/btf.h>
+#include <stddef.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
