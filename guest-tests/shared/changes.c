@@ -250,6 +250,24 @@ static bool stop(struct changer *c)
 	return is_done(kill(c->pid, c->stopped ? SIGSTOP : SIGCONT));
 }
 
+/*
+ * Wait for it to stop. A server of a higher priority, which spins until another thread has
+ * got on, may keep it from that; and we, who would change that, wait as well.
+ */
+static int until_it_stops(struct changer *c)
+{
+	int status, ms = 0;
+	pid_t pid;
+
+	while (!(pid = waitpid(c->tid, &status, __WALL | WNOHANG))) {
+		if (++ms == 100)
+			set_attr(c->tid, (struct attr){ .policy = SCHED_FIFO, .priority = 49 });
+		nap(MS);
+	}
+	ASSERT_EQ(c->tid, pid);
+	return status;
+}
+
 /* Have it stop for a tracer and go on, with the signal that it may stop at. */
 static bool trace(struct changer *c)
 {
@@ -260,7 +278,7 @@ static bool trace(struct changer *c)
 	    !is_done(ptrace(PTRACE_SEIZE, c->tid, NULL, NULL)))
 		return false;
 	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, c->tid, NULL, NULL));
-	ASSERT_EQ(c->tid, waitpid(c->tid, &status, __WALL));
+	status = until_it_stops(c);
 	ASSERT_TRUE(WIFSTOPPED(status));
 	ASSERT_EQ(0, ptrace(PTRACE_DETACH, c->tid, NULL,
 			    status >> 16 ? 0 : WSTOPSIG(status)));
