@@ -135,7 +135,7 @@ struct changer {
 	pid_t had_deadline[64];
 	bool groups, quotas, sets;	/* there are such control groups */
 	bool stopped, frozen;
-	bool extends;		/* there may be a scheduler of sched_ext, or cookies */
+	bool extends;		/* schedulers of sched_ext come and go; else cookies, and CPUs */
 	bool extended;		/* it has all ordinary tasks */
 };
 

@@ -183,18 +183,12 @@ static void *signal_on_its_way(void *arg)
 	return arg;
 }
 
-/*
- * The server is awake when its worker blocks, whose page is away: a report is left to
- * it. It does that in a wait that is restarted, which has nothing else to end for.
- */
-TEST(server_signalled_as_it_reports)
+/* The server is awake when its worker blocks, whose page is away: a report is left to it. */
+static void leave_a_report(void (*body)(struct worker *))
 {
-	pthread_t thread;
 	long before;
 
-	on_signal(SIGUSR1, handled, 0);
-	rounds = 1;
-	begin(await_go_and_pass);
+	begin(body);
 	EXPECT_EQ(-ETIMEDOUT, umcg_resume(server, w.umcg, from_now(SOON)));
 	/* On its way there it would sleep for its page, and report with nothing away. */
 	while (!atomic_load(&w.steps))
@@ -204,6 +198,16 @@ TEST(server_signalled_as_it_reports)
 	atomic_store(&go, 1);
 	/* In state S it may be about to report, and find the server IDLE or away. */
 	until_slept(getpid(), w.tid, before + 1);
+}
+
+/* It does that in a wait that is restarted, which has nothing else to end for. */
+TEST(server_signalled_as_it_reports)
+{
+	pthread_t thread;
+
+	on_signal(SIGUSR1, handled, 0);
+	rounds = 1;
+	leave_a_report(await_go_and_pass);
 	umcg_set_word(&server->task, IDLE);
 	server->task.next_tid = 0;
 	page_keep(&kept[SERVER - 1], server);
@@ -229,22 +233,10 @@ static void pass_and_run_on(struct worker *worker)
 		;
 }
 
-/*
- * Likewise, but it comes to do that when the worker has been back, and runs again: that
- * is not to be made BLOCKED.
- */
+/* It comes to do that when the worker is back and runs again: not to be made BLOCKED. */
 TEST(back_before_it_is_reported)
 {
-	long before;
-
-	begin(pass_and_run_on);
-	EXPECT_EQ(-ETIMEDOUT, umcg_resume(server, w.umcg, from_now(SOON)));
-	while (!atomic_load(&w.steps))
-		nap(MS);
-	page_keep(&kept[WORKER - 1], w.umcg);
-	before = sleeps(getpid(), w.tid);
-	atomic_store(&go, 1);
-	until_slept(getpid(), w.tid, before + 1);
+	leave_a_report(pass_and_run_on);
 	page_give(&kept[WORKER - 1]);
 	EXPECT_EQ(RUNNING, umcg_word(&w.umcg->task));
 	gate_open(&gate);

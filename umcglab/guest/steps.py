@@ -34,6 +34,9 @@ LATE = 124
 """The status of a step that was not done in its time."""
 
 _CMDLINE = ("norandmaps", "mitigations=off")
+BOOT = "the boot"
+"""Stands for a step where the guest does not get to one."""
+
 _LOOK = 0.5
 """Seconds between looks at how much of the host's CPU a guest has had."""
 
@@ -77,9 +80,9 @@ class Ran:
         """The steps that did not pass, and the one in which the guest was lost."""
         bad = tuple(e.name for e in self.ended if e.status)
         if self.died:
-            bad += (self.current or "the boot",)
+            bad += (self.current or BOOT,)
         elif self.splats and not bad:
-            bad = (self.ended[-1].name if self.ended else "the boot",)
+            bad = (self.ended[-1].name if self.ended else BOOT,)
         return bad
 
     def __add__(self, later: Ran) -> Ran:

@@ -22,7 +22,7 @@ class Flavor:
     patches: str | None = None
     """A folder of kernel-patches with what only such kernels need."""
     threads: int = 1
-    """Of a core, for guests whose virtual CPUs make whole cores."""
+    """How many virtual CPUs make a core, where they make whole ones."""
     hypervisor: bool = False
     """Whether such guests run guests of their own, for which they are emulated."""
     extends: str | None = None

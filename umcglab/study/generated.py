@@ -199,7 +199,7 @@ class Hunt:
         """
         if verdict.word == KILLED:
             program = verdict.by.partition(":")[0]
-            return digest(who, program, self._programs[program])
+            return digest(who, program, self._programs.get(program, ""))
         if verdict.word == SURVIVED:
             kernel = self.objects.tree.kernel
             return digest(who, kernel.digest, self.bundle.digest)
@@ -217,7 +217,10 @@ class Hunt:
         guesses = [
             nobody,
             replace(nobody, word=SURVIVED),
-            *(replace(nobody, word=KILLED, by=name) for name in self._programs),
+            *(
+                replace(nobody, word=KILLED, by=name)
+                for name in (steps.BOOT, *self._programs)
+            ),
         ]
         for guess in guesses:
             if made := self.lab.cache.find(_KIND, self._key(who, guess)):

@@ -278,6 +278,19 @@ def test_a_guest_that_is_lost_kills(
     assert (killed.by, killed.why) == (CHEAP, "Kernel panic")
 
 
+def test_a_guest_that_does_not_boot_kills(
+    lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    ended = Ran((), "", "it ended without a word", (), 1.0, 1.0)
+    monkeypatch.setattr(steps, "run", lambda *_, **__: ended)
+    first = try_all(lab, target, hunting, Wanted(), tmp_path / "1")
+    assert {v.by for v in first if v.word == KILLED} == {steps.BOOT}
+    # It is remembered, too.
+    monkeypatch.setattr(steps, "run", guest.run)
+    assert try_all(lab, target, hunting, Wanted(), tmp_path / "2") == first
+
+
 def every(lab: Lab, target: Target, bundle: Bundle) -> list[Mutant]:
     with trees.hold(target, lab, toylab.Progress(), 1) as tree:
         known = objects.of(tree)

@@ -250,6 +250,23 @@ static void *serve_swapped(void *arg)
 	return NULL;
 }
 
+/* Each in a page of its own; `serve` runs the worker, and says what came of it. */
+static pthread_t hire_paged(void (*body)(struct worker *), void *(*serve)(void *),
+			    uint32_t *word)
+{
+	pthread_t thread;
+
+	paged = paged ?: own_page();
+	paged_server = own_page();
+	paged->body = body;
+	become_server();
+	hire(paged);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, serve, word));
+	while (!atomic_load(&paged->steps))
+		nap(MS);
+	return thread;
+}
+
 static void block_without(bool its_own, bool its_servers)
 {
 	pthread_t thread;
@@ -257,14 +274,7 @@ static void block_without(bool its_own, bool its_servers)
 
 	gate_make(&gate);
 	swap_on();
-	paged = own_page();
-	paged_server = own_page();
-	paged->body = swap_out_and_block;
-	become_server();
-	hire(paged);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, serve_swapped, &word));
-	while (!atomic_load(&paged->steps))
-		nap(MS);
+	thread = hire_paged(swap_out_and_block, serve_swapped, &word);
 	out[0] = its_own ? (void *)paged : NULL;
 	out[1] = its_servers ? (void *)paged_server : NULL;
 	/* The worker spins on what is elsewhere. */
@@ -314,15 +324,8 @@ TEST(kicked_while_its_page_is_away, .clauses = "BLOCK-6 KICK-2 BACK-1 R15 R34")
 	pid_t tid;
 
 	gate_make(&gate);
-	paged = own_page();
-	paged_server = own_page();
-	paged->body = swap_out_and_block;
-	become_server();
-	hire(paged);
 	/* When the page is there, the server is the first of the two to go on. */
-	ASSERT_EQ(0, pthread_create(&thread, NULL, serve_first, &word));
-	while (!atomic_load(&paged->steps))
-		nap(MS);
+	thread = hire_paged(swap_out_and_block, serve_first, &word);
 	tid = paged->tid;
 	page_keep(&kept, paged);
 	ASSERT_EQ(0, umcg_sys_kick(0, tid));
@@ -358,14 +361,8 @@ TEST(leaves_while_its_page_is_away, .clauses = "WREG-4 R35")
 	uint32_t word = BLOCKED;
 
 	paged = own_page();
-	paged_server = own_page();
-	paged->body = leave_when_told;
 	paged->stays = true;
-	become_server();
-	hire(paged);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, serve_first, &word));
-	while (!atomic_load(&paged->steps))
-		nap(MS);
+	thread = hire_paged(leave_when_told, serve_first, &word);
 	page_keep(&kept, paged);
 	atomic_store(&swapped, true);
 	until_wanted(&kept);
