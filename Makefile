@@ -44,8 +44,8 @@ report list shell clean: setup
 check_env = PYTHONDONTWRITEBYTECODE= PATH="/usr/lib/ccache:$$PATH" \
 	CCACHE_DIR="$${UMCGLAB_CACHE:-$$HOME/.cache/umcglab}/ccache"
 
-# Unit tests share nothing, and wait longer than they compute: four for each core, which
-# take over what is left to others in the end. The lab tests of one file share what they
+# Unit tests share nothing, and half the time they wait: two for each core, which take over
+# what is left to others in the end. The lab tests of one file share what they
 # built and ran: two files at once, since most guests have one CPU.
 check: setup
 	.venv/bin/ruff check umcglab guest-tests
@@ -55,7 +55,7 @@ check: setup
 	for abi in $(wildcard guest-tests/abi/*); do .venv/bin/mypy $(guest_py) \
 		$$(ls -d $$abi/py 2>/dev/null) || exit 1; done
 	shellcheck umcglab/setup/setup.sh .ci/run
-	$(check_env) .venv/bin/pytest -n $$((4 * $$(nproc))) --dist worksteal \
+	$(check_env) .venv/bin/pytest -n $$((2 * $$(nproc))) --dist worksteal \
 		-m 'not lab and not slow'
 
 test: check

@@ -8,6 +8,7 @@ so that an older lab reads what a newer one wrote.
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import types
 import typing
@@ -98,8 +99,14 @@ def _schema(hint: Any, named: dict[str, object]) -> dict[str, object]:
     return {"type": _JSON_TYPES[hint]}
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, which take long to find out."""
+    return typing.get_type_hints(kind)
+
+
 def _object_schema(kind: type, named: dict[str, object]) -> dict[str, object]:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     own = [f for f in fields(kind) if f.init]
     return {
         "type": "object",
@@ -142,7 +149,7 @@ def _build(hint: Any, value: Any, where: str) -> Any:
             return {k: _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
     elif is_dataclass(hint):
         if isinstance(value, Mapping):
-            hints = typing.get_type_hints(hint)
+            hints = _hints(typing.cast(type, hint))
             return typing.cast(Any, hint)(
                 **{
                     f.name: _build(hints[f.name], value[f.name], f"{where}.{f.name}")

@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import hashlib
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from umcglab.host import files
 from umcglab.host.cache import Cache
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config as lab_config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
+from umcglab.report import plots
+from umcglab.verdict.figures import Figure
 
 CACHED = "cached"
 """Property of a test whose result may have been kept: whether it was."""
@@ -36,9 +43,30 @@ MARKS = {
 }
 
 
+def slow(*values: object) -> object:
+    """Return values of a parametrized test that are too much for `make check`."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+"""Bytes that a file system in memory has to have free for the files of the tests."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for name, text in MARKS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
+    # Tests write many small files, and a disk takes a third longer for them.
+    if MEMORY.is_dir():
+        there = os.statvfs(MEMORY)
+        if there.f_bavail * there.f_frsize > ROOM and not there.f_flag & os.ST_NOEXEC:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what was imported and collected."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -68,6 +96,38 @@ def signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
+
+
+DRAWN = ("costs", "spreads")
+"""Functions of `plots` that `draw_once` stands before."""
+Draw = Callable[[Sequence[Figure], str], str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def draw_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Draw what is the same in several tests once: that is most of what a report costs.
+
+    The processes that share the tests share the drawings.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if base.name.startswith("popen-") else base) / "drawn"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in DRAWN:
+            patch.setattr(plots, name, _once(getattr(plots, name), folder))
+        yield
+
+
+def _once(draw: Draw, folder: Path) -> Draw:
+    @functools.wraps(draw)
+    def drawn(benches: Sequence[Figure], name: str) -> str:
+        what = repr((draw.__name__, *benches, name))
+        path = folder / hashlib.sha256(what.encode()).hexdigest()
+        if not path.exists():
+            files.write(path, draw(benches, name).encode())
+        return path.read_text()
+
+    return drawn
 
 
 @pytest.fixture(scope="session")

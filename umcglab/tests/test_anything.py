@@ -27,6 +27,7 @@ from umcglab.host import cache
 from umcglab.kernel import kernels
 from umcglab.lab import config
 from umcglab.tests import golden, toylab
+from umcglab.tests.conftest import slow
 from umcglab.tests.toylab import ToyLab
 
 _DAY = 160
@@ -268,9 +269,7 @@ def attempts(
         shutil.rmtree(made)
 
 
-@pytest.mark.parametrize(
-    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))]
-)
+@pytest.mark.parametrize("part", [0, *map(slow, (1, 2, 3))])
 def test_no_traceback_whatever_there_is(
     part: int,
     small: Path,
@@ -343,7 +342,7 @@ OUTPUTS = {
 """How a shell sends the output of a command."""
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", ["", slow("1")])
 @pytest.mark.parametrize("where", OUTPUTS)
 def test_an_output_that_takes_nothing(
     where: str, unbuffered: str, tmp_path: Path

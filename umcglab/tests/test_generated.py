@@ -172,6 +172,7 @@ def test_every_edit_gets_a_verdict(
         assert not objects.of(tree).tree.restore()
 
 
+@pytest.mark.slow
 def test_those_that_run_the_line_are_asked_first(
     lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -190,6 +191,7 @@ def test_those_that_run_the_line_are_asked_first(
     assert survivor.why == "no test runs its function" and not survivor.ran
 
 
+@pytest.mark.slow
 def test_those_that_want_cpus_are_asked_where_all_others_pass(
     lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path
 ) -> None:
@@ -212,6 +214,7 @@ def test_those_that_want_cpus_are_asked_where_all_others_pass(
     assert guest.asked[2:] == [[CHEAP, DEAR]]
 
 
+@pytest.mark.slow
 def test_what_fails_without_a_mistake_kills_nobody(
     lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path
 ) -> None:
@@ -227,6 +230,7 @@ def test_what_fails_without_a_mistake_kills_nobody(
     assert not guest.asked
 
 
+@pytest.mark.slow
 def test_a_hunt_goes_on_where_it_was(
     lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path
 ) -> None:
@@ -245,6 +249,7 @@ def test_a_hunt_goes_on_where_it_was(
     assert try_all(lab, target, hunting, Wanted(), tmp_path / "4")
 
 
+@pytest.mark.slow
 def test_a_kill_holds_until_its_program_changes(
     lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path
 ) -> None:
@@ -269,6 +274,7 @@ def test_a_kill_holds_until_its_program_changes(
     assert len(guest.asked) > tried
 
 
+@pytest.mark.slow
 def test_a_guest_that_is_lost_kills(
     lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path
 ) -> None:
@@ -278,6 +284,7 @@ def test_a_guest_that_is_lost_kills(
     assert (killed.by, killed.why) == (CHEAP, "Kernel panic")
 
 
+@pytest.mark.slow
 def test_a_guest_that_does_not_boot_kills(
     lab: Lab, target: Target, hunting: Bundle, guest: Guest, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

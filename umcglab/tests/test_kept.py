@@ -17,6 +17,7 @@ from umcglab.kernel import kernels
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config
 from umcglab.tests import toylab
+from umcglab.tests.conftest import slow
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
 NAME = "x86_64-umcg-toy"
@@ -138,7 +139,10 @@ def cut_short(toy: ToyLab) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [new_file, lost_file, makefile, script, mode, fragment, clock, cut_short],
+    [
+        new_file,
+        *map(slow, (lost_file, makefile, script, mode, fragment, clock, cut_short)),
+    ],
 )
 def test_all_is_made_anew_when_more_than_text_changed(
     toy: ToyLab, change: Callable[[ToyLab], None]

@@ -41,7 +41,8 @@ TEST = Program("umcg/ctl", "test", ("bin/umcg/ctl",), ("a",))
 def ready(kernel: Kernel, name: str) -> Ready:
     (target,) = config.select(LAB, [name])
     image = Image(Path(), "1", kernel.arch, {})
-    return Ready(target, kernel, image, Bundle(Path(), "2", Manifest(())), (WAIT,))
+    bundle = Bundle(kernel.dir / "bundle", "2", Manifest(()))
+    return Ready(target, kernel, image, bundle, (WAIT,))
 
 
 def test_programs_know_how_slow_their_kernel_is(kernel: Kernel) -> None:

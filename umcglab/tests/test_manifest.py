@@ -24,6 +24,7 @@ from umcglab.kernel import kbuild, series
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import ROOT
 from umcglab.lab.manifest import STUB, Manifest, Program, abis, load_manifest, load_plan
+from umcglab.tests.conftest import slow
 from umcglab.verdict import contract
 
 SUITE = ROOT / "guest-tests"
@@ -49,7 +50,7 @@ EPISODES = {
 
 one_abi = pytest.mark.parametrize(
     "abi",
-    [ABIS[0], *(pytest.param(abi, marks=pytest.mark.slow) for abi in ABIS[1:])],
+    [ABIS[0], *map(slow, ABIS[1:])],
     indirect=True,
 )
 """For tests of what is the same for all: `make check` has one of them."""

@@ -228,6 +228,7 @@ def toy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_toy_is_searched(toy: Path) -> None:
     assert models.search(toy, "toy", ["WAKE=1"]).found == models.HOLDS
     lost = models.search(toy, "toy", [])

@@ -30,6 +30,7 @@ from umcglab.run.artifacts import Built
 from umcglab.run.lanes import Ready
 from umcglab.study import mutants
 from umcglab.tests import toylab
+from umcglab.tests.conftest import slow
 from umcglab.tests.toylab import UMCG_C, ToyLab
 
 UMCG = "kernel/umcg.c"
@@ -315,9 +316,11 @@ def test_a_mutant_that_a_test_notices_is_killed(
     ("parts", "status", "said"),
     [
         ({"lost-wake": "ok"}, 1, "SURVIVED"),
-        ({"lost-wake": "lab"}, 3, "not tried: no QEMU"),
-        ({"lost-wake": "panic"}, 1, "not tried: Kernel panic"),
-        ({"lost-wake": "not ok", "unchanged": "not ok"}, 1, "fails without a mutant"),
+        slow({"lost-wake": "lab"}, 3, "not tried: no QEMU"),
+        slow({"lost-wake": "panic"}, 1, "not tried: Kernel panic"),
+        slow(
+            {"lost-wake": "not ok", "unchanged": "not ok"}, 1, "fails without a mutant"
+        ),
     ],
 )
 def test_whatever_else_comes_of_a_mutant_is_a_failure(

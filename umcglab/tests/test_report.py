@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,9 +17,9 @@ from umcglab.results.case import Case
 from umcglab.results.rundir import RunDir
 from umcglab.run import session
 from umcglab.tests import golden
+from umcglab.tests.conftest import DRAWN
 from umcglab.tests.golden import ARM, SCENARIOS, X86, Golden
 from umcglab.verdict import runs
-from umcglab.verdict.figures import Figure
 from umcglab.verdict.ktap import Outcome
 
 VOID = {"meta", "br", "link", "hr", "img", "input"}
@@ -63,23 +62,6 @@ class Page(HTMLParser):
 
 
 Make = Callable[[Path], None]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def draw_once() -> Iterator[pytest.MonkeyPatch]:
-    """Draw what is the same in several scenarios once: that is most of what they cost.
-
-    Yield what undoes it.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("costs", "spreads"):
-            patch.setattr(plots, name, once(getattr(plots, name)))
-        yield patch
-
-
-def once(draw: Callable[[Sequence[Figure], str], str]) -> Callable[..., str]:
-    drawn = functools.cache(draw)
-    return lambda benches, name: drawn(tuple(benches), name)
 
 
 @pytest.fixture(scope="module")
@@ -245,11 +227,12 @@ def test_a_list_of_programs_has_the_stages_and_each_outcome(
 
 
 def test_rendering_again_gives_the_same_bytes(
-    folder: Callable[[Make], Path], draw_once: pytest.MonkeyPatch
+    folder: Callable[[Make], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder(golden.passing)
     before = page(path)
-    draw_once.undo()
+    for name in DRAWN:
+        monkeypatch.setattr(plots, name, getattr(plots, name).__wrapped__)
     session.render(RunDir(path))
     assert page(path) == before
 

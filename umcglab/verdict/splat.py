@@ -92,6 +92,7 @@ BAD_NEWS = rf"(?m)^{_PREFIX}(?:{'|'.join(pattern for _, pattern in KINDS)})"
 """Any of `KINDS`, for waits on the console beside the good news."""
 
 _ROWS = tuple((kind, re.compile(pattern)) for kind, pattern in KINDS)
+_ANY_ROW = re.compile("|".join(pattern for _, pattern in KINDS))
 _STAMP = re.compile(r".*\[ *\d+\.\d{6}\](?: ?\[ *([TC]\d+)\])?(?: |$)")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CUT = re.compile(r"-+\[ cut here \]-+")
@@ -202,6 +203,9 @@ def _clean(line: str) -> tuple[str, str]:
 
 
 def _kind(line: str) -> str | None:
+    # Most lines are none of them, which one expression finds out sooner than forty.
+    if not _ANY_ROW.match(line):
+        return None
     return next((kind for kind, pattern in _ROWS if pattern.match(line)), None)
 
 
