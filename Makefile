@@ -46,7 +46,7 @@ check_env = PYTHONDONTWRITEBYTECODE= PATH="/usr/lib/ccache:$$PATH" \
 
 # Unit tests share nothing, and half the time they wait: two for each core, which take over
 # what is left to others in the end. The lab tests of one file share what they
-# built and ran: two files at once, since most guests have one CPU.
+# built and ran: three files at once, since most guests have one CPU and wait as well.
 check: setup
 	.venv/bin/ruff check umcglab guest-tests
 	.venv/bin/ruff format --check umcglab guest-tests
@@ -59,7 +59,8 @@ check: setup
 		-m 'not lab and not slow'
 
 test: check
-	.venv/bin/pytest -n 2 --dist loadfile -m '(lab or slow) and not nightly'
+	$(check_env) .venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder \
+		-m '(lab or slow) and not nightly'
 
 # The parts of a night can be had one by one, on several machines: hours each.
 night = $$(date -u +%Y%m%d)

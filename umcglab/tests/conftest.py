@@ -22,6 +22,8 @@ from umcglab.lab import config as lab_config
 from umcglab.lab.arch import X86_64
 from umcglab.lab.config import Lab
 from umcglab.report import plots
+from umcglab.run.artifacts import Built
+from umcglab.tests import reallab, scope
 from umcglab.verdict.figures import Figure
 
 CACHED = "cached"
@@ -61,6 +63,15 @@ def pytest_configure(config: pytest.Config) -> None:
         there = os.statvfs(MEMORY)
         if there.f_bavail * there.f_frsize > ROOM and not there.f_flag & os.ST_NOEXEC:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+LONGEST = ("test_lab_run.py", "test_lab_detectors.py", "test_lab_faults.py")
+"""Files that are begun with, so that none is left to run alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 def pytest_collection_finish() -> None:
@@ -151,6 +162,19 @@ def lab(tmp_path: Path) -> Lab:
         sources={},
         targets=(),
     )
+
+
+@pytest.fixture(scope="module")
+def lab_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a lab like the project's, with results of its own."""
+    return reallab.make(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="module")
+def built(lab_file: Path) -> Built:
+    """The targets of `make test`, built."""
+    lab = lab_config.load(lab_file)
+    return reallab.build(lab, scope.targets(lab))
 
 
 @pytest.fixture

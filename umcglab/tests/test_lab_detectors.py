@@ -11,19 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from umcglab.host import display
 from umcglab.host.progress import Silent
 from umcglab.lab import config, leaks
 from umcglab.lab.config import Lab
 from umcglab.results.rundir import RunDir
-from umcglab.run import artifacts, lanes, session
+from umcglab.run import lanes, session
 from umcglab.run.artifacts import Built
-from umcglab.tests import scope
+from umcglab.tests import reallab, scope
 from umcglab.tests.provoke import provoked, run_programs
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
-
-ROOT = config.ROOT
 
 # what lkdtm does: the kind it is found as, the words of the report, where it is
 DEBUG = {
@@ -37,20 +34,28 @@ KCSAN = {"DATA_RACE": ("kcsan", "KCSAN: data-race in race", "detectors.c")}
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    folder = tmp_path_factory.mktemp("lab")
-    path = folder / "lab.yaml"
-    path.write_text((ROOT / "lab.yaml").read_text() + f"\nresults: {folder}/results\n")
-    return config.load(path)
+def lab_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return reallab.make(tmp_path_factory.mktemp("lab"), small=True)
+
+
+@pytest.fixture(scope="module")
+def lab(lab_file: Path) -> Lab:
+    return config.load(lab_file)
 
 
 def built(lab: Lab, name: str) -> Built:
-    with display.Display() as shown:
-        made = artifacts.build(
-            lab, config.select(lab, [name]), artifacts.cores(None), shown
-        )
-    assert made.errors() == ()
-    return made
+    return reallab.build(lab, config.select(lab, [name]))
+
+
+def test_a_kernel_with_detectors_end_to_end(lab: Lab, lab_file: Path) -> None:
+    done = reallab.umcglab(
+        "run", "--lab", lab_file, "--only", scope.DEBUG, "--tests", scope.SMOKE
+    )
+    assert done.returncode == 0, done.stderr
+    (target,) = session.render(RunDir((lab.results / "latest").resolve())).targets
+    reallab.assert_all_is_well(target)
+    assert not target.facts.benches
+    assert target.programs[-1].name == "kernel/kmemleak"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""A lab on real kernels, and each way it can go wrong.
+
+Whatever breaks gives one clear message, the right exit status and no leftover process,
+and what was measured before is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from umcglab.host.progress import Silent
+from umcglab.lab import config
+from umcglab.lab.config import Lab
+from umcglab.results import codec, facts
+from umcglab.run import lanes, session
+from umcglab.run.artifacts import Built
+from umcglab.tests import reallab, scope
+from umcglab.tests.provoke import provoked, run_programs
+from umcglab.tests.scope import ARCHES
+from umcglab.verdict.runs import Run
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def lab(lab_file: Path) -> Lab:
+    return config.load(lab_file)
+
+
+@pytest.fixture(autouse=True)
+def no_qemu_left(lab: Lab) -> Iterator[None]:
+    yield
+    assert reallab.qemus_of(lab.results) == []
+
+
+BREAKS = {"WARNING": "warning", "BUG": "bug", "PANIC": "panic", "HARDLOCKUP": None}
+"""What lkdtm does to the kernel, and the kind of splat that shows it, if any."""
+BASES = ("", "-7.3")
+"""Those whose kernels are made to break, for each words its reports otherwise."""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
+    lab: Lab, built: Built, arch: str, base: str
+) -> None:
+    programs = [provoked("lab/first", "")]
+    for what in BREAKS:
+        programs += [provoked(f"lab/{what}", what), provoked(f"lab/after-{what}", "")]
+    result = run_programs(lab, built, reallab.PATCHED.format(arch) + base, *programs)
+    first, *others = result.targets[0].programs
+    assert first.outcome == "PASS"
+    for what, broken, after in zip(BREAKS, others[::2], others[1::2], strict=True):
+        assert broken.outcome == "FAIL", what
+        assert after.outcome == "PASS", what
+        if kind := BREAKS[what]:
+            assert kind in [splat.kind for splat in broken.splats]
+            (shown,) = (f.splats for f in result.findings if f.subject == broken.name)
+            assert "lkdtm/bugs.c:" in "".join(s.excerpt for _, s in shown), "decoded"
+        else:
+            assert broken.facts
+            assert any("lkdtm" in name for name in broken.facts.stuck)
+    # Each had a guest of its own, which went on from the one boot.
+    assert len(result.targets[0].facts.boots) == 1
+    assert result.exit_code == 1
+
+
+def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run:
+    """Boot a real target with something wrong on its command line."""
+    target = replace(
+        config.select(lab, [name])[0], cmdline=cmdline, boot_timeout=timeout
+    )
+    run_dir = session.begin(lab, [target], session.Options(command="test", cores=2))
+    made = replace(session.ready(target, built), programs=(provoked("lab/never", ""),))
+    state = session.write_plan(made, run_dir, benches=())
+    lanes.test_lane(lab, made, state, run_dir, Silent())
+    return session.render(run_dir)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("base", [BASES[0], *map(scope.nightly, BASES[1:])])
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize(
+    ("cmdline", "fault", "message"),
+    [
+        ("lkdtm.cpoint_name=DIRECT lkdtm.cpoint_type=PANIC", 1, "panic"),
+        (
+            "lkdtm.cpoint_name=DIRECT lkdtm.cpoint_type=HARDLOCKUP",
+            1,
+            "lkdtm_HARDLOCKUP",
+        ),
+        ("initcall_blacklist=virtio_net_driver_init", 3, "eth0"),
+    ],
+    ids=["panic", "hang", "no-network"],
+)
+def test_a_boot_that_fails_says_why(
+    lab: Lab, built: Built, arch: str, base: str, cmdline: str, fault: int, message: str
+) -> None:
+    result = booted(lab, built, reallab.PATCHED.format(arch) + base, cmdline, 20)
+    target = result.targets[0]
+    (error,) = target.facts.errors
+    assert error.fault == result.exit_code == fault
+    assert message in f"{error.message} {error.where} {error.hint}"
+    assert error.log and Path(error.log).stat().st_size
+    assert target.programs[0].outcome == "MISSING"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_ending_the_lab_in_the_middle(
+    lab: Lab, lab_file: Path, built: Built, signum: int
+) -> None:
+    latest = lab.results / "latest"
+    before = latest.resolve()
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "umcglab",
+            "run",
+            "--lab",
+            lab_file,
+            "--only",
+            ",".join(map(reallab.PATCHED.format, ARCHES)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=config.ROOT,
+    )
+    assert process.stderr
+    # In the middle: a first program has finished, others have not.
+    deadline = time.monotonic() + 120
+    while latest.resolve() == before or not list(latest.glob("*/programs/*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signum)
+    process.communicate(timeout=60)
+    wait_for(lambda: not reallab.qemus_of(lab.results))
+    done = [p for p in latest.glob("*/programs/*.json")]
+    assert done
+    if signum == signal.SIGKILL:
+        # Nobody was left to write it; what was measured can still be rendered.
+        reallab.umcglab("report", latest)
+    else:
+        assert process.returncode == session.INTERRUPTED
+        state = codec.read(latest / "run.json", facts.RunFacts)
+        assert state.interrupted
+    result = json.loads((latest / "run.json").read_text())["result"]
+    outcomes = {
+        test["outcome"]
+        for target in result["targets"]
+        for program in target["programs"]
+        for test in program["tests"]
+    }
+    assert outcomes >= {"PASS", "MISSING"}
+    assert (latest / "report.html").stat().st_size
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until `true()`; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_shell_runs_what_is_piped_into_it(
+    lab_file: Path, built: Built, arch: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "umcglab", "shell", "--lab", lab_file, "--only",
+         reallab.PATCHED.format(arch)],
+        input="uname -r; ls /run/umcglab; exit 7\n",
+        capture_output=True, text=True, check=False, cwd=config.ROOT,
+    )  # fmt: skip
+    kernel = built.kernels[reallab.PATCHED.format(arch)]
+    assert not isinstance(kernel, Exception)
+    assert kernel.release in done.stdout
+    assert {"bench", "bin", "py"} <= set(done.stdout.split())
+    assert done.returncode == 7
