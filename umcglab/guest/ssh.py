@@ -12,6 +12,7 @@ import io
 import logging
 import secrets
 import shlex
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -394,6 +395,25 @@ class Snapshot:
     vm: Vm
     keys: Keys
     symbols: Path
+
+    def copy(self, disk: Path, console_log: Path) -> Snapshot:
+        """Return another, on a disk of its own: one more guest can be had at a time.
+
+        The log of its consoles begins with the first of them.
+        """
+        assert self.vm.snapshots
+        try:
+            shutil.copyfile(self.vm.snapshots, disk)
+            console_log.touch()
+        except OSError as e:
+            raise files.unwritten(disk, e) from e
+        vm = replace(self.vm, snapshots=disk, console_log=console_log)
+        return replace(self, vm=vm)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command line of QEMU."""
+        return qemu.argv(replace(self.vm, resumed=True))
 
     @contextlib.contextmanager
     def resume(self, *, keep: bool = False) -> Iterator[Guest]:

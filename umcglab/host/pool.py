@@ -32,7 +32,24 @@ from typing import Any, Protocol, TypeVar
 
 from umcglab.errors import InfraError, LabError
 from umcglab.host import files
-from umcglab.host.display import Display, Event
+from umcglab.host.display import Event
+
+
+class Shown(Protocol):
+    """Where a person sees what runs; a `Display`, say."""
+
+    def start(self, job: str, expected: float | None) -> None:
+        """Show `job`, which took `expected` seconds the last time, if known."""
+
+    def event(self, job: str, event: Event) -> None:
+        """Show what a job says of itself."""
+
+    def finish(self, job: str, text: str) -> float:
+        """Show how `job` ended; return its seconds."""
+
+    def refresh(self) -> None:
+        """Draw; called often."""
+
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -41,7 +58,7 @@ _FORK = multiprocessing.get_context("fork")
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSTANT = 2.0
-"""Jobs shorter than this, in seconds, came from the cache: no duration is recorded."""
+"""Seconds that what is built takes at least."""
 _GRACE = 15.0
 """Seconds a cancelled job has to clean up before it is killed."""
 
@@ -148,12 +165,16 @@ class Pool:
     longest job starts first, so that no long one is left to run alone at the end; one
     that never ran counts as longer than all, and equals keep their order. The first in
     line waits until its cores are free: were others let past it, it could wait for ever.
+    What takes less than `instant` seconds came from a cache, and is not remembered.
     """
 
-    def __init__(self, cores: int, display: Display, durations: Path) -> None:
+    def __init__(
+        self, cores: int, display: Shown, durations: Path, *, instant: float = _INSTANT
+    ) -> None:
         self._cores = cores
         self._display = display
         self._durations = durations
+        self._instant = instant
         self._expected = _load(durations)
         self._waiting: list[_Job] = []
         self._running: dict[Connection, _Running] = {}
@@ -270,7 +291,7 @@ class Pool:
             result = message[0]
             failed = isinstance(result, LabError)
             took = self._display.finish(job.name, "failed" if failed else "done")
-            if not failed and took > _INSTANT:
+            if not failed and took > self._instant:
                 self._expected[job.name] = took
             self._running.pop(conn).process.join()
             conn.close()
@@ -314,4 +335,5 @@ def _load(path: Path) -> dict[str, float]:
 def _save(path: Path, durations: Mapping[str, float]) -> None:
     # Not worth failing for: without, no job is said to take any time.
     with contextlib.suppress(InfraError):
-        files.write(path, json.dumps(durations, indent=1))
+        # Another lab, or another target, may have remembered some meanwhile.
+        files.write(path, json.dumps({**_load(path), **durations}, indent=1))

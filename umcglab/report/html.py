@@ -350,7 +350,7 @@ def _booted(target: TargetResult, ids: Mapping[tuple[str, str], str]) -> Cell:
     if not target.facts.boots:
         return Cell("-", "missing")
     said = [f"{target.boot_ratio:.1f} x floor" if target.boot_ratio else "up"]
-    if (n := len(target.facts.boots)) > 1:
+    if (n := sum(bool(boot.to_ssh) for boot in target.facts.boots)) > 1:
         said.append(f"{n} boots")
     return Cell(", ".join(said), "pass", "boot")
 

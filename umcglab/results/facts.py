@@ -97,7 +97,11 @@ class AccelFacts:
 
 @dataclass(frozen=True)
 class BootFacts:
-    """One boot of the SSH lane; `uname` is what its `uname -r` printed."""
+    """One boot of the SSH lane; `uname` is what its `uname -r` printed.
+
+    Guests that go on from a snapshot of another boot, one after the other, are one as
+    well where they have a console's log of their own; `to_ssh` is None.
+    """
 
     n: int
     argv: tuple[str, ...] = ()

@@ -12,10 +12,12 @@ import contextlib
 import re
 import shlex
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from umcglab.errors import LabError
 from umcglab.guest import accel, exact, ssh, steps
@@ -23,6 +25,7 @@ from umcglab.guest.exact import Step
 from umcglab.guest.image import Image
 from umcglab.guest.initrd import File
 from umcglab.guest.suite import Bundle
+from umcglab.host.pool import Pool, outcome
 from umcglab.host.progress import Progress, Silent
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab import config, leaks
@@ -32,7 +35,9 @@ from umcglab.results import codec, facts
 from umcglab.results.case import SCHEDS
 from umcglab.results.facts import ProgramFacts, TargetFacts
 from umcglab.results.rundir import RunDir
+from umcglab.run import seats
 from umcglab.run.fuzz import Fuzz
+from umcglab.run.seats import Seat
 from umcglab.verdict import fuzz_log, splat
 from umcglab.verdict.programs import ALL_SKIPPED
 
@@ -69,6 +74,8 @@ class Ready:
     """Run a program that fails once more, where each has a guest of its own."""
     floor: bool = True
     """Boot a floor guest first, to compare the time to SSH with."""
+    guests: int = 1
+    """How many guests to have at once where each program has one of its own."""
 
 
 @dataclass(frozen=True)
@@ -217,11 +224,16 @@ def test_lane(
             state = replace(state, floor=floor)
             codec.write(path, state)
         waiting = [p for p in ready.programs if not is_exact(ready, p)]
+        exactly = [p for p in ready.programs if is_exact(ready, p)]
         while waiting:
-            state = _boot_and_run(lab, ready, waiting, state, run_dir, progress)
-        for program in ready.programs:
-            if is_exact(ready, program):
-                state = _run_exactly(lab, ready, program, state, run_dir, progress)
+            state = _boot_and_run(
+                lab, ready, waiting, exactly, state, run_dir, progress
+            )
+        for program in exactly:
+            n = len(state.boots) + 1
+            boot = _run_exactly(lab, ready, program, n, run_dir, progress)
+            state = replace(state, boots=(*state.boots, boot))
+            codec.write(path, state)
         state = replace(state, status="done")
     except LabError as e:
         state = codec.read(path, TargetFacts)
@@ -236,6 +248,7 @@ def _boot_and_run(
     lab: Lab,
     ready: Ready,
     waiting: list[Program],
+    exactly: list[Program],
     state: TargetFacts,
     run_dir: RunDir,
     progress: Progress,
@@ -243,8 +256,9 @@ def _boot_and_run(
     """Boot once, and run of `waiting` what one boot is enough for; return new facts.
 
     Where it can be each program has a guest of its own, made from a snapshot of the
-    boot: so no program finds what another left. The others share one, until one of
-    them hangs it, ends it or draws a splat.
+    boot: so no program finds what another left. If several of those run at once, those
+    of `exactly` do beside them. The others share one, until one of them hangs it, ends
+    it or draws a splat.
     """
     path = run_dir.target(ready.target.name)
     n = len(state.boots) + 1
@@ -256,6 +270,12 @@ def _boot_and_run(
         state = replace(state, boots=(*state.boots, boot))
         codec.write(path, state)
         snapshot = vm.snapshot() if apart else None
+        if snapshot and ready.guests > 1:
+            state = _run_apart(
+                lab, ready, waiting, exactly, snapshot, state, run_dir, progress
+            )
+            waiting.clear()
+            exactly.clear()
         while waiting:
             program = waiting.pop(0)
             progress.phase(program.label)
@@ -279,6 +299,73 @@ def _boot_and_run(
     return state
 
 
+def _run_apart(
+    lab: Lab,
+    ready: Ready,
+    programs: Sequence[Program],
+    exactly: Sequence[Program],
+    snapshot: ssh.Snapshot,
+    state: TargetFacts,
+    run_dir: RunDir,
+    progress: Progress,
+) -> TargetFacts:
+    """Run programs in guests of their own, several at once; return new facts.
+
+    An error that is no program's is raised when all others have run.
+    """
+    name = ready.target.name
+    boot = state.boots[-1]
+    numbers = range(boot.n, boot.n + ready.guests)
+    with tempfile.TemporaryDirectory(prefix="umcglab-") as folder:
+        consoles = {n: run_dir.console(name, n) for n in numbers}
+        made = seats.make(snapshot, consoles, Path(folder))
+        more = (
+            facts.BootFacts(seat.n, seat.snapshot.argv, uname=boot.uname)
+            for seat in made[1:]
+        )
+        state = replace(state, boots=(*state.boots, *more))
+        codec.write(run_dir.target(name), state)
+        remembered = lab.cache.root / "durations.programs.json"
+        shown = seats.Phases(progress)
+        with Pool(len(made), shown, remembered, instant=0.0) as jobs:
+            done = [
+                jobs.submit(p.label, _run_in_seat, ready, p, made, run_dir)
+                for p in programs
+            ]
+            exact_boots = [
+                jobs.submit(p.label, _run_exactly, lab, ready, p, n, run_dir)
+                for n, p in enumerate(exactly, len(state.boots) + 1)
+            ]
+            jobs.wait()
+    own = [
+        boot for boot in map(outcome, exact_boots) if isinstance(boot, facts.BootFacts)
+    ]
+    state = replace(state, boots=(*state.boots, *own))
+    codec.write(run_dir.target(name), state)
+    ended: tuple[Future[Any], ...] = (*done, *exact_boots)
+    for future in ended:
+        future.result()
+    return state
+
+
+def _run_in_seat(
+    ready: Ready,
+    program: Program,
+    made: Sequence[Seat],
+    run_dir: RunDir,
+    progress: Progress,
+) -> None:
+    """Run one program in a guest, and if it fails once more in another."""
+    with seats.taken(made) as seat:
+        with seat.snapshot.resume() as own:
+            ran = run_program(ready, program, own, seat.n, run_dir)
+            if ran.is_good:
+                own.settle()
+        if ran.failed and ready.again:
+            with seat.snapshot.resume() as own:
+                run_again(ready, program, own, ran.facts, run_dir)
+
+
 def is_exact(ready: Ready, program: Program) -> bool:
     """Return whether `program` has an exact guest of its own; on a control it skips."""
     return bool(program.exact_cpus) and not ready.target.is_control
@@ -288,13 +375,12 @@ def _run_exactly(
     lab: Lab,
     ready: Ready,
     program: Program,
-    state: TargetFacts,
+    n: int,
     run_dir: RunDir,
     progress: Progress,
-) -> TargetFacts:
-    """Run one program in an exact guest, which is a boot of its own; return new facts."""
+) -> facts.BootFacts:
+    """Run one program in an exact guest, which is boot `n`; return the facts of that."""
     target = ready.target
-    n = len(state.boots) + 1
     progress.phase(f"{program.label}, exact")
     console = run_dir.console(target.name, n)
     # Until it has ended all that the guest said is there, whatever becomes of it.
@@ -324,9 +410,7 @@ def _run_exactly(
         reproduce=reproduce(ready, program),
     )
     codec.write(run_dir.program(target.name, program.label), ran)
-    state = replace(state, boots=(*state.boots, boot))
-    codec.write(run_dir.target(target.name), state)
-    return state
+    return boot
 
 
 def are_apart(ready: Ready) -> bool:
@@ -339,6 +423,12 @@ def are_apart(ready: Ready) -> bool:
     alone = len(ready.programs) == 1
     target = ready.target
     return not (alone or ready.repeat > 1 or target.traits.leaks or target.is_control)
+
+
+def cores(ready: Ready) -> int:
+    """Return how many cores the test lane keeps busy."""
+    several = ready.guests > 1 and are_apart(ready)
+    return seats.cores(ready.guests) if several else ready.target.smp
 
 
 @contextlib.contextmanager

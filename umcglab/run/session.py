@@ -32,7 +32,7 @@ from umcglab.results import codec, facts, studies
 from umcglab.results.facts import TargetFacts
 from umcglab.results.rundir import RunDir
 from umcglab.results.studies import Subject
-from umcglab.run import artifacts, fuzz, lanes
+from umcglab.run import artifacts, fuzz, lanes, seats
 from umcglab.run.artifacts import Builds, Built, Stage
 from umcglab.run.fuzz import Fuzz
 from umcglab.run.lanes import Ready, now
@@ -62,6 +62,8 @@ class Options:
     """How often each program is run."""
     keep: bool = False
     """Leave a guest running that a program failed in."""
+    guests: int = 1
+    """How many guests of a target with one CPU run at once."""
     fuzz: Fuzz = field(default_factory=Fuzz)
     fuzz_shared: bool = False
     """Whether the targets of an ABI share those operations."""
@@ -243,6 +245,7 @@ def measure(
     display: Display,
 ) -> None:
     """Build, boot, test and measure the targets, none of which waits for another."""
+    options = replace(options, guests=seats.count(options.cores, len(targets)))
     with artifacts.pool(lab, options.cores, display) as jobs:
         builds = artifacts.submit(lab, targets, options.cores, jobs)
         jobs.wait(
@@ -300,7 +303,7 @@ def submit(
         made,
         state,
         run_dir,
-        cores=made.target.smp,
+        cores=lanes.cores(made),
         stage=Stage.GUEST,
     )
     exact = tuple(
@@ -329,6 +332,7 @@ def prepare(target: Target, built: Built, options: Options) -> Ready:
         fuzz=options.shares.get(target.name, options.fuzz),
         lab=options.lab,
         keep=options.keep,
+        guests=options.guests if target.smp == 1 and not options.keep else 1,
         # Both ask for the very failure that is seen first.
         again=options.repeat == 1 and not options.keep,
     )

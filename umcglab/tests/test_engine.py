@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from umcglab.errors import InfraError, LabError, PatchError
-from umcglab.host import display, pool
+from umcglab.host import display
 from umcglab.host.pool import Pool, Steps, outcome
 from umcglab.host.progress import Progress
 
@@ -29,13 +29,13 @@ Submit = Callable[[Pool], Sequence[Future[int]]]
 
 
 def run(
-    tmp_path: Path, submit: Submit, cores: int = 2
+    tmp_path: Path, submit: Submit, cores: int = 2, instant: float = 2.0
 ) -> tuple[list[int | LabError], str]:
     """Run what `submit` submits; return what came of it, and what was shown."""
     out = io.StringIO()
     with (
         display.Display(Console(file=out, width=100)) as shown,
-        Pool(cores, shown, tmp_path / "durations.json") as jobs,
+        Pool(cores, shown, tmp_path / "durations.json", instant=instant) as jobs,
     ):
         futures = submit(jobs)
         jobs.wait()
@@ -356,12 +356,23 @@ def test_jobs_clean_up_however_the_lab_ends(tmp_path: Path, signum: int) -> None
     assert (tmp_path / "interrupted").exists() == (signum != signal.SIGKILL)
 
 
-def test_durations_become_expectations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool, "_INSTANT", 0.2)
+def test_what_others_remember_meanwhile_stays(tmp_path: Path) -> None:
+    def submit(jobs: Pool) -> list[Future[int]]:
+        expect(tmp_path, theirs=5.0)
+        return [jobs.submit("ours", sleep, 0)]
+
+    run(tmp_path, submit, instant=0.0)
+    remembered = json.loads((tmp_path / "durations.json").read_text())
+    assert remembered.keys() == {"ours", "theirs"}
+
+
+def test_durations_become_expectations(tmp_path: Path) -> None:
     jobs = {"slow": 0.3, "cached": 0}
-    run(tmp_path, lambda p: [p.submit(n, sleep, t) for n, t in jobs.items()])
+    run(
+        tmp_path,
+        lambda p: [p.submit(n, sleep, t) for n, t in jobs.items()],
+        instant=0.2,
+    )
     remembered = (tmp_path / "durations.json").read_text()
     assert "slow" in remembered
     assert "cached" not in remembered
