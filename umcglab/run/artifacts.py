@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import STUB, abis
 
-_NICE_STEP, _NICE_MOST = 4, 19
-"""How much more of the host's time each kernel leaves to those before it, and most."""
+_NICE = (5, 15, 19)
+"""How much of the host's time the first kernels leave to guests and to those before them.
+
+The second has a tenth of what the first has."""
 
 
 class Stage(IntEnum):
@@ -113,6 +116,23 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
     return builds.built(targets)
 
 
+def in_order(targets: Sequence[Target]) -> list[Target]:
+    """Return `targets`, each once, in the order in which to build their kernels.
+
+    Of one source, architecture and flavor the kernels with an ABI share nearly all objects with
+    each other, and few with the control: the first of each are built before the next, so
+    that ccache has what two at once would both compile. A control is tested with what
+    the kernels of its base have, and is last.
+    """
+    before = Counter[tuple[str, ...]]()
+    place = {}
+    for target in dict.fromkeys(targets):
+        kind = (target.arch.name, target.source.name, target.flavor)
+        place[target] = (target.is_control, before[kind])
+        before[kind] += not target.is_control
+    return sorted(place, key=lambda target: place[target])
+
+
 def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Builds:
     """Submit the builds of all that `targets` need, each once."""
     lab.cache.hold()
@@ -120,9 +140,7 @@ def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Build
     # those are built that are targets, too.
     sources = {t.name: lab.bundle_targets(t) for t in targets}
     others = dict.fromkeys(itertools.chain(*sources.values()))
-    # Controls first: ccache then serves what their patched kernels share with
-    # them, which two at once would both compile.
-    wanted = sorted(dict.fromkeys(targets), key=lambda target: not target.is_control)
+    wanted = in_order(targets)
     share, many = max(1, cores // width(cores)), make_jobs(cores)
     # Of those that are built at once the first is to be tested while the others are
     # still being built; and guests have to go on whatever is built beside them.
@@ -134,7 +152,7 @@ def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Build
             lab,
             jobs=many,
             cores=share,
-            nice=min(_NICE_STEP * (number + 1), _NICE_MOST),
+            nice=_NICE[min(number, len(_NICE) - 1)],
         )
         for number, t in enumerate(wanted)
     }

@@ -129,6 +129,26 @@ def test_headers_of_patches_that_do_not_apply(toy: ToyLab) -> None:
     assert kernels.find_headers(target, lab) is None
 
 
+def test_kernels_that_share_objects_are_not_built_at_once() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    only = [
+        "*-umcg-v0.5-7.3-debug",
+        "*-control-7.3",
+        "*-umcg-v0.5-7.3",
+        "*-umcg-2022-7.3",
+    ]
+    chosen = config.select(lab, only)
+    names = [target.name for target in artifacts.in_order([*chosen, chosen[0]])]
+    assert sorted(names) == sorted(target.name for target in chosen)
+    assert names[:4] == [
+        "x86_64-umcg-v0.5-7.3",
+        "arm64-umcg-v0.5-7.3",
+        "x86_64-umcg-v0.5-7.3-debug",
+        "arm64-umcg-v0.5-7.3-debug",
+    ]
+    assert names[-2:] == ["x86_64-control-7.3", "arm64-control-7.3"]
+
+
 def test_a_control_waits_for_no_other_kernel(
     toy: ToyLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
