@@ -39,8 +39,9 @@ class Stage(IntEnum):
     """How far a job brings a target; see `Pool.submit`."""
 
     KERNEL = 0
-    """A kernel, its headers or an image."""
+    """A kernel, or its headers."""
     SUITE = 1
+    """What a kernel is tested with: a guest suite, or an image."""
     GUEST = 2
 
 
@@ -161,8 +162,9 @@ def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Build
         or jobs.submit(f"headers {t.name}", kernels.headers, t, lab, jobs=many)
         for t in others
     }
+    # Before the kernels but the first: no target can be tested without.
     images = {
-        a.name: jobs.submit(f"image {a.name}", image.build, a, lab)
+        a.name: jobs.submit(f"image {a.name}", image.build, a, lab, stage=Stage.SUITE)
         for a in arches(wanted)
     }
     bundles: dict[str, Future[Bundle]] = {}

@@ -13,6 +13,7 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from rich.console import Console
@@ -147,6 +148,27 @@ def test_kernels_that_share_objects_are_not_built_at_once() -> None:
         "arm64-umcg-v0.5-7.3-debug",
     ]
     assert names[-2:] == ["x86_64-control-7.3", "arm64-control-7.3"]
+
+
+def test_no_target_waits_for_its_image(
+    toy: ToyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "build", no_image)
+    monkeypatch.setattr(suite, "build", made_with)
+    monkeypatch.setattr(kernels, "build", no_kernel)
+    lab = toy.load()
+    said = io.StringIO()
+    with Display(Console(file=said)) as display:
+        artifacts.build(lab, config.select(lab, ["x86_64-*"]), 2, display)
+    ended = [line.partition(":")[0] for line in said.getvalue().splitlines()]
+    jobs = [name for name in ended if name.startswith(("kernel", "image"))]
+    assert [name.partition(" ")[0] for name in jobs] == ["image", "kernel", "kernel"]
+
+
+def no_kernel(*_: object, progress: object, **__: object) -> NoReturn:
+    """Take longer than an image."""
+    time.sleep(1.0)
+    raise InfraError("no kernel")
 
 
 def test_a_control_waits_for_no_other_kernel(
