@@ -45,8 +45,8 @@ check_env = PYTHONDONTWRITEBYTECODE= PATH="/usr/lib/ccache:$$PATH" \
 	CCACHE_DIR="$${UMCGLAB_CACHE:-$$HOME/.cache/umcglab}/ccache"
 
 # Unit tests share nothing, and half the time they wait: two for each core, which take over
-# what is left to others in the end. The lab tests of one file share what they
-# built and ran: three files at once, since most guests have one CPU and wait as well.
+# what is left to others in the end. The lab tests of one file share what they built and ran:
+# three files at once, since most guests have one CPU and wait as well.
 check: setup
 	.venv/bin/ruff check umcglab guest-tests
 	.venv/bin/ruff format --check umcglab guest-tests

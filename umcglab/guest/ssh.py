@@ -397,9 +397,9 @@ class Snapshot:
     symbols: Path
 
     def copy(self, disk: Path, console_log: Path) -> Snapshot:
-        """Return another, on a disk of its own: one more guest can be had at a time.
+        """Return the same on a disk of its own, so that one more guest can run at a time.
 
-        The log of its consoles begins with the first of them.
+        Its guests say what they have to in `console_log`, which is empty at first.
         """
         assert self.vm.snapshots
         try:

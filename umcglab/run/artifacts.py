@@ -120,10 +120,10 @@ def build(lab: Lab, targets: Sequence[Target], cores: int, display: Display) -> 
 def in_order(targets: Sequence[Target]) -> list[Target]:
     """Return `targets`, each once, in the order in which to build their kernels.
 
-    Of one source, architecture and flavor the kernels with an ABI share nearly all objects with
-    each other, and few with the control: the first of each are built before the next, so
-    that ccache has what two at once would both compile. A control is tested with what
-    the kernels of its base have, and is last.
+    Of one source, architecture and flavor the kernels with an ABI share nearly all
+    objects with each other, and few with the control: the first of each kind are built
+    before the next, so that ccache has what two at once would both compile. A control is
+    tested with the bundles of the other kernels of its base, and comes after them.
     """
     before = Counter[tuple[str, ...]]()
     place = {}

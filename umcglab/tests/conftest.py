@@ -178,6 +178,13 @@ def built(lab_file: Path) -> Built:
 
 
 @pytest.fixture
+def no_qemu_left(lab_file: Path) -> Iterator[None]:
+    """Fail a test that leaves a QEMU of that lab behind."""
+    yield
+    assert reallab.qemus_of(lab_config.load(lab_file).results) == []
+
+
+@pytest.fixture
 def kernel(tmp_path: Path) -> Kernel:
     """A kernel that only a fake QEMU would boot."""
     folder = tmp_path / "kernel"

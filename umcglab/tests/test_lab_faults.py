@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,18 +29,12 @@ from umcglab.tests.provoke import provoked, run_programs
 from umcglab.tests.scope import ARCHES
 from umcglab.verdict.runs import Run
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("no_qemu_left")]
 
 
 @pytest.fixture(scope="module")
 def lab(lab_file: Path) -> Lab:
     return config.load(lab_file)
-
-
-@pytest.fixture(autouse=True)
-def no_qemu_left(lab: Lab) -> Iterator[None]:
-    yield
-    assert reallab.qemus_of(lab.results) == []
 
 
 BREAKS = {"WARNING": "warning", "BUG": "bug", "PANIC": "panic", "HARDLOCKUP": None}

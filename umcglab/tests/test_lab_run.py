@@ -6,7 +6,6 @@ Kernels come from the shared cache, or are built first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from umcglab.tests.scope import ARCHES
 from umcglab.verdict import bench_output
 from umcglab.verdict.runs import Run
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("no_qemu_left")]
 
 ROOT = config.ROOT
 
@@ -33,12 +32,6 @@ ROOT = config.ROOT
 @pytest.fixture(scope="module")
 def lab(lab_file: Path) -> Lab:
     return config.load(lab_file)
-
-
-@pytest.fixture(autouse=True)
-def no_qemu_left(lab: Lab) -> Iterator[None]:
-    yield
-    assert reallab.qemus_of(lab.results) == []
 
 
 @pytest.fixture(scope="module")
