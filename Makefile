@@ -54,7 +54,7 @@ check: setup
 	.venv/bin/lint-imports --no-cache
 	for abi in $(wildcard guest-tests/abi/*); do .venv/bin/mypy $(guest_py) \
 		$$(ls -d $$abi/py 2>/dev/null) || exit 1; done
-	shellcheck umcglab/setup/setup.sh .ci/run
+	shellcheck umcglab/setup/setup.sh umcglab/kernel/bin/umcglab-cc .ci/run
 	$(check_env) .venv/bin/pytest -n $$((2 * $$(nproc))) --dist worksteal \
 		-m 'not lab and not slow'
 

@@ -587,13 +587,12 @@ def _compile(recipe: _Recipe, built: Build, headers: Path, progress: Progress) -
     with contextlib.suppress(OSError, ValueError):
         expected = int(memory.read_text()) or None
     progress.phase("compile", expected)
-    localversion = recipe.release.removeprefix(recipe.source.version)
     steps = built.make(
         Path(recipe.target.arch.image).name,
         "headers_install",
         progress=progress,
         expected=expected,
-        LOCALVERSION=localversion,
+        LOCALVERSION=_localversion(recipe),
         INSTALL_HDR_PATH=str(headers),
     )
     files.write(memory, str(steps))
@@ -604,11 +603,17 @@ def _compile(recipe: _Recipe, built: Build, headers: Path, progress: Progress) -
         )
 
 
+def _localversion(recipe: _Recipe) -> str:
+    return recipe.release.removeprefix(recipe.source.version)
+
+
 def _warnings(
     recipe: _Recipe, built: Build, touched: Sequence[str], progress: Progress
 ) -> None:
     """Raise PatchError if what the patches touch, or with W=1 add, has warnings."""
-    if found := built.warnings(name for p in recipe.patches for name in p.files):
+    names = [name for patch in recipe.patches for name in patch.files]
+    image = Path(recipe.target.arch.image).name
+    if found := built.warnings(names, image, localversion=_localversion(recipe)):
         raise PatchError(f"{recipe.target.name} does not build cleanly: {found[0]}")
     added = {name for patch in recipe.patches for name in patch.added}
     if objects := [_object(name) for name in touched if name in added]:

@@ -29,10 +29,10 @@ from umcglab.lab.arch import Arch
 from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import STUB, abis
 
-_NICE = (5, 15, 19)
+_NICE = (5, 19)
 """How much of the host's time the first kernels leave to guests and to those before them.
 
-The second has a tenth of what the first has."""
+All others have a twentieth of what the first has."""
 
 
 class Stage(IntEnum):

@@ -104,6 +104,7 @@ class Steps:
             ccache_size=self.lab.cache_size // 4,
             jobs=self.jobs,
             blame=PatchError,
+            from_source=True,
         )
 
     def do(self, step: str, work: Callable[[], str]) -> bool:

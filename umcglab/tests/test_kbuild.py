@@ -396,6 +396,38 @@ def test_a_warning_in_a_touched_file_fails(toy: ToyLab) -> None:
     assert "kernel/fork.c:11:18: warning: unused variable" in error.message
 
 
+def test_a_comparison_that_a_macro_made_is_no_warning(toy: ToyLab) -> None:
+    """gcc warns of it in text that is preprocessed."""
+    fork = toy.old("kernel/fork.c")
+    compares = "#define SAME(x) ((x) == (x))\n" + fork.replace("= 100", "= SAME(cpu)")
+    toy.series(
+        "plumbing/6.99",
+        toylab.patch("fork: compare", {"kernel/fork.c": (fork, compares)}),
+    )
+    log = build(toy).log.read_text()
+    assert log.count("[-Wtautological-compare]") == 1
+    assert log.count("  CC      kernel/fork.o") == 2
+
+
+def test_an_error_is_where_the_source_has_it(toy: ToyLab) -> None:
+    macro = "#define GIVE(x) (x)\n"
+    add_umcg(toy, macro + UMCG_C.replace("return flags", "return GIVE(flags) + flag"))
+    assert "kernel/umcg.c:7:30: error: " in fails(toy, PatchError).message
+
+
+def test_questions_to_the_compiler_are_not_preprocessed(tmp_path: Path) -> None:
+    """In preprocessed text a macro of the compiler's own can be defined again.
+
+    By this question kconfig learns that there is an __int128.
+    """
+    built = Build("b", X86_64, tmp_path, tmp_path / "log", tmp_path, 1, 1, PatchError)
+    asked = "umcglab-cc gcc -Werror -D__SIZEOF_INT128__=0 -c -x c /dev/null -o probe.o"
+    said = subprocess.run(
+        asked.split(), cwd=tmp_path, env=built.environment(), stderr=subprocess.PIPE
+    )
+    assert said.returncode and b"redefined" in said.stderr
+
+
 def test_a_warning_elsewhere_does_not(toy: ToyLab) -> None:
     main = toy.tree / "init" / "main.c"
     main.write_text(main.read_text().replace("{\n", "{\n\tint unused;\n"))
