@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from umcglab.errors import InfraError, LabError
@@ -87,6 +88,25 @@ class Ccache:
         return f"{self.hits} of {total} objects from ccache ({percent} %)"
 
 
+class Reads(StrEnum):
+    """What gcc reads of the kernel; the code is the same."""
+
+    PREPROCESSED = "preprocessed"
+    """The text that ccache has preprocessed for its key, which many kernels share.
+
+    What a macro wrote gcc takes for what the author wrote: columns are wrong, and it
+    warns of comparisons that only a macro made.
+    """
+    ONCE = "once"
+    """The source, whose key is that of all headers: a fifth faster.
+
+    Another kernel has the same object only if all its headers are the same. What a
+    macro wrote has no place of its own, and is taken for the author's as above.
+    """
+    SOURCE = "source"
+    """The source, with all that helps gcc to say what is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Build:
     """One kernel tree and its object folder, to run make in."""
@@ -103,13 +123,7 @@ class Build:
     jobs: int
     blame: type[LabError]
     """Whose fault a compile error is."""
-    from_source: bool = False
-    """Whether gcc reads the source itself, not the text that ccache had preprocessed.
-
-    That is slower by a sixth. In preprocessed text gcc takes what a macro wrote for
-    what the author wrote: columns are wrong, and it warns of comparisons that only
-    a macro made. The code is the same.
-    """
+    reads: Reads = Reads.PREPROCESSED
 
     @property
     def objects(self) -> Path:
@@ -148,8 +162,8 @@ class Build:
         ]
         self.objects.mkdir(exist_ok=True)
         steps, status, said = self._run(argv, progress, expected)
-        if status and not self.from_source and _COMPILER_ERROR.search(said):
-            source = replace(self, from_source=True)
+        if status and self.reads != Reads.SOURCE and _COMPILER_ERROR.search(said):
+            source = replace(self, reads=Reads.SOURCE)
             more, status, said = source._run(argv, progress, expected)
             steps += more
         if status:
@@ -217,7 +231,7 @@ class Build:
         return {
             **{name: os.environ[name] for name in keep if name in os.environ},
             "PATH": path,
-            "UMCGLAB_FROM_SOURCE": "1" if self.from_source else "",
+            "UMCGLAB_CC": self.reads,
             "LC_ALL": "C.UTF-8",
             "KBUILD_BUILD_USER": "umcglab",
             "KBUILD_BUILD_HOST": "umcglab",
@@ -257,16 +271,16 @@ class Build:
     ) -> list[str]:
         """Return the warnings about `files` in the log of making `goals`.
 
-        They are those of gcc that reads the source: what it says of preprocessed text
-        only tells which files to compile again.
+        They are those of `Reads.SOURCE`: what gcc says otherwise only tells which
+        files to compile again.
         """
         about = set(files)
         found = _warnings(self.log.read_text(errors="replace"), about)
-        if found and not self.from_source:
+        if found and self.reads != Reads.SOURCE:
             for name in {name for name, _ in found}:
                 (self.tree / name).touch()
             start = self._log_size()
-            source = replace(self, from_source=True)
+            source = replace(self, reads=Reads.SOURCE)
             source.make(*goals, LOCALVERSION=localversion)
             found = _warnings(self._log_since(start), about)
         return [said for _, said in found]

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from umcglab.errors import InfraError, LabError, PatchError, UserError
@@ -18,7 +18,7 @@ from umcglab.host import files
 from umcglab.host.cache import digest, file_digest
 from umcglab.host.progress import Progress
 from umcglab.kernel import kbuild, kconfig, kept, prebuilt, series, source, version
-from umcglab.kernel.kbuild import Build, Ccache
+from umcglab.kernel.kbuild import Build, Ccache, Reads
 from umcglab.kernel.kconfig import Option
 from umcglab.kernel.patchfile import Patch
 from umcglab.kernel.series import Series
@@ -74,6 +74,8 @@ class _Recipe:
     series: tuple[Series, ...]
     fragments: tuple[Path, ...]
     compiler: str
+    reads: Reads = Reads.PREPROCESSED
+    """How to compile; decides no byte of the kernel."""
 
     @property
     def patches(self) -> tuple[Patch, ...]:
@@ -122,13 +124,20 @@ class _Recipe:
         return f"{self.source.version}-{self.target.abi}-{self.key[:12]}"
 
 
-def build(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
-    """Return the target's kernel, building it first if it is not in the cache."""
+def build(
+    target: Target, lab: Lab, progress: Progress, jobs: int, *, shares: bool = True
+) -> Kernel:
+    """Return the target's kernel, building it first if it is not in the cache.
+
+    `shares` says that other kernels will have most of its objects.
+    """
     progress.phase("source")
     fetched = source.fetch(target.source, lab.cache, progress)
     recipe = _recipe(target, lab, fetched)
     if found := _load(recipe, lab):
         return found
+    if not shares:
+        recipe = replace(recipe, reads=Reads.ONCE)
     lab.cache.make(
         _KIND,
         recipe.key,
@@ -399,6 +408,7 @@ def _build_in(
         ccache_size=lab.cache_size // 4,
         jobs=jobs,
         blame=InfraError if recipe.target.is_control else PatchError,
+        reads=recipe.reads,
     )
 
 

@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import IntEnum
@@ -125,13 +125,27 @@ def in_order(targets: Sequence[Target]) -> list[Target]:
     before the next, so that ccache has what two at once would both compile. A control is
     tested with the bundles of the other kernels of its base, and comes after them.
     """
-    before = Counter[tuple[str, ...]]()
+    before = Counter[_Kind]()
     place = {}
     for target in dict.fromkeys(targets):
-        kind = (target.arch.name, target.source.name, target.flavor)
-        place[target] = (target.is_control, before[kind])
-        before[kind] += not target.is_control
+        place[target] = (target.is_control, before[_kind(target)])
+        before[_kind(target)] += not target.is_control
     return sorted(place, key=lambda target: place[target])
+
+
+def sharing(targets: Iterable[Target]) -> set[Target]:
+    """Return those of `targets` whose kernels share objects with another one's."""
+    patched = [target for target in dict.fromkeys(targets) if not target.is_control]
+    many = Counter(map(_kind, patched))
+    return {target for target in patched if many[_kind(target)] > 1}
+
+
+_Kind = tuple[str, str, str]
+"""Architecture, source and flavor."""
+
+
+def _kind(target: Target) -> _Kind:
+    return target.arch.name, target.source.name, target.flavor
 
 
 def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Builds:
@@ -142,6 +156,7 @@ def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Build
     sources = {t.name: lab.bundle_targets(t) for t in targets}
     others = dict.fromkeys(itertools.chain(*sources.values()))
     wanted = in_order(targets)
+    shared = sharing(wanted)
     share, many = max(1, cores // width(cores)), make_jobs(cores)
     # Of those that are built at once the first is to be tested while the others are
     # still being built; and guests have to go on whatever is built beside them.
@@ -152,6 +167,7 @@ def submit(lab: Lab, targets: Sequence[Target], cores: int, jobs: Pool) -> Build
             t,
             lab,
             jobs=many,
+            shares=t in shared,
             cores=share,
             nice=_NICE[min(number, len(_NICE) - 1)],
         )

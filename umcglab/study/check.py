@@ -27,7 +27,7 @@ from umcglab.host.display import Display
 from umcglab.host.pool import outcome
 from umcglab.host.progress import Progress
 from umcglab.kernel import kbuild, patchfile, series, source
-from umcglab.kernel.kbuild import Build
+from umcglab.kernel.kbuild import Build, Reads
 from umcglab.kernel.patchfile import Patch
 from umcglab.lab import yamlfile
 from umcglab.lab.arch import Arch
@@ -104,7 +104,7 @@ class Steps:
             ccache_size=self.lab.cache_size // 4,
             jobs=self.jobs,
             blame=PatchError,
-            from_source=True,
+            reads=Reads.SOURCE,
         )
 
     def do(self, step: str, work: Callable[[], str]) -> bool:

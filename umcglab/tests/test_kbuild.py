@@ -46,10 +46,12 @@ def build(
     toy: ToyLab,
     name: str = "x86_64-umcg-toy",
     progress: toylab.Progress | None = None,
+    shares: bool = True,
 ) -> Kernel:
     lab = toy.load()
     (target,) = config.select(lab, [name])
-    return kernels.build(target, lab, progress or toylab.Progress(), jobs=2)
+    said = progress or toylab.Progress()
+    return kernels.build(target, lab, said, jobs=2, shares=shares)
 
 
 def fails(toy: ToyLab, kind: type[LabError], name: str = "x86_64-umcg-toy") -> LabError:
@@ -148,6 +150,17 @@ def test_kernels_that_share_objects_are_not_built_at_once() -> None:
         "arm64-umcg-v0.5-7.3-debug",
     ]
     assert names[-2:] == ["x86_64-control-7.3", "arm64-control-7.3"]
+
+
+def test_kernels_that_share_objects_are_compiled_so_that_they_can() -> None:
+    lab = config.load(config.ROOT / "lab.yaml")
+    wanted = config.select(lab, ["*-control*", "x86_64-umcg-v0.5", "*-umcg-v0.5-7.3"])
+    assert artifacts.sharing(wanted) == set()
+    wanted += config.select(lab, ["x86_64-umcg-2022-7.3"])
+    assert {target.name for target in artifacts.sharing(wanted)} == {
+        "x86_64-umcg-v0.5-7.3",
+        "x86_64-umcg-2022-7.3",
+    }
 
 
 def test_no_target_waits_for_its_image(
@@ -396,15 +409,18 @@ def test_a_warning_in_a_touched_file_fails(toy: ToyLab) -> None:
     assert "kernel/fork.c:11:18: warning: unused variable" in error.message
 
 
-def test_a_comparison_that_a_macro_made_is_no_warning(toy: ToyLab) -> None:
-    """gcc warns of it in text that is preprocessed."""
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_comparison_that_a_macro_made_is_no_warning(
+    toy: ToyLab, shares: bool
+) -> None:
+    """gcc warns of it where it does not read the source as it is."""
     fork = toy.old("kernel/fork.c")
     compares = "#define SAME(x) ((x) == (x))\n" + fork.replace("= 100", "= SAME(cpu)")
     toy.series(
         "plumbing/6.99",
         toylab.patch("fork: compare", {"kernel/fork.c": (fork, compares)}),
     )
-    log = build(toy).log.read_text()
+    log = build(toy, shares=shares).log.read_text()
     assert log.count("[-Wtautological-compare]") == 1
     assert log.count("  CC      kernel/fork.o") == 2
 

@@ -51,7 +51,9 @@ WAIT = Program("umcg-toy/wait", "test", ("bin/umcg-toy/wait",), ("wakes",))
 # What stands for the real work, in the jobs' processes.
 
 
-def kernel(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
+def kernel(
+    target: Target, lab: Lab, progress: Progress, jobs: int, shares: bool
+) -> Kernel:
     folder = lab.root / target.name
     folder.mkdir()
     for name in ("config", "log"):
@@ -62,7 +64,9 @@ def kernel(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
     )  # fmt: skip
 
 
-def slow_kernel(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
+def slow_kernel(
+    target: Target, lab: Lab, progress: Progress, jobs: int, shares: bool
+) -> Kernel:
     """Wait, if it is the slow one, for the verdict on the fast one."""
     log = lab.results / "latest" / "lab.log"
     deadline = time.monotonic() + 20
@@ -70,27 +74,29 @@ def slow_kernel(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kern
         if time.monotonic() > deadline:
             raise InfraError("nothing is said of the fast one")
         time.sleep(0.02)
-    return kernel(target, lab, progress, jobs)
+    return kernel(target, lab, progress, jobs, shares)
 
 
-def no_kernel(target: Target, lab: Lab, progress: Progress, jobs: int) -> Kernel:
+def no_kernel(
+    target: Target, lab: Lab, progress: Progress, jobs: int, shares: bool
+) -> Kernel:
     """Fail, if it is the slow one."""
     if target.name == "slow":
         log = lab.root / "make.log"
         log.write_text("kernel/umcg.c:1:2: error: no\n")
         raise PatchError("slow: no", where="kernel/umcg.c:1:2", log=log)
-    return kernel(target, lab, progress, jobs)
+    return kernel(target, lab, progress, jobs, shares)
 
 
 def interrupted_kernel(
-    target: Target, lab: Lab, progress: Progress, jobs: int
+    target: Target, lab: Lab, progress: Progress, jobs: int, shares: bool
 ) -> Kernel:
     """Have the lab interrupted once the fast one is judged, and go on for ever."""
     if target.name == "slow":
-        slow_kernel(target, lab, progress, jobs)
+        slow_kernel(target, lab, progress, jobs, shares)
         os.kill(os.getppid(), signal.SIGINT)
         time.sleep(600)
-    return kernel(target, lab, progress, jobs)
+    return kernel(target, lab, progress, jobs, shares)
 
 
 def disk(arch: Arch, lab: Lab, progress: Progress) -> Image:
