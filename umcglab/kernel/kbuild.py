@@ -19,7 +19,7 @@ from umcglab.host.progress import Progress, Silent
 from umcglab.lab.arch import Arch
 
 _BIN = Path(__file__).parent / "bin"
-"""What a build finds before other programs."""
+"""The folder of `umcglab-cc`, first in the PATH of a build."""
 
 _STEP = re.compile(r"  [A-Z][A-Z0-9_]* +(?:\[M\] )?\S")
 """A line of kbuild that says it made a file: `  CC      kernel/fork.o`."""

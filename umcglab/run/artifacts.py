@@ -30,9 +30,13 @@ from umcglab.lab.config import Lab, Target
 from umcglab.lab.manifest import STUB, abis
 
 _NICE = (5, 19)
-"""How much of the host's time the first kernels leave to guests and to those before them.
+"""How nice the build of the first kernel is, and of all others.
 
-All others have a twentieth of what the first has."""
+Both leave time to guests. The others have a twentieth of the time of the first.
+"""
+
+_Kind = tuple[str, str, str]
+"""Architecture, source and flavor of a target."""
 
 
 class Stage(IntEnum):
@@ -138,10 +142,6 @@ def sharing(targets: Iterable[Target]) -> set[Target]:
     patched = [target for target in dict.fromkeys(targets) if not target.is_control]
     many = Counter(map(_kind, patched))
     return {target for target in patched if many[_kind(target)] > 1}
-
-
-_Kind = tuple[str, str, str]
-"""Architecture, source and flavor."""
 
 
 def _kind(target: Target) -> _Kind:
