@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -57,6 +58,8 @@ T_co = TypeVar("T_co", covariant=True)
 _FORK = multiprocessing.get_context("fork")
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN = 0.05
+"""Seconds after which an interrupt that Python ignored comes again."""
 _INSTANT = 2.0
 """Seconds that what is built takes at least."""
 _GRACE = 15.0
@@ -108,11 +111,55 @@ class _Pipe:
         self.conn.send(Event("say", text))
 
 
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    """Unwind as Ctrl-C does, once: a second signal must not cut cleaning up."""
-    for signum in _SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    raise KeyboardInterrupt
+class _Interrupt:
+    """Unwinds as Ctrl-C does, once: a second signal must not cut cleaning up."""
+
+    def __init__(self) -> None:
+        self._came = False
+        self._forking = False
+
+    def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        if self._forking:
+            self._came = True
+        else:
+            self._unwind()
+
+    def _unwind(self) -> None:
+        self._came = False
+        for signum in _SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def wait_for_fork(self) -> Iterator[None]:
+        """Let an interrupt wait until the end, which the child reaches by `forked`.
+
+        Python calls functions of its library when it forks, and ignores what they
+        raise: an interrupt would be lost, and a lock of logging be kept.
+        """
+        self._forking = True
+        try:
+            yield
+        finally:
+            self.forked()
+
+    def forked(self) -> None:
+        """Unwind if an interrupt came meanwhile."""
+        self._forking = False
+        if self._came:
+            self._unwind()
+
+    def again(self, ignored: sys.UnraisableHookArgs) -> None:
+        """Interrupt once more if Python ignored it, as it does in a destructor."""
+        if not isinstance(ignored.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(ignored)
+            return
+        # Not at once: what this function raises is ignored, too.
+        signal.signal(signal.SIGALRM, self)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+
+
+_interrupt = _Interrupt()
 
 
 def catch_signals() -> None:
@@ -121,6 +168,7 @@ def catch_signals() -> None:
     A signal that whoever started us had ignored, as nohup does, stays ignored;
     SIGTERM does not, for a parent's death is told by it.
     """
+    sys.unraisablehook = _interrupt.again
     for signum in _SIGNALS:
         if signum == signal.SIGTERM or signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _interrupt)
@@ -134,6 +182,7 @@ def _child(name: str, nice: int, work: bytes, conn: Connection, parent: int) -> 
     catch_signals()
     result: object
     try:
+        _interrupt.forked()
         if os.getppid() != parent:
             return
         function, args, more = pickle.loads(work)
@@ -271,9 +320,11 @@ class Pool:
                 target=_child,
                 args=(job.name, job.nice, job.pickled(), theirs, os.getpid()),
             )
-            process.start()
+            # Only what is among those that run is told to stop.
+            with _interrupt.wait_for_fork():
+                process.start()
+                self._running[ours] = _Running(job, process)
             theirs.close()
-            self._running[ours] = _Running(job, process)
             self._display.start(job.name, self._expected.get(job.name))
 
     def _listen(self) -> None:

@@ -356,6 +356,51 @@ def test_jobs_clean_up_however_the_lab_ends(tmp_path: Path, signum: int) -> None
     assert (tmp_path / "interrupted").exists() == (signum != signal.SIGKILL)
 
 
+@pytest.mark.parametrize("when", ["before", "after_in_parent"])
+def test_an_interrupt_is_not_lost_in_a_fork(tmp_path: Path, when: str) -> None:
+    hook = f"""
+import os, signal
+os.register_at_fork({when}=lambda: os.kill(os.getpid(), signal.SIGTERM))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", hook + INTERRUPTED, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ignored" not in done.stderr
+    assert (tmp_path / "interrupted").exists()
+
+
+IN_A_DESTRUCTOR = """
+import os, signal, time
+from umcglab.host import pool
+
+class Ends:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("not reached")
+
+pool.catch_signals()
+try:
+    Ends()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_is_not_lost_in_a_destructor() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_what_others_remember_meanwhile_stays(tmp_path: Path) -> None:
     def submit(jobs: Pool) -> list[Future[int]]:
         expect(tmp_path, theirs=5.0)
