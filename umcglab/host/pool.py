@@ -58,7 +58,7 @@ T_co = TypeVar("T_co", covariant=True)
 _FORK = multiprocessing.get_context("fork")
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AGAIN = 0.05
+_REPEAT = 0.05
 """Seconds after which an interrupt that Python ignored comes again."""
 _INSTANT = 2.0
 """Seconds that what is built takes at least."""
@@ -115,48 +115,48 @@ class _Interrupt:
     """Unwinds as Ctrl-C does, once: a second signal must not cut cleaning up."""
 
     def __init__(self) -> None:
-        self._came = False
-        self._forking = False
+        self._pending = False
+        self._deferring = False
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
-        if self._forking:
-            self._came = True
+        if self._deferring:
+            self._pending = True
         else:
             self._unwind()
 
     def _unwind(self) -> None:
-        self._came = False
+        self._pending = False
         for signum in _SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def wait_for_fork(self) -> Iterator[None]:
-        """Let an interrupt wait until the end, which the child reaches by `forked`.
+    def deferred(self) -> Iterator[None]:
+        """Defer an interrupt to the end: for a fork, whose child calls `deliver`.
 
         Python calls functions of its library when it forks, and ignores what they
-        raise: an interrupt would be lost, and a lock of logging be kept.
+        raise: an interrupt would be lost, and a lock of logging stay locked.
         """
-        self._forking = True
+        self._deferring = True
         try:
             yield
         finally:
-            self.forked()
+            self.deliver()
 
-    def forked(self) -> None:
-        """Unwind if an interrupt came meanwhile."""
-        self._forking = False
-        if self._came:
+    def deliver(self) -> None:
+        """Defer no more; unwind if an interrupt is pending."""
+        self._deferring = False
+        if self._pending:
             self._unwind()
 
-    def again(self, ignored: sys.UnraisableHookArgs) -> None:
-        """Interrupt once more if Python ignored it, as it does in a destructor."""
+    def repeat(self, ignored: sys.UnraisableHookArgs) -> None:
+        """Interrupt again if Python ignored it, as it does in a destructor."""
         if not isinstance(ignored.exc_value, KeyboardInterrupt):
             sys.__unraisablehook__(ignored)
             return
         # Not at once: what this function raises is ignored, too.
         signal.signal(signal.SIGALRM, self)
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, _REPEAT)
 
 
 _interrupt = _Interrupt()
@@ -168,7 +168,7 @@ def catch_signals() -> None:
     A signal that whoever started us had ignored, as nohup does, stays ignored;
     SIGTERM does not, for a parent's death is told by it.
     """
-    sys.unraisablehook = _interrupt.again
+    sys.unraisablehook = _interrupt.repeat
     for signum in _SIGNALS:
         if signum == signal.SIGTERM or signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _interrupt)
@@ -182,7 +182,7 @@ def _child(name: str, nice: int, work: bytes, conn: Connection, parent: int) -> 
     catch_signals()
     result: object
     try:
-        _interrupt.forked()
+        _interrupt.deliver()
         if os.getppid() != parent:
             return
         function, args, more = pickle.loads(work)
@@ -320,8 +320,8 @@ class Pool:
                 target=_child,
                 args=(job.name, job.nice, job.pickled(), theirs, os.getpid()),
             )
-            # Only what is among those that run is told to stop.
-            with _interrupt.wait_for_fork():
+            # An interrupt has to find the process in `_running`, or it is not stopped.
+            with _interrupt.deferred():
                 process.start()
                 self._running[ours] = _Running(job, process)
             theirs.close()
