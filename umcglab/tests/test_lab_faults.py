@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,11 @@ from umcglab.tests.provoke import provoked, run_programs
 from umcglab.tests.scope import ARCHES
 from umcglab.verdict.runs import Run
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("no_qemu_left")]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(3600),
+    pytest.mark.usefixtures("no_qemu_left"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,6 @@ BASES = ("", "-7.3")
 """Those whose kernels are made to break, for each words its reports otherwise."""
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_a_kernel_that_breaks_under_a_passing_test_fails_it(
@@ -82,26 +84,34 @@ def booted(lab: Lab, built: Built, name: str, cmdline: str, timeout: int) -> Run
     return session.render(run_dir)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("base", [BASES[0], *map(scope.nightly, BASES[1:])])
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize(
-    ("cmdline", "fault", "message"),
+    ("cmdline", "timeout", "fault", "message"),
     [
-        ("lkdtm.cpoint_name=DIRECT lkdtm.cpoint_type=PANIC", 1, "panic"),
+        ("lkdtm.cpoint_name=DIRECT lkdtm.cpoint_type=PANIC", 600, 1, "panic"),
+        # The limit has to pass here, and on a busy host it takes 20 s to come so far.
         (
             "lkdtm.cpoint_name=DIRECT lkdtm.cpoint_type=HARDLOCKUP",
+            40,
             1,
             "lkdtm_HARDLOCKUP",
         ),
-        ("initcall_blacklist=virtio_net_driver_init", 3, "eth0"),
+        ("initcall_blacklist=virtio_net_driver_init", 600, 3, "eth0"),
     ],
     ids=["panic", "hang", "no-network"],
 )
 def test_a_boot_that_fails_says_why(
-    lab: Lab, built: Built, arch: str, base: str, cmdline: str, fault: int, message: str
+    lab: Lab,
+    built: Built,
+    arch: str,
+    base: str,
+    cmdline: str,
+    timeout: int,
+    fault: int,
+    message: str,
 ) -> None:
-    result = booted(lab, built, reallab.PATCHED.format(arch) + base, cmdline, 20)
+    result = booted(lab, built, reallab.PATCHED.format(arch) + base, cmdline, timeout)
     target = result.targets[0]
     (error,) = target.facts.errors
     assert error.fault == result.exit_code == fault
@@ -110,39 +120,29 @@ def test_a_boot_that_fails_says_why(
     assert target.programs[0].outcome == "MISSING"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_ending_the_lab_in_the_middle(
     lab: Lab, lab_file: Path, built: Built, signum: int
 ) -> None:
     latest = lab.results / "latest"
     before = latest.resolve()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "umcglab",
-            "run",
-            "--lab",
-            lab_file,
-            "--only",
-            ",".join(map(reallab.PATCHED.format, ARCHES)),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=config.ROOT,
-    )
-    assert process.stderr
-    # In the middle: a first program has finished, others have not.
-    deadline = time.monotonic() + 120
-    while latest.resolve() == before or not list(latest.glob("*/programs/*.json")):
-        assert time.monotonic() < deadline
+    command = [sys.executable, "-m", "umcglab", "run", "--lab", str(lab_file),
+               "--only", ",".join(map(reallab.PATCHED.format, ARCHES))]  # fmt: skip
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=config.ROOT
+    ) as process:
+        try:
+            # In the middle: a first program has finished, others have not.
+            while latest.resolve() == before or not measured(latest):
+                assert process.poll() is None
+                time.sleep(0.1)
+            process.send_signal(signum)
+            process.communicate()
+        finally:
+            process.kill()
+    while reallab.qemus_of(lab.results):
         time.sleep(0.1)
-    process.send_signal(signum)
-    process.communicate(timeout=60)
-    wait_for(lambda: not reallab.qemus_of(lab.results))
-    done = [p for p in latest.glob("*/programs/*.json")]
-    assert done
+    assert measured(latest)
     if signum == signal.SIGKILL:
         # Nobody was left to write it; what was measured can still be rendered.
         reallab.umcglab("report", latest)
@@ -151,25 +151,22 @@ def test_ending_the_lab_in_the_middle(
         state = codec.read(latest / "run.json", facts.RunFacts)
         assert state.interrupted
     result = json.loads((latest / "run.json").read_text())["result"]
-    outcomes = {
-        test["outcome"]
+    outcomes = [
+        {test["outcome"] for program in target["programs"] for test in program["tests"]}
         for target in result["targets"]
-        for program in target["programs"]
-        for test in program["tests"]
-    }
-    assert outcomes >= {"PASS", "MISSING"}
+    ]
+    assert len(outcomes) == len(ARCHES)
+    assert any("PASS" in those for those in outcomes)
+    # No job went on to the end of its target after the lab had ended.
+    assert all("MISSING" in those for those in outcomes)
     assert (latest / "report.html").stat().st_size
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until `true()`; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.1)
+def measured(run: Path) -> list[Path]:
+    """Return the records of those programs of a run that have finished."""
+    return list(run.glob("*/programs/*.json"))
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_shell_runs_what_is_piped_into_it(
     lab_file: Path, built: Built, arch: str
