@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -105,3 +106,17 @@ def test_every_test_is_run_by_one_goal() -> None:
         # A test of the night is one of the lab's.
         if known["lab"] or not known["nightly"]:
             assert [eval(one, {}, known) for one in chosen].count(True) == 1, known
+
+
+@pytest.fixture
+def limit_of_fixtures() -> float:
+    """The time that is left to a fixture, in seconds; 0 when it has no limit."""
+    return signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+@pytest.mark.timeout(3600)
+def test_building_a_kernel_does_not_count_as_time_of_a_test(
+    limit_of_fixtures: float,
+) -> None:
+    assert limit_of_fixtures == 0
+    assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 3600
