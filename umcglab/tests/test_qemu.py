@@ -64,6 +64,12 @@ def test_an_exact_guest_may_have_a_plugin() -> None:
     assert qemu.argv(counted) == (*qemu.argv(vm), "-plugin", "/a,,b/count.so,out=/x")
 
 
+def test_an_exact_guest_is_recorded_if_qemu_can() -> None:
+    vm = exact(X86_64)
+    assert "rr=record" in " ".join(qemu.argv(vm))
+    assert "rr=" not in " ".join(qemu.argv(replace(vm, smp=2)))
+
+
 def test_virtual_cpus_may_be_threads_of_a_core() -> None:
     line = " ".join(qemu.argv(replace(ssh(X86_64), smp=4, threads=2)))
     assert "-smp 4,threads=2 " in line
