@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -35,7 +35,7 @@ SEED = 1
 """Which of the few modes a kernel's timing falls into; any will do, but one."""
 
 _QMP_TIMEOUT = 60.0
-"""Seconds: it answers once `-loadvm` is done, which a busy host makes long."""
+"""Seconds: it answers once the guest is made, which a busy host makes long."""
 
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
 
@@ -52,8 +52,7 @@ _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.
 # of several CPUs.
 _RECORD = ",rr=record,rrfile=/dev/null"
 
-_SNAPSHOT = "booted"
-_SAVE_TIMEOUT = 120.0
+_MIGRATION_TIMEOUT = 120.0
 
 # Between the fork and its own prctl(), setpriv would not notice that its
 # parent is gone: the shell looks before it becomes QEMU.
@@ -70,6 +69,16 @@ class Exact:
     seed: int = SEED
     plugin: str = ""
     """A TCG plugin and its arguments, as `-plugin` takes them."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A guest that others go on from: what its memory holds is copied as they write to it."""
+
+    memory: Path
+    """A file as large as its memory, made by `memory_file`."""
+    state: Path
+    """All the rest: CPUs and devices."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,8 @@ class Vm:
     disk: Path | None = None
     ssh: bool = False
     exact: Exact | None = None
-    snapshots: Path | None = None
-    """A disk made by `snapshot_disk`, which the guest itself does not see."""
+    kept: Kept | None = None
+    """Where it can be kept as it is; its memory is there from its start."""
     resumed: bool = False
     """It begins as it was when it was kept there; its console's log goes on."""
     gdb: Path | None = None
@@ -147,12 +156,15 @@ def argv(vm: Vm) -> tuple[str, ...]:
             "-netdev", "user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
             "-device", f"{arch.nic},netdev=net",
         ]
-    if vm.snapshots:
-        file = option_value(vm.snapshots)
-        # What is lost with the host is of no use then.
-        args += ["-drive", f"if=none,id=snapshots,format=qcow2,cache=unsafe,file={file}"]
+    if vm.kept:
+        share = "off" if vm.resumed else "on"
+        file = f"share={share},mem-path={option_value(vm.kept.memory)}"
+        args += [
+            "-object", f"memory-backend-file,id=ram,size={vm.memory}M,{file}",
+            "-machine", "memory-backend=ram",
+        ]
         if vm.resumed:
-            args += ["-loadvm", _SNAPSHOT]
+            args += ["-incoming", "defer"]
     if vm.gdb:
         args += ["-S", "-gdb", f"unix:{option_value(vm.gdb)},server=on,wait=off"]
     if vm.exact:
@@ -269,23 +281,22 @@ class Qemu:
             raise EOFError("it has gone") from e
         return client
 
-    def monitor(self, line: str, timeout: float | None = None) -> str:
+    def monitor(self, line: str) -> str:
         """Return what the human monitor answers to `line`; InfraError if nothing."""
-        request = {"command-line": line}
+        return str(self._execute("human-monitor-command", {"command-line": line}))
+
+    def _execute(self, command: str, arguments: Mapping[str, object]) -> object:
         try:
             if self._qmp is None:
                 self._qmp = self._connect()
-            answer = self._await(
-                self._qmp.execute("human-monitor-command", request), timeout
-            )
+            return self._await(self._qmp.execute(command, arguments))
         except (OSError, EOFError, QMPError) as e:
-            raise InfraError(f"QEMU's monitor does not answer `{line}`: {e!r}") from e
-        return str(answer)
+            asked = shlex.join((command, *map(str, arguments.values())))
+            raise InfraError(f"QEMU's monitor does not answer `{asked}`: {e!r}") from e
 
-    def _await(self, awaitable: Awaitable[T], timeout: float | None = None) -> T:
+    def _await(self, awaitable: Awaitable[T]) -> T:
         # Not qemu.qmp.legacy, whose connect() may wait for ever.
-        limited = asyncio.wait_for(awaitable, timeout or _QMP_TIMEOUT)
-        return self._loop.run_until_complete(limited)
+        return self._loop.run_until_complete(asyncio.wait_for(awaitable, _QMP_TIMEOUT))
 
     def ssh_port(self) -> int:
         """Return the port on 127.0.0.1 that QEMU forwards to the guest's SSH."""
@@ -300,9 +311,32 @@ class Qemu:
         return bool(_OPEN.search(self.monitor("info usernet")))
 
     def keep(self) -> None:
-        """Keep the guest as it is on its disk of snapshots; it goes on."""
-        if said := self.monitor(f"savevm {_SNAPSHOT}", _SAVE_TIMEOUT).strip():
-            raise InfraError(f"QEMU cannot keep the guest as it is: {said}")
+        """Stop the guest and keep it as it is, for others to go on from."""
+        self.monitor("stop")
+        self._migrate("migrate", "wb")
+
+    def go_on(self) -> None:
+        """Have a guest that is resumed go on from where it was kept."""
+        self._migrate("migrate-incoming", "rb")
+        self.monitor("cont")
+
+    def _migrate(self, command: str, mode: str) -> None:
+        """Write or read all of the guest but the memory that it has in a file."""
+        assert self.vm.kept
+        capability = {"capability": "x-ignore-shared", "state": True}
+        self._execute("migrate-set-capabilities", {"capabilities": [capability]})
+        assert self._qmp
+        with self.vm.kept.state.open(mode) as file:
+            self._qmp.send_fd_scm(file.fileno())
+            self._execute("getfd", {"fdname": "state"})
+        self._execute(command, {"uri": "fd:state"})
+        limit = time.monotonic() + _MIGRATION_TIMEOUT
+        while "completed" not in (said := self.monitor("info migrate")):
+            if "failed" in said or time.monotonic() > limit:
+                raise InfraError(
+                    f"QEMU cannot keep or resume the guest: {said.strip()}"
+                )
+            time.sleep(0.002)
 
     def detach(self) -> None:
         """Let go of the console: a client that does not read freezes the guest."""
@@ -399,17 +433,14 @@ def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def snapshot_disk(path: Path) -> Path:
-    """Make the disk that a guest can be kept on, and return its path."""
-    # What is kept lies behind the disk's contents, of which there are none.
-    command = ("qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M")
+@contextlib.contextmanager
+def memory_file() -> Iterator[Path]:
+    """Yield the path of a file in memory, which QEMU can open until the context ends."""
+    fd = os.memfd_create("umcglab")
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError as e:
-        raise InfraError(f"qemu-img does not run: {e}", hint="make setup") from e
-    if done.returncode:
-        raise InfraError(f"qemu-img cannot make {path}: {done.stderr.strip()}")
-    return path
+        yield Path(f"/proc/{os.getpid()}/fd/{fd}")
+    finally:
+        os.close(fd)
 
 
 def version(arch: Arch) -> str:

@@ -12,7 +12,6 @@ import io
 import logging
 import secrets
 import shlex
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -31,7 +30,7 @@ from umcglab.guest.accel import Accel
 from umcglab.guest.console import Console, wait_for_init
 from umcglab.guest.image import HOST_ALIAS, Image, Keys, keys
 from umcglab.guest.initrd import File
-from umcglab.guest.qemu import Qemu, Vm
+from umcglab.guest.qemu import Kept, Qemu, Vm
 from umcglab.host import files
 from umcglab.kernel.kernels import Kernel
 from umcglab.lab.config import Lab
@@ -363,8 +362,10 @@ def boot(
     """
     secret = keys(lab)
     console_log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="umcglab-") as name:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="umcglab-"))
+        )
         vm = Vm(
             arch=kernel.arch,
             kernel=kernel.image,
@@ -379,8 +380,10 @@ def boot(
             hypervisor=hypervisor,
             disk=image.disk,
             ssh=True,
-            snapshots=qemu.snapshot_disk(folder / "snapshots") if snapshots else None,
         )
+        if snapshots:
+            held = stack.enter_context(qemu.memory_file())
+            vm = replace(vm, kept=Kept(held, folder / "state"))
         start = time.monotonic()
         with qemu.start(vm, attach=True, keep=keep) as machine:
             port = _await_init(machine, kernel.system_map, start + timeout)
@@ -396,19 +399,16 @@ class Snapshot:
     keys: Keys
     symbols: Path
 
-    def copy(self, disk: Path, console_log: Path) -> Snapshot:
-        """Return the same on a disk of its own, so that one more guest can run at a time.
+    def beside(self, console_log: Path) -> Snapshot:
+        """Return the same for guests that run while others of this one do.
 
-        Its guests say what they have to in `console_log`, which is empty at first.
+        What they say is in `console_log`, which is empty at first.
         """
-        assert self.vm.snapshots
         try:
-            shutil.copyfile(self.vm.snapshots, disk)
             console_log.touch()
         except OSError as e:
-            raise files.unwritten(disk, e) from e
-        vm = replace(self.vm, snapshots=disk, console_log=console_log)
-        return replace(self, vm=vm)
+            raise files.unwritten(console_log, e) from e
+        return replace(self, vm=replace(self.vm, console_log=console_log))
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -421,6 +421,7 @@ class Snapshot:
         start = time.monotonic()
         with qemu.start(replace(self.vm, resumed=True), attach=False, keep=keep) as vm:
             try:
+                vm.go_on()
                 port = vm.ssh_port()
             except InfraError as e:
                 vm.wait(1.0)

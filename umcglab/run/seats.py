@@ -47,13 +47,13 @@ def cores(seats: int) -> int:
 def make(snapshot: Snapshot, consoles: Mapping[int, Path], folder: Path) -> list[Seat]:
     """Return a seat for each of `consoles`, by number; the first has that of the boot.
 
-    What the others need is in `folder`.
+    Their locks are in `folder`.
     """
     made = []
     for at, (n, console) in enumerate(consoles.items()):
         lock = folder / f"{n}.lock"
         lock.touch()
-        own = snapshot.copy(folder / f"{n}.disk", console) if at else snapshot
+        own = snapshot.beside(console) if at else snapshot
         made.append(Seat(n, own, lock))
     return made
 

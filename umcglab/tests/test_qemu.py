@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from umcglab.guest import qemu
-from umcglab.guest.qemu import Exact, Vm
+from umcglab.guest.qemu import Exact, Kept, Vm
 from umcglab.lab.arch import ARCHES, ARM64, X86_64, Arch
 
 DATA = Path(__file__).parent / "data" / "argv"
@@ -62,6 +62,14 @@ def test_an_exact_guest_may_have_a_plugin() -> None:
     plugin = f"{qemu.option_value(Path('/a,b/count.so'))},out=/x"
     counted = replace(vm, exact=Exact(Path("/results/1.out"), seed=7, plugin=plugin))
     assert qemu.argv(counted) == (*qemu.argv(vm), "-plugin", "/a,,b/count.so,out=/x")
+
+
+def test_guests_that_are_resumed_copy_what_they_write_to() -> None:
+    vm = replace(ssh(X86_64), kept=Kept(Path("/proc/7/fd/9"), Path("/tmp/state")))
+    size = "memory-backend-file,id=ram,size=1024M"
+    assert f"{size},share=on,mem-path=/proc/7/fd/9" in qemu.argv(vm)
+    resumed = qemu.argv(replace(vm, resumed=True))
+    assert f"{size},share=off,mem-path=/proc/7/fd/9" in resumed
 
 
 def test_an_exact_guest_is_recorded_if_qemu_can() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from umcglab.errors import InfraError
 from umcglab.guest import accel, ssh
-from umcglab.guest.qemu import Vm
+from umcglab.guest.qemu import Kept, Vm
 from umcglab.guest.ssh import Snapshot
 from umcglab.host.cache import Cache
 from umcglab.host.progress import Silent
@@ -62,9 +62,9 @@ class Taken:
     """A snapshot that notices when two guests of it run at once."""
 
     console: Path
-    argv: tuple[str, ...] = ("qemu", "-loadvm")
+    argv: tuple[str, ...] = ("qemu", "-incoming")
 
-    def copy(self, disk: Path, console_log: Path) -> Taken:
+    def beside(self, console_log: Path) -> Taken:
         return Taken(console_log)
 
     @contextlib.contextmanager
@@ -116,17 +116,16 @@ def test_each_program_has_a_guest_to_itself(
     assert (tmp_path / "durations.programs.json").exists()
 
 
-def test_a_snapshot_is_copied_with_its_disk(tmp_path: Path) -> None:
-    disk, console = tmp_path / "disk", tmp_path / "console-2.log"
-    disk.write_bytes(b"as it was")
-    vm = Vm(X86_64, Path("k"), Path("i"), tmp_path / "console-1.log", snapshots=disk)
-    copy = Snapshot(vm, cast(Any, None), Path()).copy(tmp_path / "2", console)
-    assert (tmp_path / "2").read_bytes() == b"as it was"
+def test_guests_of_one_snapshot_can_have_logs_of_their_own(tmp_path: Path) -> None:
+    console = tmp_path / "console-2.log"
+    kept = Kept(Path("/proc/1/fd/9"), tmp_path / "state")
+    vm = Vm(X86_64, Path("k"), Path("i"), tmp_path / "console-1.log", kept=kept)
+    other = Snapshot(vm, cast(Any, None), Path()).beside(console)
     assert console.read_bytes() == b"", "a report wants it, whoever sits there"
-    words = " ".join(copy.argv)
-    assert f"file={tmp_path / '2'}" in words
+    words = " ".join(other.argv)
+    assert "share=off,mem-path=/proc/1/fd/9" in words
     assert str(console) in words
-    assert words.endswith("-loadvm booted")
+    assert words.endswith("-incoming defer")
 
 
 @pytest.mark.parametrize(
